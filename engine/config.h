@@ -1,0 +1,117 @@
+// An experiment, as read from YAML. Every default stands here and nowhere else.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kernels/loss.h"
+#include "kernels/pdhg.h"
+
+namespace tvmap {
+
+/// A number, or a range that a number is drawn from uniformly. YAML: 0.5 or [0.1, 0.5].
+struct Range {
+    double from = 0, to = 0;
+    bool fixed() const { return from == to; }
+};
+
+struct DataConfig {
+    std::string train, val, test;  ///< folders of images
+    int size = 256;                ///< side of the square that images are cropped and resized to
+    struct Limit {
+        int train = 200, val = 8, test = 100;  ///< at most so many, in sorted order
+    } limit;
+};
+
+struct NoiseConfig {
+    Range sigma{0.1, 0.5};
+    bool relative_to_image_std = true;  ///< relative_to: image_std | one
+};
+
+struct NetworkConfig {
+    std::vector<int> channels{32, 64, 128, 256};
+    int outputs = 2;
+    double slope = 0.01;
+    std::string precision = "fp32";  ///< fp32 (the only one on the CPU) | tf32 | bf16
+};
+
+struct MapConfig {
+    bool separate = false;  ///< kind: shared | separate
+    double scale = 0.1, up_bound = 0;
+};
+
+struct SolverConfig {
+    int iterations = 256;
+    bool norm_auto = false;  ///< norm: auto
+    double norm = 3;
+    double tau = 0, sigma = 0;  ///< 0: 1 / norm
+    double theta = 1;
+    DualStart dual_start = DualStart::zero;
+    Boundary boundary = Boundary::periodic;
+    std::string gradient = "masks";
+};
+
+struct OptimiserConfig {
+    std::string kind = "adam";
+    double rate = 1e-4;
+    double beta1 = 0.9, beta2 = 0.999;  ///< betas: [β1, β2]
+    double eps = 1e-8;
+    bool cosine = false;  ///< schedule: constant | cosine (to zero at the last step)
+    int warmup = 0;       ///< steps of linear warm-up
+};
+
+struct TrainConfig {
+    int epochs = 500;
+    int batch = 1;
+    int crop = 0;  ///< side of random squares; 0: whole images
+    bool flip = false;
+    LossKind loss = LossKind::mse;
+    int validate_every = 1, checkpoint_every = 1;  ///< epochs
+};
+
+struct EvaluateConfig {
+    Range sigma{0.5, 0.5};  ///< drawn once per image where it is a range
+    int iterations = 256;
+    struct Search {
+        double from = 0, to = 0.8;
+        int count = 81;
+    } search;
+};
+
+struct OutputConfig {
+    std::string folder = "runs", name = "chest_xray";
+};
+
+struct Config {
+    std::uint64_t seed = 42;
+    std::string device = "auto";  ///< auto | cpu | cuda
+    DataConfig data;
+    NoiseConfig noise;
+    NetworkConfig network;
+    MapConfig map;
+    SolverConfig solver;
+    OptimiserConfig optimiser;
+    TrainConfig train;
+    EvaluateConfig evaluate;
+    OutputConfig output;
+
+    /// The whole configuration as YAML that read_config accepts and that gives this configuration again.
+    std::string to_yaml() const;
+};
+
+/// Reads a YAML file and applies `key.path=value` overrides in order. Throws Error with file, line, key and
+/// the nearest known key for anything unknown, of a wrong type or impossible (T < 1, σ < 0, στL² > 1,
+/// channels that do not fit …). A relative folder is taken as it stands (relative to the working directory).
+Config read_config(const std::string& path, const std::vector<std::string>& overrides = {});
+
+/// The configurations of a file with a `sweep:` section: one for each element of the product of its lists, in
+/// the order written, with output.name extended by the swept values; a file without one gives itself.
+std::vector<Config> read_sweep(const std::string& path, const std::vector<std::string>& overrides = {});
+
+/// Throws Error for values that cannot work together; `where` opens the message.
+void check_config(const Config& config, const std::string& where);
+
+/// The solver's problem and steps for N images of H×W: τ and σ resolved from norm, στL² ≤ 1 checked.
+PdhgProblem pdhg_problem(const SolverConfig& solver, const MapConfig& map, int images, int height, int width);
+
+}  // namespace tvmap

@@ -1,0 +1,43 @@
+// A folder of images, prepared once and kept in memory at their own bit depth.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace tvmap {
+
+/// Square grey images in the sorted order of their file names.
+class Dataset {
+  public:
+    /// Reads at most `limit` pictures (sorted by name) of `folder`. Throws Error for a missing or empty
+    /// folder, and names the file that cannot be read.
+    Dataset(const std::string& folder, int size, int limit);
+
+    int count() const { return int(names_.size()); }
+    int size() const { return size_; }
+    const std::string& name(int image) const {
+        return names_[image];
+    }  ///< file name without folder and ending
+
+    /// The standard deviation (N−1) of the whole image, in double.
+    double deviation(int image) const { return deviations_[image]; }
+
+    /// Copies the square of `side` whose upper left corner is (top, left), mirrored left-right if asked, as
+    /// floats in [0, 1].
+    void copy(int image, int top, int left, int side, bool mirror, float* out) const;
+
+    /// Copies the whole image.
+    void copy(int image, float* out) const { copy(image, 0, 0, size_, false, out); }
+
+    /// Bytes held.
+    std::size_t bytes() const;
+
+  private:
+    int size_ = 0;
+    int bytes_per_pixel_ = 1;
+    std::vector<std::string> names_;
+    std::vector<double> deviations_;
+    std::vector<std::uint8_t> pixels_;
+};
+
+}  // namespace tvmap

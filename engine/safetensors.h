@@ -1,0 +1,28 @@
+// The safetensors format: an 8-byte little-endian header length, a JSON header, then raw little-endian
+// tensors.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace tvmap {
+
+struct StoredTensor {
+    std::vector<std::int64_t> shape;
+    std::vector<float> values;  ///< F32 in the file; F64, F16 and BF16 are converted when read
+};
+
+struct SafeTensors {
+    std::map<std::string, StoredTensor> tensors;
+    std::map<std::string, std::string> metadata;
+};
+
+/// Throws Error for a file that is not whole: short, offsets that do not fit the shapes or the file, broken
+/// JSON.
+SafeTensors read_safetensors(const std::string& path);
+
+/// Written through write_file: temporary name, synced, renamed. Tensors start at multiples of 64 bytes.
+void write_safetensors(const std::string& path, const SafeTensors& content);
+
+}  // namespace tvmap

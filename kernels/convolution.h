@@ -1,0 +1,67 @@
+// Two-dimensional convolution (cross-correlation), stride 1, zero padding that keeps H×W, bias, and an
+// optional leaky ReLU:
+//     a[n,o,i,j] = bias[o] + Σ_c Σ_u Σ_v weight[o,c,u,v]·x[n,c,i+u−k/2,j+v−k/2]        y = leaky_relu(a)
+// Weights are out×in×k×k, plain C order, k = 1 or 3. The CPU side stands on oneDNN; several algorithms
+// (direct, Winograd, plain matrix products, …) and ways of batching are timed when the object is made, and
+// the fastest is kept.
+#pragma once
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "kernels/features.h"
+
+namespace tvmap {
+
+struct ConvolutionProblem {
+    Features x;             ///< N×Cin×H×W; may be a channel slice
+    Features y;             ///< N×Cout×H×W; may be a channel slice
+    int kernel = 3;         ///< 1 or 3
+    float slope = 1.0f;     ///< of the leaky ReLU on the result; 1: none
+    bool training = true;   ///< false: only forward will be called
+    bool needs_d_x = true;  ///< whether backward will be asked for d_x
+
+    /// One line that names the problem in full: the key under which its algorithms are remembered.
+    std::string key() const;
+};
+
+/// A planned convolution. Nothing is allocated by us in forward() and backward(); all scratch memory is
+/// `workspace`.
+class Convolution {
+  public:
+    virtual ~Convolution() = default;
+
+    /// Scratch memory that forward() and backward() need, aligned to 64 bytes.
+    virtual std::size_t forward_workspace_bytes() const = 0;
+    virtual std::size_t backward_workspace_bytes() const = 0;
+
+    /// Overwrites y. weight: Cout·Cin·k·k floats, bias: Cout floats.
+    virtual void forward(const float* x, const float* weight, const float* bias, float* y,
+                         void* workspace) = 0;
+
+    /// From y (as forward left it) and d_y, which has y's shape and strides and is destroyed:
+    /// d_weight and d_bias (always written, as `parameter_write` says) and, unless d_x is null, d_x (x's
+    /// shape and strides).
+    virtual void backward(const float* x, const float* weight, const float* y, float* d_y, float* d_x,
+                          Write d_x_write, float* d_weight, float* d_bias, Write parameter_write,
+                          void* workspace) = 0;
+
+    /// The algorithms in use, e.g. "forward=winograd,data=direct,weights=direct"; accepted by
+    /// make_convolution.
+    virtual std::string algorithms() const = 0;
+};
+
+namespace cpu {
+
+/// Channels per block for a tensor of C channels on this CPU: 16 (AVX-512) or 8 where C is a multiple of it,
+/// else 1.
+int channel_block(int channels);
+
+/// Plans a convolution. `algorithms` empty: candidates are timed and the fastest deterministic ones taken;
+/// else what an earlier algorithms() answered, taken without timing. Throws Error with the shapes when
+/// nothing can compute it.
+std::unique_ptr<Convolution> make_convolution(const ConvolutionProblem& problem,
+                                              const std::string& algorithms);
+
+}  // namespace cpu
+}  // namespace tvmap

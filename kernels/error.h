@@ -1,0 +1,29 @@
+// The one exception of the project. Libraries throw it, only apps/ catches, prints one line and exits.
+#pragma once
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+namespace tvmap {
+
+/// A failure the user can act on. what() is one line: what went wrong, where, what to do instead.
+class Error : public std::runtime_error {
+  public:
+    using std::runtime_error::runtime_error;
+};
+
+/// Joins its arguments, streamed one after the other, into one string.
+template <class... Parts>
+std::string text(const Parts&... parts) {
+    std::ostringstream out;
+    (out << ... << parts);
+    return out.str();
+}
+
+/// Throws Error(text(parts...)).
+template <class... Parts>
+[[noreturn]] void fail(const Parts&... parts) {
+    throw Error(text(parts...));
+}
+
+}  // namespace tvmap

@@ -1,0 +1,23 @@
+// Losses of a batch of images x against the truth y; MSE_n is the mean squared error of image n over its
+// C·H·W values.
+//     mse:      mean over n of MSE_n
+//     log_mse:  mean over n of log MSE_n   (faint and strong noise weigh alike; MSE_n is floored at 1e-12)
+// Sums are taken in double in an order that depends on the shape alone, never on the number of threads.
+#pragma once
+#include "kernels/features.h"
+
+namespace tvmap {
+
+enum class LossKind { mse, log_mse };
+
+namespace cpu {
+
+/// Returns the loss and writes MSE_n to image_mse[n] (N doubles, never null).
+double loss_forward(LossKind kind, ConstView x, ConstView target, double* image_mse);
+
+/// d_x = ∂loss/∂x. image_mse as loss_forward left it.
+void loss_backward(LossKind kind, ConstView x, ConstView target, const double* image_mse, View d_x,
+                   Write write);
+
+}  // namespace cpu
+}  // namespace tvmap

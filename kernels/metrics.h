@@ -1,0 +1,18 @@
+// Image quality against the truth, data range 1, in double.
+#pragma once
+#include <cstdint>
+
+namespace tvmap::cpu {
+
+/// Peak signal-to-noise ratio in dB, 10·log10(1 / MSE), over `count` values. Infinite where both agree.
+double psnr(const float* image, const float* truth, std::int64_t count);
+
+/// SSIM (Wang et al., 2004), K1 = 0.01, K2 = 0.03, 7×7 uniform window, sample covariance (N−1), mean over the
+/// places where the window fits (scikit-image's default). H, W ≥ 7, else NaN.
+double ssim_uniform(const float* image, const float* truth, int height, int width);
+
+/// SSIM with an 11×11 Gaussian window of standard deviation 1.5, population covariance, a border of 5 pixels
+/// excluded (scikit-image with gaussian_weights, use_sample_covariance = False). H, W ≥ 11, else NaN.
+double ssim_gaussian(const float* image, const float* truth, int height, int width);
+
+}  // namespace tvmap::cpu

@@ -1,0 +1,16 @@
+// Linear upsampling by 2 with aligned corners: output row i lies at the input row s = i·(H−1)/(2H−1),
+// likewise columns,
+//     y[n,c,i,j] = bilinear interpolation of x at (s_i, s_j)            (H = 1: the row is repeated)
+// The backward pass is the transpose, gathered per input pixel, so that its sums have a fixed order.
+#pragma once
+#include "kernels/features.h"
+
+namespace tvmap::cpu {
+
+/// x: N×C×H×W, y: N×C×2H×2W, same block; y may be a channel slice. Overwrites y.
+void upsample_forward(ConstView x, View y);
+
+/// d_y: N×C×2H×2W, d_x: N×C×H×W.
+void upsample_backward(ConstView d_y, View d_x, Write write);
+
+}  // namespace tvmap::cpu
