@@ -1,0 +1,121 @@
+#include "engine/parameters.h"
+
+#include <cmath>
+
+#include "kernels/error.h"
+#include "kernels/random.h"
+
+namespace tvmap {
+
+Parameters::Parameters(Backend& backend, const std::vector<Parameter>& list, bool training)
+    : backend_(backend), list_(list) {
+    for (const Parameter& p : list_) count_ += p.size;
+    const std::int64_t padded =
+        (count_ + 15) / 16 * 16;  // so that each of the four arrays starts at 64 bytes
+    bytes_ = sizeof(float) * padded * (training ? 4 : 1);
+    weights_ = static_cast<float*>(backend_.allocate(bytes_));
+    if (training) {
+        gradients_ = weights_ + padded;
+        m_ = gradients_ + padded;
+        v_ = m_ + padded;
+    }
+}
+
+Parameters::~Parameters() { backend_.release(weights_, bytes_); }
+
+void Parameters::initialise(std::uint64_t seed) {
+    std::vector<float> host(count_);
+    for (std::size_t i = 0; i < list_.size(); ++i) {
+        const Parameter& p = list_[i];
+        const float bound = 1.0f / std::sqrt(float(p.fan_in));
+        for (std::int64_t k = 0; k < p.size; ++k) {
+            const float u = uniform(seed, Purpose::initial_weight, 0, std::uint32_t(i), std::uint32_t(k));
+            host[p.offset + k] = bound * (2.0f * u - 1.0f);
+        }
+    }
+    set_host_weights(host);
+}
+
+void Parameters::adam_step(const Adam& adam) {
+    backend_.adam_step(adam, count_, weights_, gradients_, m_, v_);
+}
+
+std::vector<float> Parameters::download(const float* from) const {
+    std::vector<float> host(count_);
+    backend_.download(host.data(), from, sizeof(float) * count_);
+    return host;
+}
+
+void Parameters::set_host_weights(const std::vector<float>& values) {
+    if (std::int64_t(values.size()) != count_)
+        fail("parameters: ", values.size(), " values for ", count_, " weights");
+    backend_.upload(weights_, values.data(), sizeof(float) * count_);
+}
+
+namespace {
+
+void store_array(SafeTensors& file, const std::vector<Parameter>& list, const std::vector<float>& values,
+                 const std::string& prefix) {
+    for (const Parameter& p : list) {
+        const auto first = values.begin() + p.offset;
+        file.tensors[prefix + p.name] = {p.shape, std::vector<float>(first, first + p.size)};
+    }
+}
+
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+    std::string result;
+    for (std::int64_t extent : shape) result += (result.empty() ? "" : "x") + std::to_string(extent);
+    return result.empty() ? "scalar" : result;
+}
+
+std::vector<float> load_array(const SafeTensors& file, const std::vector<Parameter>& list, std::int64_t count,
+                              const std::string& prefix, const std::string& path) {
+    std::vector<float> values(count);
+    for (const Parameter& p : list) {
+        const auto entry = file.tensors.find(prefix + p.name);
+        if (entry == file.tensors.end())
+            fail(path, ": no tensor '", prefix, p.name,
+                 "': this is a checkpoint of another network (see network.channels)");
+        std::vector<std::int64_t> shape = entry->second.shape;
+        if (shape.size() == 5 && shape.back() == 1) shape.pop_back();
+        if (shape != p.shape)
+            fail(path, ": '", prefix, p.name, "' is ", shape_text(entry->second.shape),
+                 ", the network needs ", shape_text(p.shape),
+                 ": this is a checkpoint of another network (see network.channels)");
+        for (float value : entry->second.values)
+            if (!std::isfinite(value))
+                fail(path, ": '", prefix, p.name, "' contains a value that is not finite");
+        std::copy(entry->second.values.begin(), entry->second.values.end(), values.begin() + p.offset);
+    }
+    return values;
+}
+
+}  // namespace
+
+void Parameters::store(SafeTensors& file, bool moments) const {
+    store_array(file, list_, download(weights_), "");
+    if (moments) {
+        store_array(file, list_, download(m_), "optimiser.m.");
+        store_array(file, list_, download(v_), "optimiser.v.");
+    }
+}
+
+void Parameters::load(const SafeTensors& file, bool moments, const std::string& path) {
+    for (const auto& [name, tensor] : file.tensors) {
+        bool known = name.rfind("optimiser.", 0) == 0;
+        for (const Parameter& p : list_) known = known || p.name == name;
+        if (!known)
+            fail(path, ": tensor '", name,
+                 "' has no place here: this is a checkpoint of another network (see network.channels)");
+    }
+    const std::vector<float> weights = load_array(file, list_, count_, "", path);
+    if (moments) {
+        const std::vector<float> m = load_array(file, list_, count_, "optimiser.m.", path);
+        const std::vector<float> v = load_array(file, list_, count_, "optimiser.v.", path);
+        backend_.upload(m_, m.data(), sizeof(float) * count_);
+        backend_.upload(v_, v.data(), sizeof(float) * count_);
+    }
+    set_host_weights(weights);
+}
+
+}  // namespace tvmap

@@ -1,0 +1,61 @@
+// The weights of a network, shared by the plans that use them, and, for training, their gradients and Adam's
+// moments.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/graph.h"
+#include "engine/safetensors.h"
+#include "kernels/adam.h"
+
+namespace tvmap {
+
+class Parameters {
+  public:
+    /// Zero weights for a graph's parameters. `training`: also gradients and moments.
+    Parameters(Backend& backend, const std::vector<Parameter>& list, bool training);
+    ~Parameters();
+    Parameters(const Parameters&) = delete;
+    Parameters& operator=(const Parameters&) = delete;
+
+    /// Every weight and bias uniform in ±1/√fan_in, a pure function of (seed, parameter, element).
+    void initialise(std::uint64_t seed);
+
+    const float* weight(int parameter) const { return weights_ + list_[parameter].offset; }
+    float* gradient(int parameter) const { return gradients_ + list_[parameter].offset; }
+    const std::vector<Parameter>& list() const { return list_; }
+    std::int64_t count() const { return count_; }
+    /// Memory held, for weights, gradients and both moments.
+    std::size_t bytes() const { return bytes_; }
+
+    /// One optimiser step on everything.
+    void adam_step(const Adam& adam);
+
+    /// Adds the weights under their names and, where `moments`, Adam's moments as optimiser.m.NAME and
+    /// optimiser.v.NAME.
+    void store(SafeTensors& file, bool moments) const;
+    /// Takes them back. A weight may have a trailing dimension of 1 (the reference's five-dimensional ones).
+    /// Throws Error naming the first tensor that is missing, left over, or of another shape; nothing is
+    /// changed then. `path` is for messages.
+    void load(const SafeTensors& file, bool moments, const std::string& path);
+
+    /// Copies of all weights or gradients on the host, in the order of the list.
+    std::vector<float> host_weights() const { return download(weights_); }
+    std::vector<float> host_gradients() const { return download(gradients_); }
+    void set_host_weights(const std::vector<float>& values);
+
+  private:
+    std::vector<float> download(const float* from) const;
+
+    Backend& backend_;
+    std::vector<Parameter> list_;
+    std::int64_t count_ = 0;
+    std::size_t bytes_ = 0;
+    float* weights_ = nullptr;
+    float* gradients_ = nullptr;
+    float* m_ = nullptr;
+    float* v_ = nullptr;
+};
+
+}  // namespace tvmap

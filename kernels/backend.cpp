@@ -1,0 +1,119 @@
+// The CPU backend: hands every operation on to tvmap::cpu.
+#include "kernels/backend.h"
+
+#include <sys/mman.h>
+
+#include <cstring>
+
+#include "kernels/error.h"
+#include "kernels/leaky_relu.h"
+#include "kernels/max_pool.h"
+#include "kernels/threads.h"
+#include "kernels/upsample.h"
+
+namespace tvmap {
+namespace {
+
+class CpuBackend final : public Backend {
+  public:
+    std::string name() const override { return "cpu"; }
+    std::string description() const override { return text("cpu, ", thread_count(), " threads, fp32"); }
+
+    // Pages straight from the system: they are zero, they are counted when first touched, and they go back
+    // when released.
+    void* allocate(std::size_t bytes) override {
+        if (bytes == 0) return nullptr;
+        void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED)
+            fail("not enough memory for ", bytes >> 20, " MiB: use a smaller batch, crop or image size");
+        return memory;
+    }
+    void release(void* memory, std::size_t bytes) noexcept override {
+        if (memory) munmap(memory, bytes);
+    }
+    void upload(void* memory, const void* host, std::size_t bytes) override {
+        std::memcpy(memory, host, bytes);
+    }
+    void download(void* host, const void* memory, std::size_t bytes) override {
+        std::memcpy(host, memory, bytes);
+    }
+    void clear(View x) override {
+        for (int n = 0; n < x.shape.n; ++n) std::memset(x.image(n), 0, sizeof(float) * x.shape.image_size());
+    }
+
+    int channel_block(int channels) const override { return cpu::channel_block(channels); }
+
+    std::unique_ptr<Convolution> convolution(const ConvolutionProblem& problem,
+                                             const std::string& algorithms) override {
+        return cpu::make_convolution(problem, algorithms);
+    }
+
+    void max_pool_forward(ConstView x, View y) override { cpu::max_pool_forward(x, y); }
+    void max_pool_backward(ConstView x, ConstView d_y, View d_x, Write write) override {
+        cpu::max_pool_backward(x, d_y, d_x, write);
+    }
+
+    void upsample_forward(ConstView x, View y) override { cpu::upsample_forward(x, y); }
+    void upsample_backward(ConstView d_y, View d_x, Write write) override {
+        cpu::upsample_backward(d_y, d_x, write);
+    }
+
+    void leaky_relu_forward(ConstView x, View y, float slope) override {
+        cpu::leaky_relu_forward(x, y, slope);
+    }
+    void leaky_relu_backward(ConstView y, ConstView d_y, View d_x, float slope, Write write) override {
+        cpu::leaky_relu_backward(y, d_y, d_x, slope, write);
+    }
+
+    void add(ConstView a, ConstView b, View sum) override { cpu::add(a, b, sum); }
+
+    void parameter_map_forward(const ParameterMap& map, ConstView raw, View lambda) override {
+        cpu::parameter_map_forward(map, raw, lambda);
+    }
+    void parameter_map_backward(const ParameterMap& map, ConstView raw, ConstView d_lambda, View d_raw,
+                                Write write) override {
+        cpu::parameter_map_backward(map, raw, d_lambda, d_raw, write);
+    }
+
+    std::size_t pdhg_mask_bytes(const PdhgProblem& problem, int iterations) const override {
+        return cpu::pdhg_mask_bytes(problem, iterations);
+    }
+    std::size_t pdhg_workspace_bytes(const PdhgProblem& problem) const override {
+        return cpu::pdhg_workspace_bytes(problem);
+    }
+    void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, const float* lambda,
+                      float* x, std::uint8_t* masks, void* workspace) override {
+        cpu::pdhg_forward(problem, iterations, z, lambda, x, masks, nullptr, false, workspace);
+    }
+    void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t* masks, const float* d_x,
+                      float* d_lambda, float* d_z, Write write, void* workspace) override {
+        cpu::pdhg_adjoint(problem, iterations, masks, d_x, d_lambda, d_z, write, workspace);
+    }
+
+    void loss_forward(LossKind kind, ConstView x, ConstView target, double* image_mse,
+                      double* loss) override {
+        *loss = cpu::loss_forward(kind, x, target, image_mse);
+    }
+    void loss_backward(LossKind kind, ConstView x, ConstView target, const double* image_mse, View d_x,
+                       Write write) override {
+        cpu::loss_backward(kind, x, target, image_mse, d_x, write);
+    }
+
+    void adam_step(const Adam& adam, std::int64_t count, float* w, const float* gradient, float* m,
+                   float* v) override {
+        cpu::adam_step(adam, count, w, gradient, m, v);
+    }
+};
+
+}  // namespace
+
+std::string cuda_status() { return "not built in"; }
+
+std::unique_ptr<Backend> make_backend(const std::string& device) {
+    if (device == "auto" || device == "cpu") return std::make_unique<CpuBackend>();
+    if (device == "cuda")
+        fail("device: cuda: the CUDA backend is ", cuda_status(), "; use device: cpu or auto");
+    fail("device: ", device, " is not one of auto, cpu, cuda");
+}
+
+}  // namespace tvmap
