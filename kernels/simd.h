@@ -1,0 +1,20 @@
+// Instruction sets. Kernels written with Highway include this first: it limits what they are compiled for to
+// AVX-512, AVX2 and the compiler's baseline (each further set costs compile time and serves no machine of
+// interest). The set is chosen at run time, once per process.
+#pragma once
+#include <string>
+#include <vector>
+
+#define HWY_DISABLED_TARGETS \
+    (HWY_AVX3_DL | HWY_SSE4 | HWY_SSSE3 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
+
+namespace tvmap::cpu {
+
+/// The instruction sets that the kernels are compiled for and that this processor has, best first.
+std::vector<std::string> instruction_sets();
+
+/// Restricts the kernels to one of instruction_sets(), process-wide; "" lifts the restriction. For tests and
+/// measurements.
+void use_instruction_set(const std::string& name);
+
+}  // namespace tvmap::cpu
