@@ -1,0 +1,66 @@
+// Training batches as a pure function of (configuration, epoch, step), prepared one ahead in a thread of
+// their own.
+#pragma once
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "engine/config.h"
+#include "engine/dataset.h"
+
+namespace tvmap {
+
+/// Epochs of the noise generator that training (1, 2, …) does not use: validation's and the test set's noise
+/// never change.
+constexpr std::uint32_t validation_epoch = 0, test_epoch = 0xffffffffu;
+
+/// σ of an image: the fixed one, or drawn uniformly from the range by (seed, epoch, image).
+float noise_level(const Range& sigma, std::uint64_t seed, std::uint32_t epoch, int image);
+
+/// noisy = clean + σ·s·n with σ from `sigma` and s the whole image's standard deviation or 1. Returns σ.
+float make_noisy(const NoiseConfig& noise, const Range& sigma, std::uint64_t seed, std::uint32_t epoch,
+                 const Dataset& data, int image, std::int64_t count, const float* clean, float* noisy);
+
+/// The order in which an epoch visits `count` images.
+std::vector<int> shuffled(std::uint64_t seed, std::uint32_t epoch, int count);
+
+class Batches {
+  public:
+    struct Batch {
+        std::vector<float> noisy, target;  ///< N×side×side
+    };
+
+    /// Starts preparing the batch of (epoch, step); epochs count from 1, steps of an epoch from 0. The
+    /// dataset must outlive this.
+    Batches(const Config& config, const Dataset& data, int epoch, int step);
+    ~Batches();
+
+    /// Batches of an epoch: the images that do not fill a last batch sit this epoch out.
+    static int steps_per_epoch(const Config& config, const Dataset& data);
+    static int side(const Config& config) {
+        return config.train.crop > 0 ? config.train.crop : config.data.size;
+    }
+
+    /// Waits for the next batch, and starts on the one after it. What it returned last is overwritten by the
+    /// call after next.
+    const Batch& next();
+
+  private:
+    void work();
+    void prepare(Batch& batch);
+
+    const Config& config_;
+    const Dataset& data_;
+    int epoch_, step_;
+    std::vector<int> order_;
+    int order_epoch_ = 0;
+    Batch batches_[2];
+    int ready_ = 0, taken_ = 0;  // how many were prepared, and handed out
+    bool stop_ = false;
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    std::thread thread_;
+};
+
+}  // namespace tvmap

@@ -1,0 +1,23 @@
+// What an evaluation leaves behind: tables, curves and pictures.
+#pragma once
+#include <string>
+
+#include "engine/evaluator.h"
+
+namespace tvmap {
+
+/// The pictures of one test image, side×side each; lambda has `maps` planes.
+struct ExamplePictures {
+    const float *clean, *noisy, *scalar, *map, *lambda;
+};
+
+/// images/NAME_{clean,noisy,scalar,map,lambda}.png and NAME_panel.png; Λ in false colours, on a logarithmic
+/// scale.
+void write_example(const std::string& folder, const EvaluatedImage& image, const ExamplePictures& pictures,
+                   int side, int maps);
+
+/// per_image.csv, curves.csv (means over the images, by λ), summary.csv, summary.txt and, where gnuplot is
+/// installed, curves.svg and curves.png.
+void write_evaluation(const std::string& folder, const Evaluation& evaluation);
+
+}  // namespace tvmap

@@ -1,0 +1,55 @@
+// The test: noisy images, the best scalar λ of each (an oracle: it looks at the clean image), and the
+// network's map.
+#pragma once
+#include <atomic>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "engine/config.h"
+
+namespace tvmap {
+
+/// Quality of one picture against the clean one.
+struct Quality {
+    double psnr = 0, ssim = 0,
+           ssim_uniform = 0;  ///< ssim: 11×11 Gaussian; ssim_uniform: 7×7 (see kernels/metrics.h)
+};
+
+/// One test image.
+struct EvaluatedImage {
+    std::string name;
+    double sigma = 0;
+    Quality noisy, map;
+    Quality scalar;              ///< each entry the best over λ, apart from the others
+    Quality scalar_at;           ///< the λ that gave each
+    std::vector<Quality> curve;  ///< by λ
+    double lambda_mean = 0;      ///< of the map
+};
+
+struct Evaluation {
+    std::vector<double> lambdas;
+    std::vector<EvaluatedImage> images;
+    double search_seconds = 0, map_seconds = 0;  ///< medians an image: all λ; network and solver
+
+    /// The table with mean ± standard deviation (N−1), as text.
+    std::string table() const;
+    /// Mean gain of the map over the oracle.
+    Quality gain() const;
+};
+
+struct Statistic {
+    double mean = 0, deviation = 0;
+};
+/// Mean and standard deviation (N−1) of what `pick` takes from each image.
+Statistic statistic(const std::vector<EvaluatedImage>& images,
+                    const std::function<double(const EvaluatedImage&)>& pick);
+
+/// Runs the test set of `config` with the weights of `checkpoint`. Writes to `folder` (made if need be):
+/// per_image.csv, curves.csv, summary.csv, summary.txt and pictures of the first `pictures` images. Stops
+/// early and throws Error when `stop` is set.
+Evaluation evaluate(const Config& config, const std::string& checkpoint, const std::string& folder,
+                    int pictures, const std::function<void(int done, int total)>& report,
+                    const std::atomic<bool>& stop);
+
+}  // namespace tvmap

@@ -1,0 +1,11 @@
+// The memory of this process as the system counts it.
+#pragma once
+#include <cstddef>
+
+namespace tvmap {
+
+/// Resident now (VmRSS) and at most so far (VmHWM), in bytes; 0 where the system does not tell.
+std::size_t resident_bytes();
+std::size_t peak_resident_bytes();
+
+}  // namespace tvmap

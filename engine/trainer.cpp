@@ -1,0 +1,305 @@
+#include "engine/trainer.h"
+
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "engine/batches.h"
+#include "engine/denoiser.h"
+#include "engine/file.h"
+#include "engine/metrics_file.h"
+#include "engine/process_memory.h"
+#include "kernels/error.h"
+#include "kernels/metrics.h"
+
+namespace tvmap {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// What must agree between a run and its continuation: everything but the settings that say how far and how
+/// often.
+std::string identity(Config config) {
+    config.train.epochs = config.train.validate_every = config.train.checkpoint_every = 1;
+    config.evaluate = {};
+    config.output = {};
+    config.device = "auto";
+    return config.to_yaml();
+}
+
+void check_same_run(const Config& config, const std::string& path) {
+    std::istringstream now(identity(config)), then(identity(read_config(path)));
+    for (std::string a, b; std::getline(now, a) && std::getline(then, b);)
+        if (a != b)
+            fail(path, ": the run was started with '", b, "', not '", a,
+                 "': resume with the same settings, or start another run with --run");
+}
+
+}  // namespace
+
+double learning_rate(const OptimiserConfig& optimiser, std::int64_t step, std::int64_t total) {
+    if (step <= optimiser.warmup) return optimiser.rate * double(step) / optimiser.warmup;
+    if (!optimiser.cosine) return optimiser.rate;
+    const double done =
+        double(step - optimiser.warmup) / double(std::max<std::int64_t>(1, total - optimiser.warmup));
+    return optimiser.rate * 0.5 * (1.0 + std::cos(M_PI * std::min(1.0, done)));
+}
+
+struct Trainer::State {
+    Config config;
+    std::string folder;
+    std::unique_ptr<Dataset> train, val;
+    std::unique_ptr<Backend> backend;
+    std::unique_ptr<Parameters> parameters;
+    std::unique_ptr<Plan> plan;
+    std::unique_ptr<Denoiser> denoiser;
+    std::unique_ptr<Arena> arena;
+    Value noisy, target;
+    std::unique_ptr<MetricsFile> metrics;
+    Progress progress;
+    MemoryReport memory;
+    std::size_t resident_before = 0;
+
+    std::string path(const std::string& name) const { return folder + "/" + name; }
+    std::string checkpoint(const std::string& name) const {
+        return path("checkpoints/" + name + ".safetensors");
+    }
+    int steps_per_epoch() const { return Batches::steps_per_epoch(config, *train); }
+
+    void read_data();
+    void make_plan(Algorithms& algorithms);
+    void open(bool resume);
+    void step(const Batches::Batch& batch, double rate);
+    void validate(TrainReport& report);
+    void finish_epoch(TrainReport& report, double rate, double seconds);
+    void save() { write_checkpoint(checkpoint("last"), *parameters, config, progress); }
+    void log(const std::string& line) const;
+};
+
+void Trainer::State::log(const std::string& line) const {
+    std::ofstream file(path("log.txt"), std::ios::app);
+    file << line << "\n";
+}
+
+void Trainer::State::read_data() {
+    const DataConfig& data = config.data;
+    train = std::make_unique<Dataset>(data.train, data.size, data.limit.train);
+    if (train->count() < config.train.batch)
+        fail(data.train, ": ", train->count(),
+             " images are fewer than one batch (train.batch: ", config.train.batch, ")");
+    if (data.limit.val > 0) val = std::make_unique<Dataset>(data.val, data.size, data.limit.val);
+}
+
+void Trainer::State::make_plan(Algorithms& algorithms) {
+    const int side = Batches::side(config);
+    Model model = record_training_model(*backend, config, config.train.batch, side, side);
+    noisy = model.noisy;
+    target = model.target;
+    parameters = std::make_unique<Parameters>(*backend, model.graph.parameters(), true);
+    plan = std::make_unique<Plan>(std::move(model.graph), *backend, algorithms, true);
+    // Nothing of a training step outlives it but the parameters, so validation takes its turn in the same
+    // arena.
+    std::size_t arena_bytes = plan->arena_bytes();
+    if (config.data.limit.val > 0) {
+        denoiser =
+            std::make_unique<Denoiser>(*backend, algorithms, config, config.data.size, config.data.size);
+        arena_bytes = std::max(arena_bytes, denoiser->arena_bytes());
+    }
+    arena = std::make_unique<Arena>(*backend, arena_bytes);
+    plan->bind(*arena, *parameters);
+    if (denoiser) denoiser->bind(*arena, *parameters);
+    memory.arena = arena_bytes;
+    memory.parameters = parameters->bytes();
+    // Two batches, the one in use and the next, each noisy and clean.
+    memory.batches = 4 * sizeof(float) * std::size_t(config.train.batch) * side * side;
+}
+
+void Trainer::State::open(bool resume) {
+    namespace fs = std::filesystem;
+    const bool exists = fs::exists(path("config.yaml"));
+    if (exists && !resume)
+        fail(folder, ": holds a run already; go on with it by --resume, or choose another folder with --run");
+    if (exists) check_same_run(config, path("config.yaml"));
+    const bool has_algorithms = exists && fs::exists(path("algorithms.json"));
+    Algorithms algorithms =
+        has_algorithms ? Algorithms::read(path("algorithms.json")) : Algorithms::of_machine();
+
+    resident_before = resident_bytes();
+    make_plan(algorithms);
+    parameters->initialise(config.seed);
+
+    make_folder(folder);
+    make_folder(path("checkpoints"));
+    if (exists && fs::exists(checkpoint("last")))
+        progress = read_checkpoint(checkpoint("last"), *parameters, true);
+    algorithms.save(path("algorithms.json"));
+    if (!has_algorithms) algorithms.save_for_machine();
+    write_file(path("config.yaml"), config.to_yaml());
+    metrics = std::make_unique<MetricsFile>(path("metrics.csv"));
+    metrics->cut_back(progress.epoch);
+    log(text(progress.steps ? "resumed" : "started", " at epoch ", progress.epoch + 1, ", step ",
+             progress.step, " on ", backend->description(), "; ", parameters->count(), " parameters"));
+}
+
+Trainer::Trainer(const Config& config, const std::string& run_folder, bool resume)
+    : state_(std::make_unique<State>()) {
+    State& s = *state_;
+    s.config = config;
+    s.folder = run_folder;
+    if (config.solver.gradient != "masks")
+        fail("solver.gradient: ", config.solver.gradient, " is not available; use masks");
+    s.backend = make_backend(config.device);
+    if (config.network.precision != "fp32" && s.backend->name() == "cpu")
+        fail("network.precision: ", config.network.precision,
+             " needs device: cuda; the CPU computes in fp32");
+    s.read_data();
+    s.open(resume);
+}
+
+Trainer::~Trainer() = default;
+
+const Progress& Trainer::progress() const { return state_->progress; }
+const MemoryReport& Trainer::memory() const { return state_->memory; }
+std::string Trainer::device() const { return state_->backend->description(); }
+
+void Trainer::State::step(const Batches::Batch& batch, double rate) {
+    backend->upload(plan->view(noisy).data, batch.noisy.data(), sizeof(float) * batch.noisy.size());
+    backend->upload(plan->view(target).data, batch.target.data(), sizeof(float) * batch.target.size());
+    plan->forward();
+    plan->backward();
+    ++progress.steps;
+    const OptimiserConfig& o = config.optimiser;
+    parameters->adam_step({float(rate), float(o.beta1), float(o.beta2), float(o.eps), progress.steps});
+    const double loss = plan->loss();
+    if (!std::isfinite(loss))
+        fail("the loss is not finite after ", progress.steps,
+             " steps; the last checkpoint is kept; try a smaller optimiser.rate");
+    progress.loss_sum += loss;
+    ++progress.step;
+}
+
+// The same noise every time: the validation images are numbered like the training images, but in an epoch of
+// their own.
+void Trainer::State::validate(TrainReport& report) {
+    const int side = config.data.size;
+    const std::int64_t pixels = std::int64_t(side) * side;
+    std::vector<float> clean(pixels), noisy_image(pixels), denoised(pixels),
+        lambda(pixels * denoiser->maps());
+    for (int i = 0; i < val->count(); ++i) {
+        val->copy(i, clean.data());
+        make_noisy(config.noise, config.noise.sigma, config.seed, validation_epoch, *val, i, pixels,
+                   clean.data(), noisy_image.data());
+        denoiser->run(noisy_image.data(), lambda.data(), denoised.data());
+        report.psnr += cpu::psnr(denoised.data(), clean.data(), pixels) / val->count();
+        report.ssim += cpu::ssim_gaussian(denoised.data(), clean.data(), side, side) / val->count();
+        report.noisy_psnr += cpu::psnr(noisy_image.data(), clean.data(), pixels) / val->count();
+    }
+    report.validated = true;
+}
+
+// Metrics before the checkpoint: a run that dies in between has a row too many, which resuming cuts off
+// again.
+void Trainer::State::finish_epoch(TrainReport& report, double rate, double seconds) {
+    const auto start = Clock::now();
+    ++progress.epoch;
+    const bool last = progress.epoch >= config.train.epochs;
+    const bool validation_due =
+        config.train.validate_every > 0 && progress.epoch % config.train.validate_every == 0;
+    if (val && (last || validation_due)) validate(report);
+    if (report.validated && report.psnr > progress.best_psnr) {
+        progress.best_psnr = report.psnr;
+        progress.best_epoch = progress.epoch;
+        report.best = true;
+    }
+    const double loss = progress.loss_sum / steps_per_epoch();
+    progress.step = 0;
+    progress.loss_sum = 0;
+    metrics->append({progress.epoch, progress.steps, loss, rate, report.validated, report.psnr, report.ssim,
+                     report.noisy_psnr, seconds + seconds_since(start)});
+    if (report.best) write_checkpoint(checkpoint("best"), *parameters, config, progress);
+    const bool checkpoint_due =
+        config.train.checkpoint_every > 0 && progress.epoch % config.train.checkpoint_every == 0;
+    if (last || checkpoint_due) save();
+}
+
+bool Trainer::run(const std::function<void(const TrainReport&)>& report, const std::atomic<bool>& stop) {
+    State& s = *state_;
+    Progress& progress = s.progress;
+    const int steps_per_epoch = s.steps_per_epoch();
+    const std::int64_t total = std::int64_t(s.config.train.epochs) * steps_per_epoch;
+    if (progress.steps >= total) {
+        if (!std::filesystem::exists(s.checkpoint("last"))) s.save();
+        return true;
+    }
+    Batches batches(s.config, *s.train, progress.epoch + 1, progress.step);
+    const auto start = Clock::now();
+    auto epoch_start = start;
+    const std::int64_t first = progress.steps;
+
+    while (progress.epoch < s.config.train.epochs) {
+        if (stop) {
+            s.save();
+            s.log(text("interrupted at epoch ", progress.epoch + 1, ", step ", progress.step));
+            return false;
+        }
+        const double rate = learning_rate(s.config.optimiser, progress.steps + 1, total);
+        s.step(batches.next(), rate);
+        if (progress.steps - first == 10) {
+            s.memory.measured = peak_resident_bytes() - s.resident_before;
+            s.log(text("memory: predicted ", s.memory.predicted(), " bytes, measured ", s.memory.measured));
+        }
+
+        TrainReport now;
+        now.epoch = progress.epoch + 1;
+        now.epochs = s.config.train.epochs;
+        now.step = progress.step;
+        now.steps_per_epoch = steps_per_epoch;
+        now.loss = progress.loss_sum / progress.step;
+        if (progress.step == steps_per_epoch) {
+            s.finish_epoch(now, rate, seconds_since(epoch_start));
+            epoch_start = Clock::now();
+        }
+        const double elapsed = seconds_since(start);
+        now.steps_per_second = double(progress.steps - first) / elapsed;
+        now.seconds_left = double(total - progress.steps) / now.steps_per_second;
+        report(now);
+    }
+    s.log(text("finished after ", progress.steps, " steps, ", s.metrics->seconds(),
+               " seconds; best validation PSNR ", progress.best_psnr, " dB in epoch ", progress.best_epoch));
+    return true;
+}
+
+std::string describe_plan(const Config& config) {
+    const auto backend = make_backend(config.device);
+    Algorithms algorithms = Algorithms::of_machine();
+    const int side = Batches::side(config);
+    Model model = record_training_model(*backend, config, config.train.batch, side, side);
+    const std::vector<Parameter> parameters = model.graph.parameters();
+    const std::int64_t count = model.graph.parameter_count();
+    const Plan plan(std::move(model.graph), *backend, algorithms, true);
+    std::size_t arena = plan.arena_bytes();
+    std::ostringstream out;
+    out << plan.table();
+    if (config.data.limit.val > 0) {
+        const Denoiser denoiser(*backend, algorithms, config, config.data.size, config.data.size);
+        out << "validation: " << denoiser.arena_bytes() << " bytes in the same arena\n";
+        arena = std::max(arena, denoiser.arena_bytes());
+    }
+    algorithms.save_for_machine();
+    const std::size_t batches = 4 * sizeof(float) * std::size_t(config.train.batch) * side * side;
+    const std::size_t weights = 4 * sizeof(float) * ((count + 15) / 16 * 16);
+    out << "parameters: " << count << " in " << parameters.size() << " tensors; " << weights
+        << " bytes with gradients and Adam's moments\n"
+        << "batches: " << batches << " bytes\n"
+        << "predicted peak: " << arena + weights + batches << " bytes ("
+        << double(arena + weights + batches) / 1e6 << " MB) above the resident size before planning\n";
+    return out.str();
+}
+
+}  // namespace tvmap

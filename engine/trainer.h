@@ -1,0 +1,64 @@
+// A training run: a folder that holds its configuration, the algorithms in use, metrics, log and checkpoints;
+// it can be left at any moment and resumed to the same bits.
+#pragma once
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/checkpoint.h"
+#include "engine/config.h"
+
+namespace tvmap {
+
+/// What a plan will take and what it took, in bytes.
+struct MemoryReport {
+    std::size_t arena = 0, parameters = 0, batches = 0;  ///< predicted, by owner
+    std::size_t measured =
+        0;  ///< the process's peak after ten steps less its resident size before planning; 0: not yet
+    std::size_t predicted() const { return arena + parameters + batches; }
+};
+
+/// What the trainer tells while it runs.
+struct TrainReport {
+    int epoch = 0, epochs = 0;  ///< counted from 1
+    int step = 0, steps_per_epoch = 0;
+    double loss = 0;              ///< mean over the epoch so far
+    double steps_per_second = 0;  ///< of this process
+    double seconds_left = 0;
+    bool validated = false;  ///< the three below were measured just now
+    double psnr = 0, ssim = 0, noisy_psnr = 0;
+    bool best = false;
+};
+
+class Trainer {
+  public:
+    /// Reads the data, plans, and opens the run folder. Without `resume` the folder must not hold a run yet;
+    /// with it, the run goes on from its last checkpoint, or from the start if there is none. Throws Error;
+    /// nothing is changed then.
+    Trainer(const Config& config, const std::string& run_folder, bool resume);
+    ~Trainer();
+
+    /// Trains until the configured epochs are done (true) or `stop` is set (false: the state is saved and can
+    /// be resumed).
+    bool run(const std::function<void(const TrainReport&)>& report, const std::atomic<bool>& stop);
+
+    const Progress& progress() const;
+    const MemoryReport& memory() const;
+    std::string device() const;
+
+  private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+/// The plan of a configuration without data or run folder: parameters, every tensor with bytes and lifetime,
+/// the peak.
+std::string describe_plan(const Config& config);
+
+/// The learning rate of optimiser step `step` (from 1) of `total`: linear warm-up, then constant or half a
+/// cosine down to zero.
+double learning_rate(const OptimiserConfig& optimiser, std::int64_t step, std::int64_t total);
+
+}  // namespace tvmap
