@@ -1,6 +1,7 @@
 // An experiment, as read from YAML. Every default stands here and nowhere else.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -99,19 +100,30 @@ struct Config {
     std::string to_yaml() const;
 };
 
-/// Reads a YAML file and applies `key.path=value` overrides in order. Throws Error with file, line, key and
-/// the nearest known key for anything unknown, of a wrong type or impossible (T < 1, σ < 0, στL² > 1,
-/// channels that do not fit …). A relative folder is taken as it stands (relative to the working directory).
+/// Reads a YAML file and applies `key.path=value` overrides, which take the place of what the file says.
+/// Throws Error with file and line (or the override), key and, for an unknown one, the nearest known key;
+/// also for anything of a wrong type, given twice, or impossible (T < 1, σ < 0, στL² > 1, channels that do
+/// not fit …), and for a file with a sweep. A relative folder is taken as it stands (relative to the working
+/// directory).
 Config read_config(const std::string& path, const std::vector<std::string>& overrides = {});
 
-/// The configurations of a file with a `sweep:` section: one for each element of the product of its lists, in
-/// the order written, with output.name extended by the swept values; a file without one gives itself.
+/// The configurations of a file with a `sweep:` section, whose entries are KEY: [value, …] (KEY as in
+/// solver.tau): one for each element of the product of its lists, in the order written (the last list turns
+/// fastest), with output.name extended by the swept values; a file without one gives itself.
 std::vector<Config> read_sweep(const std::string& path, const std::vector<std::string>& overrides = {});
 
-/// Throws Error for values that cannot work together; `where` opens the message.
-void check_config(const Config& config, const std::string& where);
+/// The start of a message about a key: file and line, or whatever else gave the key its value.
+using KeyPlace = std::function<std::string(const std::string& key)>;
 
-/// The solver's problem and steps for N images of H×W: τ and σ resolved from norm, στL² ≤ 1 checked.
+/// Throws Error for values that are impossible or cannot work together; `where` opens the message.
+void check_config(const Config& config, const std::string& where);
+void check_config(const Config& config, const KeyPlace& where);
+
+/// The part of it that concerns the solver alone.
+void check_solver(const SolverConfig& solver, const KeyPlace& where);
+
+/// The solver's problem and steps for N images of H×W: τ and σ resolved from norm, everything checked (στL² ≤
+/// 1 with the exact norm of this size).
 PdhgProblem pdhg_problem(const SolverConfig& solver, const MapConfig& map, int images, int height, int width);
 
 }  // namespace tvmap

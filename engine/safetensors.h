@@ -1,5 +1,5 @@
 // The safetensors format: an 8-byte little-endian header length, a JSON header, then raw little-endian
-// tensors.
+// tensors without gaps.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -18,11 +18,12 @@ struct SafeTensors {
     std::map<std::string, std::string> metadata;
 };
 
-/// Throws Error for a file that is not whole: short, offsets that do not fit the shapes or the file, broken
-/// JSON.
+/// Throws Error for a file that is not whole: short, offsets that do not fit the shapes or the file, overlaps
+/// or gaps, broken JSON; and for types other than the four.
 SafeTensors read_safetensors(const std::string& path);
 
-/// Written through write_file: temporary name, synced, renamed. Tensors start at multiples of 64 bytes.
+/// Written through write_file: temporary name, synced, renamed. The first tensor starts at a multiple of 64
+/// bytes, and the others follow without gaps, as the format demands.
 void write_safetensors(const std::string& path, const SafeTensors& content);
 
 }  // namespace tvmap
