@@ -1,5 +1,5 @@
-// metrics.csv of a run: one row an epoch. Rows are kept in memory and the file is replaced as a whole, so it
-// is never half-written.
+// The metrics of a run: one row an epoch in metrics.csv, and the same as TensorBoard scalars. Rows are kept
+// in memory and the files are replaced as a whole, so they are never half-written.
 #pragma once
 #include <string>
 #include <vector>
@@ -17,7 +17,8 @@ class MetricsFile {
         double seconds = 0;  ///< of this epoch
     };
 
-    explicit MetricsFile(std::string path) : path_(std::move(path)) {}
+    MetricsFile(std::string csv_path, std::string events_path)
+        : csv_path_(std::move(csv_path)), events_path_(std::move(events_path)) {}
 
     /// Reads what is there and drops rows past `epoch`: what a resumed run will compute again.
     void cut_back(int epoch);
@@ -27,9 +28,9 @@ class MetricsFile {
 
   private:
     void write() const;
-    std::string path_;
-    std::vector<std::string> rows_;
-    double seconds_ = 0;
+
+    std::string csv_path_, events_path_;
+    std::vector<Row> rows_;
 };
 
 }  // namespace tvmap

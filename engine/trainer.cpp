@@ -141,7 +141,7 @@ void Trainer::State::open(bool resume) {
     algorithms.save(path("algorithms.json"));
     if (!has_algorithms) algorithms.save_for_machine();
     write_file(path("config.yaml"), config.to_yaml());
-    metrics = std::make_unique<MetricsFile>(path("metrics.csv"));
+    metrics = std::make_unique<MetricsFile>(path("metrics.csv"), path("events.out.tfevents.0.tvmap"));
     metrics->cut_back(progress.epoch);
     log(text(progress.steps ? "resumed" : "started", " at epoch ", progress.epoch + 1, ", step ",
              progress.step, " on ", backend->description(), "; ", parameters->count(), " parameters"));
