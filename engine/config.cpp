@@ -329,12 +329,13 @@ void override_values(Document& document, const std::vector<std::string>& overrid
     document.values.insert(document.values.end(), overriding.begin(), overriding.end());
 }
 
-Document read_document(const std::string& path, const std::vector<std::string>& overrides) {
+Document parse_document(const std::string& yaml, const std::string& path,
+                        const std::vector<std::string>& overrides) {
     Document document{path, {}, {}};
     const auto place = [&](const YAML::Node& node) { return text(path, ":", node.Mark().line + 1); };
     std::vector<YAML::Node> nodes;
     try {
-        nodes = YAML::LoadAll(read_file(path));
+        nodes = YAML::LoadAll(yaml);
     } catch (const YAML::Exception& error) {
         fail(path, ":", error.mark.line + 1, ": not valid YAML: ", error.msg);
     }
@@ -391,7 +392,12 @@ std::string in_name(const YAML::Node& node) {
 }  // namespace
 
 Config read_config(const std::string& path, const std::vector<std::string>& overrides) {
-    const Document document = read_document(path, overrides);
+    return parse_config(read_file(path), path, overrides);
+}
+
+Config parse_config(const std::string& yaml, const std::string& where,
+                    const std::vector<std::string>& overrides) {
+    const Document document = parse_document(yaml, where, overrides);
     if (!document.sweep.empty())
         fail(document.sweep[0].where,
              ": a sweep describes several runs, and one is needed here; take it out and use --set ",
@@ -400,7 +406,7 @@ Config read_config(const std::string& path, const std::vector<std::string>& over
 }
 
 std::vector<Config> read_sweep(const std::string& path, const std::vector<std::string>& overrides) {
-    const Document document = read_document(path, overrides);
+    const Document document = parse_document(read_file(path), path, overrides);
     std::size_t runs = 1;
     for (const Given& swept : document.sweep) {
         const auto same = [&](const Given& other) { return other.key == swept.key; };

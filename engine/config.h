@@ -107,6 +107,10 @@ struct Config {
 /// directory).
 Config read_config(const std::string& path, const std::vector<std::string>& overrides = {});
 
+/// The same from YAML text; `where` stands for the path in messages.
+Config parse_config(const std::string& yaml, const std::string& where,
+                    const std::vector<std::string>& overrides = {});
+
 /// The configurations of a file with a `sweep:` section, whose entries are KEY: [value, …] (KEY as in
 /// solver.tau): one for each element of the product of its lists, in the order written (the last list turns
 /// fastest), with output.name extended by the swept values; a file without one gives itself.
