@@ -5,8 +5,9 @@
 
 namespace tvmap {
 
+/// In double, since 1 − β2 in float would be off by 5e-5.
 struct Adam {
-    float rate = 1e-4f, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f;
+    double rate = 1e-4, beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
     std::int64_t step = 1;  ///< t, counted from 1
 };
 

@@ -1,8 +1,11 @@
 // Losses of a batch of images x against the truth y; MSE_n is the mean squared error of image n over its
 // C·H·W values.
 //     mse:      mean over n of MSE_n
-//     log_mse:  mean over n of log MSE_n   (faint and strong noise weigh alike; MSE_n is floored at 1e-12)
-// Sums are taken in double in an order that depends on the shape alone, never on the number of threads.
+//     log_mse:  mean over n of log MSE_n   (faint and strong noise weigh alike; MSE_n is floored at 1e-12,
+//     and
+//               below that its gradient is zero)
+// Sums are taken in double in an order that depends on the shape alone, never on the number of threads or the
+// instruction set.
 #pragma once
 #include "kernels/features.h"
 
@@ -11,6 +14,9 @@ namespace tvmap {
 enum class LossKind { mse, log_mse };
 
 namespace cpu {
+
+/// Σ (x_i − y_i)² over `count` values, differences and sum in double.
+double squared_error(const float* x, const float* y, std::int64_t count);
 
 /// Returns the loss and writes MSE_n to image_mse[n] (N doubles, never null).
 double loss_forward(LossKind kind, ConstView x, ConstView target, double* image_mse);

@@ -1,0 +1,131 @@
+// With E = exp(−|r|), which never overflows:
+//     softplus(r) = max(r, 0) + log(1 + E)                  softplus′(r) = sigmoid(r)
+//     sigmoid(r)  = 1/(1+E) where r ≥ 0, E/(1+E) elsewhere  sigmoid′(r)  = E/(1+E)²
+#include "kernels/parameter_map.h"
+
+#include <algorithm>
+
+#include "kernels/parallel.h"
+#include "kernels/shapes.h"
+#include "kernels/simd.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/parameter_map.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+// Includes highway.h per target, so it stands after it.
+#include <hwy/contrib/math/math-inl.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace tvmap::cpu::HWY_NAMESPACE {
+namespace {
+namespace hn = hwy::HWY_NAMESPACE;
+
+/// E. Below −87 the exponential is not a normal number; it may as well be zero.
+template <class D>
+HWY_INLINE hn::Vec<D> exp_minus_abs(D d, hn::Vec<D> r) {
+    return hn::Exp(d, hn::Neg(hn::Abs(r)));
+}
+
+template <class D>
+HWY_INLINE hn::Vec<D> sigmoid(D d, hn::Vec<D> r) {
+    const auto one = hn::Set(d, 1.0f), e = exp_minus_abs(d, r);
+    return hn::Div(hn::IfThenElse(hn::Lt(r, hn::Zero(d)), e, one), hn::Add(one, e));
+}
+
+/// From i on, as many whole vectors as fit; returns the first index left over.
+template <class D>
+std::int64_t forward(D d, std::int64_t i, std::int64_t count, const ParameterMap& map, const float* raw,
+                     float* lambda) {
+    const std::int64_t lanes = hn::Lanes(d);
+    for (; i + lanes <= count; i += lanes) {
+        const auto r = hn::LoadU(d, raw + i);
+        if (map.up_bound > 0) {
+            hn::StoreU(hn::Mul(hn::Set(d, map.up_bound), sigmoid(d, r)), d, lambda + i);
+        } else {
+            // r + |r| halved is max(r, 0), and NaN where r is.
+            const auto positive = hn::Mul(hn::Set(d, 0.5f), hn::Add(r, hn::Abs(r)));
+            const auto softplus = hn::Add(positive, hn::Log1p(d, exp_minus_abs(d, r)));
+            hn::StoreU(hn::Mul(hn::Set(d, map.scale), softplus), d, lambda + i);
+        }
+    }
+    return i;
+}
+
+template <class D>
+std::int64_t backward(D d, std::int64_t i, std::int64_t count, const ParameterMap& map, const float* raw,
+                      const float* d_lambda, float* d_raw, bool accumulate) {
+    const std::int64_t lanes = hn::Lanes(d);
+    const auto one = hn::Set(d, 1.0f);
+    for (; i + lanes <= count; i += lanes) {
+        const auto r = hn::LoadU(d, raw + i);
+        hn::Vec<D> slope = hn::Zero(d);
+        if (map.up_bound > 0) {
+            const auto e = exp_minus_abs(d, r), sum = hn::Add(one, e);
+            slope = hn::Mul(hn::Set(d, map.up_bound), hn::Div(e, hn::Mul(sum, sum)));
+        } else {
+            slope = hn::Mul(hn::Set(d, map.scale), sigmoid(d, r));
+        }
+        auto v = hn::Mul(hn::LoadU(d, d_lambda + i), slope);
+        if (accumulate) v = hn::Add(hn::LoadU(d, d_raw + i), v);
+        hn::StoreU(v, d, d_raw + i);
+    }
+    return i;
+}
+
+constexpr hn::ScalableTag<float> whole{};
+constexpr hn::CappedTag<float, 1> single{};
+
+void forward_span(std::int64_t count, const ParameterMap& map, const float* raw, float* lambda) {
+    forward(single, forward(whole, 0, count, map, raw, lambda), count, map, raw, lambda);
+}
+
+void backward_span(std::int64_t count, const ParameterMap& map, const float* raw, const float* d_lambda,
+                   float* d_raw, bool accumulate) {
+    const std::int64_t rest = backward(whole, 0, count, map, raw, d_lambda, d_raw, accumulate);
+    backward(single, rest, count, map, raw, d_lambda, d_raw, accumulate);
+}
+
+}  // namespace
+}  // namespace tvmap::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tvmap::cpu {
+namespace {
+HWY_EXPORT(forward_span);
+HWY_EXPORT(backward_span);
+
+/// Checks both and returns the shape of lambda.
+Features checked(const char* operation, const Features& raw, const Features& lambda) {
+    require_shape(operation, "lambda", lambda,
+                  dense_features(raw.n, std::min(lambda.c, raw.c), raw.h, raw.w, raw.block));
+    if (raw.block != 1) fail(operation, ": raw is ", shape_text(raw), ", it must be planar (blocks of 1)");
+    return lambda;
+}
+
+}  // namespace
+
+void parameter_map_forward(const ParameterMap& map, ConstView raw, View lambda) {
+    const Features shape = checked("parameter_map", raw.shape, lambda.shape);
+    parallel_pieces(shape, [&](int n, std::int64_t offset, std::int64_t length) {
+        HWY_DYNAMIC_DISPATCH(forward_span)(length, map, raw.image(n) + offset, lambda.image(n) + offset);
+    });
+}
+
+void parameter_map_backward(const ParameterMap& map, ConstView raw, ConstView d_lambda, View d_raw,
+                            Write write) {
+    const Features shape = checked("parameter_map backward", raw.shape, d_lambda.shape);
+    require_shape("parameter_map backward", "d_raw", d_raw.shape, raw.shape);
+    parallel_pieces(shape, [&](int n, std::int64_t offset, std::int64_t length) {
+        HWY_DYNAMIC_DISPATCH(backward_span)
+        (length, map, raw.image(n) + offset, d_lambda.image(n) + offset, d_raw.image(n) + offset,
+         write == Write::accumulate);
+    });
+    if (write == Write::overwrite)
+        for (int n = 0; n < raw.shape.n; ++n)
+            std::fill(d_raw.image(n) + shape.image_size(), d_raw.image(n) + raw.shape.image_size(), 0.0f);
+}
+
+}  // namespace tvmap::cpu
+#endif
