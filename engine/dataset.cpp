@@ -1,0 +1,148 @@
+// A folder of pictures, read in parallel, prepared, and kept as 8-bit samples, or as 16-bit ones where any
+// picture has more than 8 bits. Sample v stands for v / 255 or v / 65535, whichever is kept: 257·v / 65535 is
+// the same float.
+#include "engine/dataset.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <exception>
+#include <filesystem>
+
+#include "engine/image.h"
+#include "kernels/error.h"
+
+namespace tvmap {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kSmallestSide = 8;  // three poolings leave one pixel of it
+
+/// Paths of the first `limit` pictures by file name. Hidden files are passed over: some systems leave
+/// "._NAME.png" beside a picture.
+std::vector<std::string> list_pictures(const std::string& folder, int limit) {
+    std::error_code error;
+    if (!fs::exists(folder, error))
+        fail("the image folder ", folder, " does not exist; correct its path or make it");
+    if (!fs::is_directory(folder, error)) fail(folder, " is not a folder; give a folder of pictures");
+    std::vector<std::string> names;
+    fs::directory_iterator entry(folder, error);
+    for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+        const std::string name = entry->path().filename().string();
+        if (name[0] != '.' && is_picture_name(name)) names.push_back(name);
+    }
+    if (error) fail("cannot list the folder ", folder, ": ", error.message(), "; check its permissions");
+    if (names.empty()) fail("no pictures in ", folder, "; put JPEG, PNG, BMP, TGA, PGM or PPM files there");
+    std::sort(names.begin(), names.end());
+    names.resize(std::min(names.size(), std::size_t(limit)));
+    for (std::string& name : names) name = (fs::path(folder) / name).string();
+    return names;
+}
+
+/// The standard deviation (N−1) of samples / levels. Two passes: the mean is exact, and no large squares
+/// cancel.
+template <class T>
+double deviation_of(const T* samples, std::size_t count, double levels) {
+    std::uint64_t sum = 0;
+    for (std::size_t i = 0; i < count; ++i) sum += samples[i];
+    const double mean = double(sum) / double(count);
+    double squares = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        const double difference = samples[i] - mean;
+        squares += difference * difference;
+    }
+    return std::sqrt(squares / double(count - 1)) / levels;
+}
+
+template <class T>
+void copy_square(const T* image, int size, int top, int left, int side, bool mirror, float levels,
+                 float* out) {
+    for (int i = 0; i < side; ++i) {
+        const T* row = image + std::size_t(top + i) * size + left;
+        float* to = out + std::size_t(i) * side;
+        if (mirror)
+            for (int j = 0; j < side; ++j) to[j] = float(row[side - 1 - j]) / levels;
+        else
+            for (int j = 0; j < side; ++j) to[j] = float(row[j]) / levels;
+    }
+}
+
+}  // namespace
+
+Dataset::Dataset(const std::string& folder, int size, int limit) : size_(size) {
+    if (size < kSmallestSide)
+        fail("images of ", size, "×", size, " are too small; choose a size of at least ", kSmallestSide);
+    if (limit < 1) fail("a limit of ", limit, " images for ", folder, "; choose at least 1");
+    const std::vector<std::string> paths = list_pictures(folder, limit);
+    const int images = int(paths.size());
+    const std::size_t pixels = std::size_t(size) * size;
+
+    names_.resize(images);
+    deviations_.resize(images);
+    pixels_.resize(images * pixels);
+    std::vector<std::vector<std::uint16_t>> wide(images);  // of the 16-bit pictures alone
+    std::exception_ptr failure;
+    int failed = images;
+#pragma omp parallel for schedule(dynamic)
+    for (int i = 0; i < images; ++i) {
+        try {
+            const Picture picture = read_picture(paths[i]);
+            if (std::min(picture.height, picture.width) < kSmallestSide)
+                fail(paths[i], ": a picture of ", picture.height, "×", picture.width,
+                     " pixels is too small; both sides must be at least ", kSmallestSide);
+            const Picture square = prepare(picture, size);
+            if (picture.bits == 16) {
+                wide[i].resize(pixels);
+                for (std::size_t k = 0; k < pixels; ++k)
+                    wide[i][k] = std::uint16_t(std::lround(square.values[k] * 65535.0f));
+            } else {
+                for (std::size_t k = 0; k < pixels; ++k)
+                    pixels_[i * pixels + k] = std::uint8_t(std::lround(square.values[k] * 255.0f));
+            }
+            names_[i] = fs::path(paths[i]).stem().string();
+        } catch (...) {
+            // Always the first of the list, so that the message does not depend on the threads' order.
+#pragma omp critical(tvmap_dataset)
+            if (i < failed) {
+                failed = i;
+                failure = std::current_exception();
+            }
+        }
+    }
+    if (failure) std::rethrow_exception(failure);
+
+    if (std::any_of(wide.begin(), wide.end(), [](const auto& samples) { return !samples.empty(); })) {
+        std::vector<std::uint8_t> narrow(2 * images * pixels);
+        narrow.swap(pixels_);
+        bytes_per_pixel_ = 2;
+        auto* samples = reinterpret_cast<std::uint16_t*>(pixels_.data());
+        for (int i = 0; i < images; ++i)
+            for (std::size_t k = 0; k < pixels; ++k)
+                samples[i * pixels + k] =
+                    wide[i].empty() ? std::uint16_t(257 * narrow[i * pixels + k]) : wide[i][k];
+    }
+    for (int i = 0; i < images; ++i) {
+        const std::uint8_t* image = pixels_.data() + i * pixels * bytes_per_pixel_;
+        deviations_[i] = bytes_per_pixel_ == 1
+                             ? deviation_of(image, pixels, 255)
+                             : deviation_of(reinterpret_cast<const std::uint16_t*>(image), pixels, 65535);
+    }
+}
+
+void Dataset::copy(int image, int top, int left, int side, bool mirror, float* out) const {
+    if (image < 0 || image >= count() || top < 0 || left < 0 || side < 1 || side > size_ - top ||
+        side > size_ - left)
+        fail("a square of side ", side, " at (", top, ", ", left, ") of image ", image, " reaches out of ",
+             count(), " images of ", size_, "×", size_, "; choose one inside");
+    const std::uint8_t* first = pixels_.data() + std::size_t(image) * size_ * size_ * bytes_per_pixel_;
+    if (bytes_per_pixel_ == 1)
+        copy_square(first, size_, top, left, side, mirror, 255.0f, out);
+    else
+        copy_square(reinterpret_cast<const std::uint16_t*>(first), size_, top, left, side, mirror, 65535.0f,
+                    out);
+}
+
+std::size_t Dataset::bytes() const { return pixels_.size(); }
+
+}  // namespace tvmap

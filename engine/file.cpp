@@ -1,0 +1,186 @@
+// Atomic writes: content goes to a temporary name in the target's own folder, is synced, and takes the
+// target's name by rename(2); then the folder is synced, so that the new name survives a power cut. A reader
+// sees the old file or the new one, never a part.
+#include "engine/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <filesystem>
+#include <system_error>
+
+#include "kernels/error.h"
+
+namespace tvmap {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string reason(int error) { return std::generic_category().message(error); }
+
+const char* advice(int error) {
+    switch (error) {
+        case ENOSPC:
+        case EDQUOT:
+            return "free some space or choose another disk";
+        case EACCES:
+        case EPERM:
+        case EROFS:
+            return "choose a folder that you may write in";
+        case ENOENT:
+        case ENOTDIR:
+            return "make its folder first or choose another";
+        default:
+            return "choose another path";
+    }
+}
+
+[[noreturn]] void cannot_write(const std::string& path, int error) {
+    fail("cannot write ", path, ": ", reason(error), "; ", advice(error));
+}
+
+/// An open file descriptor, closed at the end of the scope.
+class Descriptor {
+  public:
+    explicit Descriptor(int number) : number_(number) {}
+    ~Descriptor() {
+        if (number_ >= 0) ::close(number_);
+    }
+    Descriptor(const Descriptor&) = delete;
+    Descriptor& operator=(const Descriptor&) = delete;
+    int get() const { return number_; }
+    explicit operator bool() const { return number_ >= 0; }
+
+    /// Some file systems report a failed write only here.
+    int close() {
+        const int result = ::close(number_);
+        number_ = -1;
+        return result;
+    }
+
+  private:
+    int number_;
+};
+
+/// A new file beside its target that is removed unless it is renamed.
+class Temporary {
+  public:
+    /// Throws Error, naming `target`.
+    Temporary(const fs::path& folder, const std::string& target) : target_(target), file_(create(folder)) {}
+    ~Temporary() {
+        if (!path_.empty()) ::unlink(path_.c_str());
+    }
+    Temporary(const Temporary&) = delete;
+    Temporary& operator=(const Temporary&) = delete;
+
+    void keep_mode_of(const struct stat& existing) { ::fchmod(file_.get(), existing.st_mode & 07777); }
+
+    void write(std::string_view content) {
+        while (!content.empty()) {
+            const ssize_t written = ::write(file_.get(), content.data(), content.size());
+            if (written < 0 && errno == EINTR) continue;
+            if (written <= 0) cannot_write(target_, written < 0 ? errno : ENOSPC);
+            content.remove_prefix(std::size_t(written));
+        }
+        if (::fsync(file_.get()) != 0 && errno != EINVAL && errno != ENOTSUP) cannot_write(target_, errno);
+        if (file_.close() != 0) cannot_write(target_, errno);
+    }
+
+    void rename(const fs::path& to) {
+        if (::rename(path_.c_str(), to.c_str()) != 0) cannot_write(target_, errno);
+        path_.clear();
+    }
+
+  private:
+    /// The name does not grow with the target's, which may be as long as the file system allows.
+    int create(const fs::path& folder) {
+        static std::atomic<unsigned> counter{0};
+        while (true) {
+            path_ = folder / text(".tvmap-", ::getpid(), "-", counter++, ".tmp");
+            const int number = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+            if (number >= 0) return number;
+            if (errno == EEXIST || errno == EINTR) continue;
+            const int error = errno;
+            path_.clear();
+            cannot_write(target_, error);
+        }
+    }
+
+    std::string target_;
+    fs::path path_;
+    Descriptor file_;
+};
+
+/// Makes a rename durable. File systems without synced folders answer EINVAL; the file itself is safe by
+/// then.
+void sync_folder(const fs::path& folder, const std::string& target) {
+    const Descriptor descriptor(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!descriptor) return;  // a folder that may be written but not read
+    if (::fsync(descriptor.get()) != 0 && errno != EINVAL && errno != ENOTSUP) cannot_write(target, errno);
+}
+
+}  // namespace
+
+void write_file(const std::string& path, std::string_view content) {
+    if (path.empty()) fail("cannot write a file without a name; name the file");
+    // rename would replace a symbolic link itself, and as root even a device: follow links, refuse the rest.
+    fs::path target = path;
+    struct stat existing {};
+    const bool exists = ::stat(path.c_str(), &existing) == 0;
+    if (exists) {
+        if (S_ISDIR(existing.st_mode)) fail("cannot write ", path, ": it is a folder; name a file in it");
+        if (!S_ISREG(existing.st_mode))
+            fail("cannot write ", path, ": it is a device or pipe; choose a regular file");
+        std::error_code error;
+        target = fs::canonical(path, error);
+        if (error) cannot_write(path, error.value());
+    }
+    const fs::path folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
+    Temporary temporary(folder, path);
+    if (exists) temporary.keep_mode_of(existing);
+    temporary.write(content);
+    temporary.rename(target);
+    sync_folder(folder, path);
+}
+
+std::string read_file(const std::string& path) {
+    const auto cannot_read = [&](int error) {
+        fail("cannot read ", path, ": ", reason(error), "; check the path and its permissions");
+    };
+    const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file) cannot_read(errno);
+    struct stat status {};
+    if (::fstat(file.get(), &status) != 0) cannot_read(errno);
+    if (S_ISDIR(status.st_mode)) fail("cannot read ", path, ": it is a folder; name a file in it");
+
+    std::string content;
+    content.resize(std::size_t(status.st_size) + 1);  // one more, so that one read sees the end
+    std::size_t filled = 0;
+    while (true) {
+        if (filled == content.size()) content.resize(2 * content.size());
+        const ssize_t count = ::read(file.get(), content.data() + filled, content.size() - filled);
+        if (count < 0 && errno == EINTR) continue;
+        if (count < 0) cannot_read(errno);
+        if (count == 0) break;
+        filled += std::size_t(count);
+    }
+    content.resize(filled);
+    return content;
+}
+
+void make_folder(const std::string& path) {
+    if (path.empty()) fail("cannot make a folder without a name; name the folder");
+    std::error_code error;
+    fs::create_directories(path, error);
+    if (error)
+        fail("cannot make the folder ", path, ": ", reason(error.value()), "; ", advice(error.value()));
+    if (!fs::is_directory(path, error)) fail(path, " is not a folder; choose another path");
+    // Permission bits say nothing to root, on a read-only mount or on a full disk: only a write does.
+    Temporary probe(path, path);
+    probe.write("probe");
+}
+
+}  // namespace tvmap

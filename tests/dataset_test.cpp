@@ -1,0 +1,149 @@
+// A folder of pictures: order, depth, crops, deviation, and clear refusals.
+#include "engine/dataset.h"
+
+#include <doctest/doctest.h>
+
+#include <array>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "engine/image.h"
+#include "kernels/error.h"
+#include "tests/temporary_folder.h"
+
+namespace fs = std::filesystem;
+using tvmap::Dataset;
+using tvmap::Picture;
+
+namespace {
+
+/// Levels that depend on the picture and the pixel.
+Picture picture(int number, int height, int width, double levels) {
+    Picture made{height, width, 1, 8, {}};
+    for (int i = 0; i < height * width; ++i)
+        made.values.push_back(
+            float(std::fmod(37.0 * number + 11.0 * i + 0.37 * levels * (i % 5), levels) / levels));
+    return made;
+}
+
+std::string message(const std::string& folder, int size = 16, int limit = 100) {
+    try {
+        const Dataset data(folder, size, limit);
+    } catch (const tvmap::Error& error) {
+        const std::string what = error.what();
+        CHECK(what.find('\n') == what.npos);
+        return what;
+    }
+    return "no error";
+}
+
+bool contains(const std::string& whole, const std::string& part) {
+    return whole.find(part) != std::string::npos;
+}
+
+double deviation(const std::vector<float>& values) {
+    double mean = 0, squares = 0;
+    for (const float value : values) mean += value;
+    mean /= double(values.size());
+    for (const float value : values) squares += (value - mean) * (value - mean);
+    return std::sqrt(squares / double(values.size() - 1));
+}
+
+}  // namespace
+
+TEST_CASE("pictures come sorted by name, limited, prepared, in bytes") {
+    const TemporaryFolder folder;
+    tvmap::write_png(folder / "b.png", picture(1, 16, 16, 255));
+    tvmap::write_png(folder / "a10.png", picture(2, 20, 31, 255));
+    tvmap::write_png(folder / "a2.PNG", picture(3, 40, 16, 255));
+    tvmap::write_png(folder / "c.png", picture(4, 9, 9, 255));
+    tvmap::write_png(folder / ".hidden.png", picture(5, 16, 16, 255));
+    std::ofstream(folder / "notes.txt") << "no picture";
+
+    const Dataset data(folder.path.string(), 16, 3);
+    REQUIRE(data.count() == 3);
+    CHECK(data.size() == 16);
+    CHECK(data.name(0) == "a10");
+    CHECK(data.name(1) == "a2");
+    CHECK(data.name(2) == "b");
+    CHECK(data.bytes() == 3 * 16 * 16);
+    const char* files[] = {"a10.png", "a2.PNG", "b.png"};
+    for (int image = 0; image < 3; ++image) {
+        std::vector<float> values(16 * 16 + 1, -7.0f);
+        data.copy(image, values.data());
+        CHECK(values.back() == -7.0f);
+        values.pop_back();
+        CHECK(values == tvmap::prepare(tvmap::read_picture(folder / files[image]), 16).values);
+        CHECK(data.deviation(image) ==
+              doctest::Approx(deviation(values)).epsilon(1e-7));  // float values there
+    }
+    CHECK(Dataset(folder.path.string(), 16, 100).count() == 4);
+}
+
+TEST_CASE("one picture of 16 bits makes all 16 bits wide and changes no value") {
+    const TemporaryFolder folder;
+    tvmap::write_png(folder / "a.png", picture(1, 12, 12, 255));
+    tvmap::write_png(folder / "b.png", picture(2, 12, 12, 65535), 16);
+    const Dataset data(folder.path.string(), 12, 2);
+    CHECK(data.bytes() == 2 * 2 * 12 * 12);
+    for (int image = 0; image < 2; ++image) {
+        std::vector<float> values(12 * 12);
+        data.copy(image, values.data());
+        CHECK(values == tvmap::read_picture(folder / (image == 0 ? "a.png" : "b.png")).values);
+        CHECK(data.deviation(image) == doctest::Approx(deviation(values)).epsilon(1e-7));
+    }
+}
+
+TEST_CASE("squares are cut and mirrored in place") {
+    const TemporaryFolder folder;
+    for (const int bits : {8, 16}) {
+        tvmap::write_png(folder / "a.png", picture(3, 16, 16, bits == 8 ? 255 : 65535), bits);
+        const Dataset data(folder.path.string(), 16, 1);
+        std::vector<float> whole(16 * 16);
+        data.copy(0, whole.data());
+        for (const bool mirror : {false, true})
+            for (const auto& [top, left, side] :
+                 {std::array<int, 3>{0, 0, 16}, {5, 3, 7}, {15, 15, 1}, {0, 9, 7}}) {
+                std::vector<float> cut(side * side + 1, -7.0f);
+                data.copy(0, top, left, side, mirror, cut.data());
+                CHECK(cut.back() == -7.0f);
+                for (int i = 0; i < side; ++i)
+                    for (int j = 0; j < side; ++j)
+                        CHECK(cut[i * side + j] ==
+                              whole[(top + i) * 16 + left + (mirror ? side - 1 - j : j)]);
+            }
+        float one = 0;
+        CHECK_THROWS_AS(data.copy(0, 10, 0, 7, false, &one), tvmap::Error);
+        CHECK_THROWS_AS(data.copy(0, 0, -1, 7, false, &one), tvmap::Error);
+        CHECK_THROWS_AS(data.copy(1, 0, 0, 7, false, &one), tvmap::Error);
+    }
+}
+
+TEST_CASE("what cannot be a data set is refused by name") {
+    const TemporaryFolder folder;
+    CHECK(contains(message(folder / "missing"), (folder / "missing") + " does not exist"));
+    CHECK(contains(message(folder.path.string()), "no pictures in " + folder.path.string()));
+    std::ofstream(folder / "file.txt") << "text";
+    CHECK(contains(message(folder / "file.txt"), "is not a folder"));
+    CHECK(contains(message(folder.path.string()), "no pictures"));
+
+    for (const char* name : {"a.png", "b.png", "c.png"})
+        tvmap::write_png(folder / name, picture(1, 16, 16, 255));
+    CHECK(message(folder.path.string()) == "no error");
+    CHECK(contains(message(folder.path.string(), 7), "at least 8"));
+    CHECK(contains(message(folder.path.string(), 16, 0), "limit"));
+
+    // Of several bad pictures the first is named, whichever thread finds one first.
+    fs::resize_file(folder / "b.png", fs::file_size(folder / "b.png") - 20);
+    tvmap::write_png(folder / "c.png", picture(1, 7, 30, 255));
+    for (int again = 0; again < 5; ++again) CHECK(contains(message(folder.path.string()), folder / "b.png"));
+    fs::remove(folder / "b.png");
+    CHECK(contains(message(folder.path.string()),
+                   (folder / "c.png") + ": a picture of 7×30 pixels is too small"));
+    fs::create_directory(folder / "d.png");
+    fs::remove(folder / "c.png");
+    CHECK(contains(message(folder.path.string()), "it is a folder"));
+}
