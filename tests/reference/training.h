@@ -1,0 +1,32 @@
+// Loss and Adam in double, one number at a time.
+#pragma once
+#include <cmath>
+#include <vector>
+
+namespace reference {
+
+/// Mean over images of MSE or of log MSE; `size` values an image.
+inline double loss(bool logarithmic, const std::vector<double>& x, const std::vector<double>& target,
+                   int images) {
+    const std::size_t size = x.size() / images;
+    double total = 0;
+    for (int n = 0; n < images; ++n) {
+        double sum = 0;
+        for (std::size_t i = n * size; i < (n + 1) * size; ++i)
+            sum += (x[i] - target[i]) * (x[i] - target[i]);
+        total += logarithmic ? std::log(std::max(sum / size, 1e-12)) : sum / size;
+    }
+    return total / images;
+}
+
+struct AdamState {
+    double w = 0, m = 0, v = 0;
+    void step(int t, double g, double rate, double beta1, double beta2, double eps) {
+        m = beta1 * m + (1 - beta1) * g;
+        v = beta2 * v + (1 - beta2) * g * g;
+        const double m_hat = m / (1 - std::pow(beta1, t)), v_hat = v / (1 - std::pow(beta2, t));
+        w -= rate * m_hat / (std::sqrt(v_hat) + eps);
+    }
+};
+
+}  // namespace reference
