@@ -1,0 +1,379 @@
+// Lays out the solver's memory, shares the solves out over the threads, and reads results back. The iteration
+// and its derivation are in kernels/pdhg_sweep.cpp.
+//
+// Sharing: as many solves as go evenly into the threads run one per thread; each of the rest is cut into
+// bands of rows for a team of threads. The workspace holds one image's records per solve under way.
+#include "kernels/pdhg.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <new>
+#include <numbers>
+
+#include "kernels/error.h"
+#include "kernels/pdhg_sweep.h"
+
+namespace tvmap {
+
+double pdhg_operator_norm(int height, int width, Boundary boundary) {
+    double squared = 1.0;
+    for (const int n : {height, width}) {
+        const double angle = boundary == Boundary::periodic ? double(n / 2) / n : double(n - 1) / (2.0 * n);
+        const double sine = std::sin(std::numbers::pi * angle);
+        squared += 4.0 * sine * sine;
+    }
+    return std::sqrt(squared);
+}
+
+namespace cpu {
+namespace {
+
+constexpr int kMinBandRows = 8;  // with fewer, waiting outweighs the work (two are the least that work)
+
+constexpr int kDepth = 8;  // steps per sweep
+
+constexpr std::size_t round_up(std::size_t value, std::size_t multiple) {
+    return (value + multiple - 1) / multiple * multiple;
+}
+
+PdhgRecord record_of(const PdhgProblem& problem) {
+    PdhgRecord at;
+    at.groups = (problem.width + kPdhgGroup - 1) / kPdhgGroup;
+    const std::ptrdiff_t plane = std::ptrdiff_t(at.groups) * kPdhgGroup;
+    at.p = plane;
+    at.q_vertical = 2 * plane;
+    at.q_horizontal = 3 * plane;
+    at.z = 4 * plane;
+    at.lambda = 5 * plane;
+    at.lambda_horizontal = problem.map == MapKind::separate ? 6 * plane : at.lambda;
+    at.x_bar = at.lambda_horizontal + plane;
+    at.floats = at.x_bar + plane + kPdhgGroup;
+    if (at.floats / kPdhgGroup % 2 == 0) at.floats += kPdhgGroup;  // odd in cache lines: rows do not alias
+    return at;
+}
+
+// The workspace, cut up: counters of the bands, sums of the rows of a scalar map's d_Λ, records.
+struct Workspace {
+    int slots;  // solves under way at once
+    PdhgProgress* progress;
+    double* row_sums;
+    float* records;
+    PdhgRecord record;
+    int height;
+
+    static std::size_t progress_bytes() { return std::size_t(omp_get_max_threads()) * sizeof(PdhgProgress); }
+    static std::size_t sum_bytes(const PdhgProblem& problem, int slots) {
+        return round_up(std::size_t(slots) * problem.height * sizeof(double), 64);
+    }
+    Workspace(const PdhgProblem& problem, void* memory)
+        : slots(std::min(problem.solves, omp_get_max_threads())),
+          record(record_of(problem)),
+          height(problem.height) {
+        auto* bytes = static_cast<std::byte*>(memory);
+        progress = reinterpret_cast<PdhgProgress*>(bytes);
+        for (int t = 0; t < omp_get_max_threads(); ++t) new (progress + t) PdhgProgress;
+        row_sums = reinterpret_cast<double*>(bytes + progress_bytes());
+        records = reinterpret_cast<float*>(bytes + progress_bytes() + sum_bytes(problem, slots));
+    }
+    float* rows(int slot) const { return records + std::ptrdiff_t(slot) * height * record.floats; }
+    double* sums(int slot) const { return row_sums + std::ptrdiff_t(slot) * height; }
+};
+
+// Calls work(solve, slot, band) for every band of every solve, in parallel, and then finish(solve, slot)
+// once per solve. work loads rows first … first+count−1, sweeps and stores.
+template <class Work, class Finish>
+void share_out(const PdhgProblem& problem, const Workspace& space, int iterations, const Work& work,
+               const Finish& finish) {
+    int whole = 0;
+#pragma omp parallel
+    {
+        const int threads = omp_get_num_threads(), thread = omp_get_thread_num();
+        PdhgBand band;
+        band.problem = &problem;
+        band.record = space.record;
+        band.iterations = iterations;
+        band.count = problem.height;
+        band.depth = std::min(kDepth, (problem.height + 1) / 2);
+        band.rows = space.rows(std::min(thread, space.slots - 1));
+#pragma omp single
+        whole = problem.solves / threads * threads;
+#pragma omp for schedule(dynamic, 1)
+        for (int solve = 0; solve < whole; ++solve) {
+            work(solve, thread, band);
+            finish(solve, thread);
+        }
+        if (const int rest = problem.solves - whole; rest > 0) {
+            const int team = std::clamp(problem.height / kMinBandRows, 1, threads / rest);
+            const int slot = thread / team, member = thread % team;
+            if (slot < rest) {
+                band.rows = space.rows(slot);
+                band.first = int(std::int64_t(problem.height) * member / team);
+                band.count = int(std::int64_t(problem.height) * (member + 1) / team) - band.first;
+                if (team > 1) {
+                    PdhgProgress* progress = space.progress + slot * team;
+                    band.own = progress + member;
+                    band.depth = std::min(kDepth, problem.height / team / 2);
+                    band.below = progress + (member + 1) % team;
+                }
+                work(whole + slot, slot, band);
+            }
+        }
+    }
+    for (int solve = whole; solve < problem.solves; ++solve) finish(solve, solve - whole);
+}
+
+// Announces that a band's rows are loaded.
+void publish_loaded(const PdhgBand& band) {
+    if (band.own != nullptr) band.own->bodies.store(0, std::memory_order_release);
+}
+
+// Calls body(i, record of row i) for the rows that the band owns after its last step, and so that it need
+// not wait for others.
+template <class Body>
+void for_final_rows(const PdhgBand& band, const Body& body) {
+    for (int r = 0; r < band.count; ++r) {
+        const int i = int((std::int64_t(band.first) + band.iterations + r) % band.problem->height);
+        body(i, band.rows + i * band.record.floats);
+    }
+}
+
+void check(const char* where, const PdhgProblem& problem, int iterations) {
+    const double norm =
+        pdhg_operator_norm(std::max(problem.height, 1), std::max(problem.width, 1), problem.boundary);
+    if (problem.solves < 1 || problem.height < 1 || problem.width < 1 || problem.solves_per_image < 1 ||
+        iterations < 0) {
+        fail(where, ": impossible problem: ", problem.solves, " solves (", problem.solves_per_image,
+             " per image) of ", problem.height, "x", problem.width, ", ", iterations,
+             " iterations; sizes must be at least 1");
+    }
+    if (!(problem.tau > 0) || !(problem.sigma > 0) || !(problem.theta >= 0) ||
+        double(problem.tau) * problem.sigma * norm * norm > 1 + 1e-5) {  // 1e-5: τ and σ are rounded to float
+        fail(where, ": steps tau ", problem.tau, " and sigma ", problem.sigma, " (theta ", problem.theta,
+             ") do not converge on ", problem.height, "x", problem.width,
+             "; keep both positive and tau*sigma at most ", 1 / (norm * norm));
+    }
+}
+
+void store(float value, Write write, float& target) {
+    target = write == Write::overwrite ? value : target + value;
+}
+
+}  // namespace
+
+std::size_t pdhg_mask_bytes(const PdhgProblem& problem, int iterations) {
+    return round_up(std::size_t(problem.solves) * std::size_t(iterations) * std::size_t(problem.height) *
+                        pdhg_mask_row_bytes(problem.width),
+                    64);
+}
+
+std::size_t pdhg_workspace_bytes(const PdhgProblem& problem) {
+    const int slots = std::min(problem.solves, omp_get_max_threads());
+    return Workspace::progress_bytes() + Workspace::sum_bytes(problem, slots) +
+           std::size_t(slots) * std::size_t(problem.height) * std::size_t(record_of(problem).floats) *
+               sizeof(float);
+}
+
+void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, const float* lambda, float* x,
+                  std::uint8_t* masks, const PdhgState* state, bool start_from_state, void* workspace) {
+    check("pdhg_forward", problem, iterations);
+    const Workspace space(problem, workspace);
+    const PdhgRecord& at = space.record;
+    const int width = problem.width, height = problem.height;
+    const std::ptrdiff_t pixels = problem.pixels();
+    const std::size_t row_bytes = std::size_t(width) * sizeof(float);
+    const bool neumann = problem.boundary == Boundary::neumann;
+    const std::size_t mask_bytes = std::size_t(iterations) * height * pdhg_mask_row_bytes(width);
+
+    const auto load_row = [&](int solve, int i, float* record) {
+        std::fill_n(record, at.floats, 0.0f);
+        const std::ptrdiff_t row = std::ptrdiff_t(i) * width, pixel = solve * pixels + row;
+        const float* image = z + solve / problem.solves_per_image * pixels + row;
+        std::memcpy(record + at.z, image, row_bytes);
+        if (problem.map != MapKind::scalar) {
+            const float* map = lambda + solve * problem.map_size() + row;
+            std::memcpy(record + at.lambda, map, row_bytes);
+            if (problem.map == MapKind::separate) {
+                std::memcpy(record + at.lambda_horizontal, map + pixels, row_bytes);
+            }
+        }
+        if (start_from_state) {
+            std::memcpy(record + at.x, state->x + pixel, row_bytes);
+            std::memcpy(record + at.x_bar, state->x_bar + pixel, row_bytes);
+            std::memcpy(record + at.p, state->p + pixel, row_bytes);
+            const float* q = state->q + solve * 2 * pixels + row;
+            // Neumann: the differences across the border do not exist; their q stays 0.
+            if (!neumann || i + 1 < height) std::memcpy(record + at.q_vertical, q, row_bytes);
+            std::memcpy(record + at.q_horizontal, q + pixels, row_bytes);
+            if (neumann) record[at.q_horizontal + width - 1] = 0.0f;
+        } else {
+            std::memcpy(record + at.x, image, row_bytes);
+            std::memcpy(record + at.x_bar, image, row_bytes);
+            if (problem.dual_start == DualStart::image) std::memcpy(record + at.p, image, row_bytes);
+        }
+        pdhg_close_row(problem.boundary, width, record + at.x_bar);
+    };
+    const auto store_row = [&](int solve, int i, const float* record) {
+        const std::ptrdiff_t row = std::ptrdiff_t(i) * width, pixel = solve * pixels + row;
+        std::memcpy(x + pixel, record + at.x, row_bytes);
+        if (state != nullptr) {
+            std::memcpy(state->x + pixel, record + at.x, row_bytes);
+            std::memcpy(state->x_bar + pixel, record + at.x_bar, row_bytes);
+            std::memcpy(state->p + pixel, record + at.p, row_bytes);
+            float* q = state->q + solve * 2 * pixels + row;
+            std::memcpy(q, record + at.q_vertical, row_bytes);
+            std::memcpy(q + pixels, record + at.q_horizontal, row_bytes);
+        }
+    };
+    share_out(
+        problem, space, iterations,
+        [&](int solve, int, PdhgBand& band) {
+            for (int i = band.first; i < band.first + band.count; ++i) {
+                load_row(solve, i, band.rows + i * at.floats);
+            }
+            publish_loaded(band);
+            band.masks = masks == nullptr ? nullptr : masks + std::size_t(solve) * mask_bytes;
+            if (problem.map == MapKind::scalar) band.lambda = lambda[solve];
+            pdhg_sweep_forward(band);
+            for_final_rows(band, [&](int i, const float* record) { store_row(solve, i, record); });
+        },
+        [](int, int) {});
+}
+
+void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t* masks, const float* d_x,
+                  float* d_lambda, float* d_z, Write write, void* workspace) {
+    check("pdhg_adjoint", problem, iterations);
+    const Workspace space(problem, workspace);
+    const PdhgRecord& at = space.record;
+    const int width = problem.width;
+    const std::ptrdiff_t pixels = problem.pixels();
+    const std::size_t row_bytes = std::size_t(width) * sizeof(float);
+    const std::size_t mask_bytes = std::size_t(iterations) * problem.height * pdhg_mask_row_bytes(width);
+
+    const auto load_row = [&](int solve, int i, float* record) {
+        std::fill_n(record, at.floats, 0.0f);
+        const float* from = d_x + solve * pixels + std::ptrdiff_t(i) * width;
+        std::memcpy(record + at.x, from, row_bytes);
+        std::memcpy(record + at.x_bar, from, row_bytes);
+        pdhg_close_row(problem.boundary, width, record + at.x_bar);
+    };
+    const auto store_row = [&](int solve, int slot, int i, const float* record) {
+        const std::ptrdiff_t row = std::ptrdiff_t(i) * width;
+        if (d_lambda != nullptr) {
+            float* map = d_lambda + solve * problem.map_size() + row;
+            switch (problem.map) {
+                case MapKind::separate:
+                    for (int j = 0; j < width; ++j) {
+                        store(record[at.lambda_horizontal + j], write, map[pixels + j]);
+                    }
+                    [[fallthrough]];
+                case MapKind::shared:
+                    for (int j = 0; j < width; ++j) store(record[at.lambda + j], write, map[j]);
+                    break;
+                case MapKind::scalar: {
+                    double sum = 0;
+                    for (int j = 0; j < width; ++j) sum += record[at.lambda + j];
+                    space.sums(slot)[i] = sum;
+                }
+            }
+        }
+        if (d_z != nullptr) {
+            const float minus_p = problem.dual_start == DualStart::image ? 1.0f : 0.0f;
+            for (int j = 0; j < width; ++j) {
+                const float value =
+                    record[at.x + j] + problem.sigma * record[at.z + j] - minus_p * record[at.p + j];
+                store(value, write, d_z[solve * pixels + row + j]);
+            }
+        }
+    };
+    share_out(
+        problem, space, iterations,
+        [&](int solve, int slot, PdhgBand& band) {
+            for (int i = band.first; i < band.first + band.count; ++i) {
+                load_row(solve, i, band.rows + i * at.floats);
+            }
+            publish_loaded(band);
+            band.masks = const_cast<std::uint8_t*>(masks) + std::size_t(solve) * mask_bytes;  // only read
+            band.sum_p = d_z != nullptr;
+            pdhg_sweep_adjoint(band);
+            for_final_rows(band, [&](int i, const float* record) { store_row(solve, slot, i, record); });
+        },
+        [&](int solve, int slot) {
+            if (problem.map != MapKind::scalar || d_lambda == nullptr) return;
+            double sum = 0;
+            for (int i = 0; i < problem.height; ++i) sum += space.sums(slot)[i];
+            store(float(sum), write, d_lambda[solve]);
+        });
+}
+
+void pdhg_unpack_mask(const PdhgProblem& problem, int iterations, const std::uint8_t* masks, int solve,
+                      int iteration, std::int8_t* e_vertical, std::int8_t* e_horizontal) {
+    if (solve < 0 || solve >= problem.solves || iteration < 0 || iteration >= iterations) {
+        fail("pdhg_unpack_mask: solve ", solve, " of ", problem.solves, ", iteration ", iteration, " of ",
+             iterations, ": count both from 0");
+    }
+    const std::size_t row_bytes = pdhg_mask_row_bytes(problem.width);
+    const std::size_t step = std::size_t(solve) * std::size_t(iterations) + std::size_t(iteration);
+    for (int i = 0; i < problem.height; ++i) {
+        const std::uint8_t* row = masks + (step * std::size_t(problem.height) + std::size_t(i)) * row_bytes;
+        for (int j = 0; j < problem.width; ++j) {
+            const std::uint8_t* group = row + j / kPdhgGroup * kPdhgGroupMaskBytes;
+            const int byte = j % kPdhgGroup / 8, bit = j % 8;
+            const auto sign = [&](int above) {
+                return std::int8_t((group[above + byte] >> bit & 1) - (group[above + 2 + byte] >> bit & 1));
+            };
+            e_vertical[std::ptrdiff_t(i) * problem.width + j] = sign(0);
+            e_horizontal[std::ptrdiff_t(i) * problem.width + j] = sign(4);
+        }
+    }
+}
+
+PdhgGap pdhg_gap(const PdhgProblem& problem, const float* z, const float* lambda, const float* x,
+                 const float* q) {
+    const int height = problem.height, width = problem.width;
+    const bool periodic = problem.boundary == Boundary::periodic;
+    const std::ptrdiff_t pixels = problem.pixels();
+    const auto map = [&](int component, std::ptrdiff_t pixel) {
+        switch (problem.map) {
+            case MapKind::scalar:
+                return double(lambda[0]);
+            case MapKind::shared:
+                return double(lambda[pixel]);
+            default:
+                return double(lambda[component * pixels + pixel]);
+        }
+    };
+    double fidelity = 0, variation = 0, image = 0, residual = 0;
+    for (int i = 0; i < height; ++i) {
+        const bool last_row = i + 1 == height;
+        const std::ptrdiff_t row = std::ptrdiff_t(i) * width;
+        const std::ptrdiff_t row_below = last_row ? 0 : row + width;
+        const std::ptrdiff_t row_above = i == 0 ? std::ptrdiff_t(height - 1) * width : row - width;
+        for (int j = 0; j < width; ++j) {
+            const bool last_column = j + 1 == width;
+            const std::ptrdiff_t here = row + j, right = row + (last_column ? 0 : j + 1);
+            const std::ptrdiff_t left = row + (j == 0 ? width - 1 : j - 1);
+            const bool vertical = periodic || !last_row, horizontal = periodic || !last_column;
+            double transposed = 0;  // ∇ᵀq
+            if (periodic || i > 0) transposed += q[row_above + j];
+            if (vertical) transposed -= q[here];
+            if (periodic || j > 0) transposed += q[pixels + left];
+            if (horizontal) transposed -= q[pixels + here];
+            if (vertical) variation += map(0, here) * std::abs(double(x[row_below + j]) - x[here]);
+            if (horizontal) variation += map(1, here) * std::abs(double(x[right]) - x[here]);
+            const double noise = double(x[here]) - z[here], rest = z[here] - transposed;
+            fidelity += noise * noise;
+            image += double(z[here]) * z[here];
+            residual += rest * rest;
+        }
+    }
+    PdhgGap result;
+    result.primal = 0.5 * fidelity + variation;
+    result.gap = result.primal - 0.5 * (image - residual);
+    return result;
+}
+
+}  // namespace cpu
+}  // namespace tvmap
