@@ -132,6 +132,6 @@ def store(name, make, *arguments):
 
 
 torch.set_num_threads(1)
-store("network_small", network_fixture, (4, 8, 16), 8, [("shared", "mse"), ("separate", "log_mse")], 2, 16, 24)
-store("network_wide", network_fixture, (16, 24), 8, [("shared", "mse")], 3, 10, 14)
+store("network_small", network_fixture, (4, 8, 16), 8, [("shared", "mse"), ("separate", "log_mse")], 2, 12, 20)
+store("network_wide", network_fixture, (16, 32), 8, [("shared", "mse")], 2, 10, 14)
 store("solver", solver_fixture, 64, 2, 11, 14)
