@@ -1,0 +1,131 @@
+#include "apps/arrays.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <optional>
+
+#include "apps/command.h"
+#include "engine/image.h"
+#include "engine/npy.h"
+
+namespace tvmap {
+namespace {
+
+std::string describe_shape(const std::vector<std::int64_t>& shape) {
+    std::string line;
+    for (std::int64_t side : shape) line += text(line.empty() ? "" : "×", side);
+    return line.empty() ? "a single number" : line;
+}
+
+int as_side(const std::string& path, std::int64_t side) {
+    if (side < 1 || side > 1 << 30) fail(path, ": a side of ", side, " is impossible; give 1 to 2^30");
+    return int(side);
+}
+
+std::optional<float> as_number(const std::string& given) {
+    double value = 0;
+    const char* end = given.data() + given.size();
+    const auto [stop, error] = std::from_chars(given.data(), end, value);
+    if (error != std::errc() || stop != end) return std::nullopt;
+    return float(value);
+}
+
+/// A map from a file, checked against the images.
+NpyArray read_map(const std::string& path, int height, int width, bool may_be_two) {
+    if (!ends_with(path, ".npy"))
+        fail("lambda: '", path,
+             "' is neither a number nor a .npy map; give one of these (pictures cannot hold maps)");
+    NpyArray map = read_npy(path);
+    const std::vector<std::int64_t> plane{height, width}, pair{2, height, width};
+    if (map.shape != plane && !(may_be_two && map.shape == pair))
+        fail(path, ": a map of ", describe_shape(map.shape), " does not fit images of ",
+             describe_shape(plane), "; give ", describe_shape(plane),
+             may_be_two ? " or " + describe_shape(pair) : "");
+    return map;
+}
+
+}  // namespace
+
+bool ends_with(const std::string& path, const std::string& ending) {
+    return path.size() >= ending.size() &&
+           std::equal(ending.rbegin(), ending.rend(), path.rbegin(),
+                      [](char a, char b) { return a == char(std::tolower(static_cast<unsigned char>(b))); });
+}
+
+std::vector<std::int64_t> InputImages::shape() const {
+    if (is_single) return {height, width};
+    return {images, height, width};
+}
+
+InputImages read_images(const std::string& path) {
+    InputImages input;
+    if (!ends_with(path, ".npy")) {
+        const Picture picture = read_picture(path);
+        input.images = picture.channels;
+        input.height = picture.height;
+        input.width = picture.width;
+        input.is_picture = true;
+        input.is_single = picture.channels == 1;
+        input.bits = picture.bits;
+        input.values.resize(picture.values.size());
+        for (std::int64_t i = 0; i < input.pixels(); ++i)
+            for (int c = 0; c < input.images; ++c)
+                input.values[c * input.pixels() + i] = picture.values[i * input.images + c];
+        return input;
+    }
+    NpyArray array = read_npy(path);
+    if (array.shape.size() != 2 && array.shape.size() != 3)
+        fail(path, ": an array of ", describe_shape(array.shape),
+             " holds no images; give height×width or images×height×width");
+    input.is_single = array.shape.size() == 2;
+    if (input.is_single) array.shape.insert(array.shape.begin(), 1);
+    input.images = as_side(path, array.shape[0]);
+    input.height = as_side(path, array.shape[1]);
+    input.width = as_side(path, array.shape[2]);
+    input.bits = 16;
+    input.values = std::move(array.values);
+    return input;
+}
+
+void prepare_image_output(const std::string& path, const InputImages& input) {
+    if (!ends_with(path, ".npy") && !ends_with(path, ".png"))
+        throw UsageError(text("--out ", path, ": give a name that ends in .npy or .png"));
+    if (ends_with(path, ".png") && !input.is_picture && input.images != 1)
+        throw UsageError(
+            text("--out ", path, ": a picture cannot hold ", input.images, " images; give a .npy name"));
+    prepare_output(path);
+}
+
+void write_images(const std::string& path, const InputImages& input, const std::vector<float>& values) {
+    if (ends_with(path, ".npy")) return write_npy(path, input.shape(), values.data());
+    Picture picture;
+    picture.height = input.height;
+    picture.width = input.width;
+    picture.channels = input.images;
+    picture.values.resize(values.size());
+    for (std::int64_t i = 0; i < input.pixels(); ++i)
+        for (int c = 0; c < input.images; ++c)
+            picture.values[i * input.images + c] = values[c * input.pixels() + i];
+    write_png(path, picture, input.bits);
+}
+
+Regularisation read_regularisation(const std::string& lambda, const std::string& lambda_y, int height,
+                                   int width) {
+    const std::size_t pixels = std::size_t(height) * width;
+    const auto plane = [&](const std::string& given) {
+        if (const auto value = as_number(given)) return std::vector<float>(pixels, *value);
+        return read_map(given, height, width, false).values;
+    };
+    if (!lambda_y.empty()) {
+        std::vector<float> planes = plane(lambda);
+        const std::vector<float> horizontal = plane(lambda_y);
+        planes.insert(planes.end(), horizontal.begin(), horizontal.end());
+        return {MapKind::separate, std::move(planes)};
+    }
+    if (const auto value = as_number(lambda)) return {MapKind::scalar, {*value}};
+    NpyArray map = read_map(lambda, height, width, true);
+    return {map.shape.size() == 2 ? MapKind::shared : MapKind::separate, std::move(map.values)};
+}
+
+}  // namespace tvmap

@@ -1,0 +1,34 @@
+// Images and maps as the commands take and give them: pictures, .npy arrays, numbers.
+#pragma once
+#include <string>
+
+#include "engine/solver.h"
+
+namespace tvmap {
+
+/// A stack and what it came from, so that a result can be written alike.
+struct InputImages : ImageStack {
+    bool is_picture = false;  ///< its images are then the colour channels of one picture
+    bool is_single = false;   ///< of two dimensions in its file
+    int bits = 8;             ///< of the picture
+
+    std::vector<std::int64_t> shape() const;
+};
+
+/// A picture (each colour channel is an image) or a .npy array H×W or N×H×W.
+InputImages read_images(const std::string& path);
+
+/// Throws UsageError for an ending that is not .npy or .png, and what prepare_output throws.
+void prepare_image_output(const std::string& path, const InputImages& input);
+
+/// `values` has the input's shape. A .png is clamped to [0, 1].
+void write_images(const std::string& path, const InputImages& input, const std::vector<float>& values);
+
+/// `lambda`: a number, a .npy map H×W, or 2×H×W (vertical, horizontal). `lambda_y`, unless empty: the
+/// horizontal part, a number or H×W; `lambda` is then the vertical part.
+Regularisation read_regularisation(const std::string& lambda, const std::string& lambda_y, int height,
+                                   int width);
+
+bool ends_with(const std::string& path, const std::string& ending);
+
+}  // namespace tvmap

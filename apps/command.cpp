@@ -1,0 +1,160 @@
+#include "apps/command.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <iostream>
+#include <new>
+
+#include "engine/file.h"
+#include "kernels/backend.h"
+#include "kernels/threads.h"
+
+namespace tvmap {
+namespace {
+
+std::atomic<bool> stop_requested{false};
+static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler writes it");
+
+extern "C" void on_signal(int signal) {
+    stop_requested = true;
+    std::signal(signal, SIG_DFL);
+}
+
+int report(const std::string& name, const std::string& message, int code) {
+    std::string line = name + ": " + message;
+    while (!line.empty() && (line.back() == '\n' || line.back() == ' ')) line.pop_back();
+    std::replace(line.begin(), line.end(), '\n', ' ');
+    std::cerr << line << std::endl;
+    return code;
+}
+
+std::string duration(double seconds) {
+    const long long s = std::llround(std::min(seconds, 1e9));
+    char line[64];
+    if (s < 3600)
+        std::snprintf(line, sizeof line, "%lld:%02lld", s / 60, s % 60);
+    else
+        std::snprintf(line, sizeof line, "%lld:%02lld:%02lld", s / 3600, s / 60 % 60, s % 60);
+    return line;
+}
+
+}  // namespace
+
+const std::atomic<bool>& interrupted() {
+    static const bool installed = [] {
+        std::signal(SIGINT, on_signal);
+        std::signal(SIGTERM, on_signal);
+        return true;
+    }();
+    static_cast<void>(installed);
+    return stop_requested;
+}
+
+Program::Program()
+    : app_("tvmap: total-variation maps learned through an unrolled primal-dual solver", "tvmap") {
+    app_.require_subcommand(1);
+    app_.set_version_flag("--version", "tvmap " TVMAP_VERSION);
+    app_.footer("tvmap COMMAND --help shows a command's options and an example.");
+}
+
+CLI::App& Program::add(const std::string& name, const std::string& description, const std::string& example,
+                       std::function<int(const CommonOptions&)> run) {
+    CLI::App& command = *app_.add_subcommand(name, description);
+    command.footer("Example:\n  " + example);
+    command.add_option("--device", common_.device, "where to compute: auto, cpu or cuda")
+        ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+        ->capture_default_str();
+    command.add_option("--threads", common_.threads, "CPU threads; 0: one per core")
+        ->check(CLI::Range(0, 4096))
+        ->capture_default_str();
+    command.add_flag("--quiet", common_.quiet, "print no progress and no text");
+    command.add_flag("--json", common_.json, "print the result as one JSON object on standard output");
+    command.callback([this, name, run = std::move(run)] {
+        chosen_ = run;
+        name_ = "tvmap " + name;
+    });
+    return command;
+}
+
+int Program::main(int argc, char** argv) {
+    try {
+        app_.parse(argc, argv);
+        set_threads(common_.threads);
+        make_backend(common_.device);  // refuses a device that is not there
+        const int code = chosen_(common_);
+        std::cout.flush();
+        return std::cout ? code : report(name_, "standard output cannot be written", failure);
+    } catch (const CLI::ParseError& error) {
+        if (error.get_exit_code() == 0) return app_.exit(error);  // --help, --version
+        const auto parsed = app_.get_subcommands();
+        const std::string command = parsed.empty() ? "" : " " + parsed.front()->get_name();
+        return report("tvmap" + command, std::string(error.what()) + "; see tvmap" + command + " --help",
+                      wrong_usage);
+    } catch (const UsageError& error) {
+        return report(name_, error.what(), wrong_usage);
+    } catch (const Error& error) {
+        return report(name_, error.what(), stop_requested ? was_interrupted : failure);
+    } catch (const std::bad_alloc&) {
+        return report(name_, "not enough memory; use smaller images, fewer at a time, or fewer iterations",
+                      failure);
+    } catch (const std::length_error&) {
+        return report(name_, "the sizes asked for exceed any memory; use smaller ones", failure);
+    } catch (const std::exception& error) {
+        return report(name_, std::string("unexpected failure: ") + error.what(), failure);
+    } catch (...) {
+        return report(name_, "unexpected failure", failure);
+    }
+}
+
+ProgressLine::ProgressLine(std::string label, double total, std::string unit, bool quiet)
+    : label_(std::move(label)),
+      unit_(std::move(unit)),
+      total_(total),
+      quiet_(quiet),
+      terminal_(isatty(2) != 0) {}
+
+ProgressLine::~ProgressLine() {
+    if (shown_ && terminal_) std::cerr << "\r\033[K" << std::flush;
+}
+
+void ProgressLine::update(double done, const std::string& more) {
+    if (quiet_) return;
+    const auto now = Clock::now();
+    // Often enough to watch; rarely enough for a log.
+    if (now - last_ < std::chrono::milliseconds(terminal_ ? 200 : 20000)) return;
+    last_ = now;
+    shown_ = true;
+    const double elapsed = std::chrono::duration<double>(now - start_).count();
+    const double rate = done / elapsed;
+    std::cerr << (terminal_ ? "\r\033[K" : "") << label_ << ": " << number(done) << " of " << number(total_)
+              << " " << unit_ << ", " << number(rate, 3) << " " << unit_ << "/s, "
+              << duration((total_ - done) / rate) << " left" << (more.empty() ? "" : ", ") << more
+              << (terminal_ ? "" : "\n") << std::flush;
+}
+
+void print_result(const CommonOptions& common, const Json& json, const std::string& text) {
+    if (common.json)
+        std::cout << json.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+    else if (!common.quiet)
+        std::cout << text;
+}
+
+void prepare_output(const std::string& path) {
+    namespace fs = std::filesystem;
+    if (fs::is_directory(path)) fail(path, ": cannot be written, it is a folder; give a file name");
+    const fs::path folder = fs::path(path).parent_path();
+    make_folder(folder.empty() ? "." : folder.string());
+}
+
+std::string number(double value, int digits) {
+    char line[64];
+    std::snprintf(line, sizeof line, "%.*g", digits, value);
+    return line;
+}
+
+}  // namespace tvmap

@@ -1,0 +1,91 @@
+// tvmap evaluate: the test set, the best scalar λ of each image, and the network's map.
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "apps/command.h"
+#include "engine/evaluator.h"
+
+namespace tvmap {
+namespace {
+
+struct Options {
+    std::string run, checkpoint, config, out;
+    std::vector<std::string> set;
+    int pictures = 8;
+};
+
+Json to_json(const std::vector<EvaluatedImage>& images, Quality EvaluatedImage::*who) {
+    auto entry = [&](double Quality::*measure) {
+        const Statistic s = statistic(images, [&](const EvaluatedImage& i) { return (i.*who).*measure; });
+        return Json{{"mean", s.mean}, {"deviation", s.deviation}};
+    };
+    return {{"psnr", entry(&Quality::psnr)},
+            {"ssim", entry(&Quality::ssim)},
+            {"ssim_uniform", entry(&Quality::ssim_uniform)}};
+}
+
+int run(Options options, const CommonOptions& common) {
+    namespace fs = std::filesystem;
+    if (options.run.empty() && (options.checkpoint.empty() || options.config.empty()))
+        throw UsageError("name a run folder, or --checkpoint and --config");
+    if (options.config.empty()) options.config = options.run + "/config.yaml";
+    if (options.checkpoint.empty()) {
+        options.checkpoint = options.run + "/checkpoints/best.safetensors";
+        if (!fs::exists(options.checkpoint))
+            options.checkpoint = options.run + "/checkpoints/last.safetensors";
+        if (!fs::exists(options.checkpoint)) fail(options.run, ": holds no checkpoint; train first");
+    }
+    if (options.out.empty()) options.out = options.run.empty() ? "evaluation" : options.run + "/evaluation";
+    Config config = read_config(options.config, options.set);
+    if (common.device != "auto") config.device = common.device;
+    prepare_output(options.out + "/summary.txt");
+
+    std::unique_ptr<ProgressLine> progress;
+    const Evaluation result = evaluate(
+        config, options.checkpoint, options.out, options.pictures,
+        [&](int done, int total) {
+            if (!progress)
+                progress = std::make_unique<ProgressLine>("evaluating", total, "images", common.quiet);
+            progress->update(done);
+        },
+        interrupted());
+    progress.reset();
+
+    const Quality gain = result.gain();
+    print_result(
+        common,
+        Json{{"command", "evaluate"},
+             {"checkpoint", options.checkpoint},
+             {"out", options.out},
+             {"images", result.images.size()},
+             {"noisy", to_json(result.images, &EvaluatedImage::noisy)},
+             {"scalar", to_json(result.images, &EvaluatedImage::scalar)},
+             {"map", to_json(result.images, &EvaluatedImage::map)},
+             {"gain", {{"psnr", gain.psnr}, {"ssim", gain.ssim}, {"ssim_uniform", gain.ssim_uniform}}},
+             {"search_seconds", result.search_seconds},
+             {"map_seconds", result.map_seconds}},
+        text(result.table(), "seconds an image (median): ", number(result.search_seconds, 3), " for all ",
+             result.lambdas.size(), " scalars, ", number(result.map_seconds, 3), " for network and solver\n",
+             "tables, curves and pictures: ", options.out, "\n"));
+    return success;
+}
+
+}  // namespace
+
+void add_evaluate(Program& program) {
+    auto options = std::make_shared<Options>();
+    CLI::App& command =
+        program.add("evaluate", "test set: noisy, best scalar λ, map",
+                    "tvmap evaluate runs/quickstart --set evaluate.sigma=[0.1,0.5] --out drawn",
+                    [options](const CommonOptions& common) { return run(*options, common); });
+    command.add_option("run", options->run, "run folder: its configuration and best checkpoint");
+    command.add_option("--checkpoint", options->checkpoint, "weights (.safetensors)");
+    command.add_option("--config", options->config, "YAML experiment");
+    command.add_option("--set", options->set, "KEY=VALUE in place of what the file says; may be repeated");
+    command.add_option("--out", options->out, "folder for the results (default: RUN/evaluation)");
+    command.add_option("--pictures", options->pictures, "images of which pictures are written")
+        ->capture_default_str();
+}
+
+}  // namespace tvmap

@@ -1,0 +1,40 @@
+// tvmap info: devices, versions, what was built in.
+#include <unistd.h>
+
+#include "apps/command.h"
+#include "kernels/backend.h"
+#include "kernels/machine_peak.h"
+#include "kernels/simd.h"
+#include "kernels/threads.h"
+
+namespace tvmap {
+namespace {
+
+int run(const CommonOptions& common) {
+    const double gibibytes = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE)) / (1 << 30);
+    const std::string sets = cpu::instruction_sets().front();
+    const Json json{{"command", "info"},
+                    {"version", TVMAP_VERSION},
+                    {"processor", cpu::processor_name()},
+                    {"instruction_set", sets},
+                    {"threads", thread_count()},
+                    {"memory_gib", gibibytes},
+                    {"onednn", cpu::onednn_version()},
+                    {"compiler", "g++ " __VERSION__},
+                    {"cuda_backend", cuda_status()}};
+    print_result(
+        common, json,
+        text("tvmap            ", TVMAP_VERSION, "\nprocessor        ", cpu::processor_name(),
+             "\ninstruction set  ", sets, "\nthreads          ", thread_count(), "\nmemory           ",
+             number(gibibytes, 4), " GiB\noneDNN           ", cpu::onednn_version(),
+             "\ncompiler         g++ ", __VERSION__, "\nCUDA backend     ", cuda_status(), "\n"));
+    return success;
+}
+
+}  // namespace
+
+void add_info(Program& program) {
+    program.add("info", "devices, versions, what was built in", "tvmap info --json", run);
+}
+
+}  // namespace tvmap

@@ -1,0 +1,54 @@
+// tvmap phantoms: synthetic radiograph-like images, for runs without data.
+#include <algorithm>
+#include <memory>
+
+#include "apps/command.h"
+#include "engine/file.h"
+#include "engine/phantoms.h"
+
+namespace tvmap {
+namespace {
+
+struct Options {
+    std::string out;
+    int count = 0, size = 256;
+    std::uint64_t seed = 42;
+};
+
+int run(const Options& options, const CommonOptions& common) {
+    constexpr int group = 16;  // written between two looks at Ctrl-C
+    make_folder(options.out);
+    ProgressLine progress("phantoms", options.count, "images", common.quiet);
+    interrupted();
+    for (int first = 0; first < options.count; first += group) {
+        if (interrupted()) fail("interrupted after ", first, " images; those stand in ", options.out);
+        write_phantoms(options.out, std::min(group, options.count - first), options.size, options.seed,
+                       std::uint32_t(first));
+        progress.update(first);
+    }
+    print_result(
+        common,
+        Json{{"command", "phantoms"},
+             {"out", options.out},
+             {"count", options.count},
+             {"size", options.size},
+             {"seed", options.seed}},
+        text(options.out, ": ", options.count, " images of ", options.size, "×", options.size, "\n"));
+    return success;
+}
+
+}  // namespace
+
+void add_phantoms(Program& program) {
+    auto options = std::make_shared<Options>();
+    CLI::App& command = program.add("phantoms", "write synthetic radiograph-like images",
+                                    "tvmap phantoms --out runs/phantoms/train --count 48 --seed 1",
+                                    [options](const CommonOptions& common) { return run(*options, common); });
+    command.add_option("--out", options->out, "folder, made if need be")->required();
+    command.add_option("--count", options->count, "images")->required()->check(CLI::Range(1, 1000000));
+    command.add_option("--seed", options->seed, "images are a function of seed, number and size")
+        ->capture_default_str();
+    command.add_option("--size", options->size, "side")->check(CLI::Range(8, 8192))->capture_default_str();
+}
+
+}  // namespace tvmap

@@ -1,0 +1,140 @@
+// tvmap search: which scalar parameter denoises an image best? An oracle, since it looks at the clean image.
+#include <algorithm>
+#include <memory>
+
+#include "apps/arrays.h"
+#include "apps/command.h"
+#include "apps/solver_options.h"
+#include "engine/file.h"
+#include "engine/search.h"
+
+namespace tvmap {
+namespace {
+
+struct Options {
+    SolverOptions solver;
+    std::vector<std::string> inputs, clean;
+    double from = 0, to = 0.8;
+    int count = 81;
+    std::string out;
+};
+
+/// One image of one input, with its curve.
+struct Searched {
+    std::string name;
+    ScalarCurve curve;
+};
+
+/// The place of the best λ by one of the figures.
+std::size_t best(const ScalarCurve& curve, double Quality::*figure) {
+    const auto worse = [&](const Quality& a, const Quality& b) { return a.*figure < b.*figure; };
+    return std::size_t(std::max_element(curve.quality.begin(), curve.quality.end(), worse) -
+                       curve.quality.begin());
+}
+
+std::string csv_name(const std::string& name) {
+    std::string quoted = "\"";
+    for (char c : name) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
+    return quoted + "\"";
+}
+
+std::string table(const std::vector<Searched>& searched, const std::vector<float>& lambdas) {
+    std::string csv = "image,lambda,psnr,ssim_gaussian,ssim_uniform\n";
+    for (const Searched& image : searched)
+        for (std::size_t i = 0; i < lambdas.size(); ++i) {
+            const Quality& q = image.curve.quality[i];
+            csv += text(csv_name(image.name), ",", number(lambdas[i]), ",", number(q.psnr, 9), ",",
+                        number(q.ssim, 9), ",", number(q.ssim_uniform, 9), "\n");
+        }
+    return csv;
+}
+
+int report(const Options& options, const CommonOptions& common, const std::vector<Searched>& searched,
+           const std::vector<float>& lambdas) {
+    if (!options.out.empty()) write_file(options.out, table(searched, lambdas));
+    Json json{{"command", "search"}, {"count", options.count}, {"images", Json::array()}};
+    if (!options.out.empty()) json["out"] = options.out;
+    std::string lines;
+    std::vector<double> seconds;
+    for (const Searched& image : searched) {
+        Json entry{{"image", image.name}, {"seconds", image.curve.seconds}};
+        lines += image.name + ":";
+        const std::pair<const char*, double Quality::*> figures[] = {
+            {"psnr", &Quality::psnr},
+            {"ssim_gaussian", &Quality::ssim},
+            {"ssim_uniform", &Quality::ssim_uniform}};
+        for (const auto& [name, figure] : figures) {
+            const std::size_t at = best(image.curve, figure);
+            entry[name] = {{"best", image.curve.quality[at].*figure}, {"lambda", lambdas[at]}};
+            lines += text(" best ", name, " ", number(image.curve.quality[at].*figure, 5),
+                          " at λ = ", number(lambdas[at]), name == figures[2].first ? "\n" : ",");
+        }
+        json["images"].push_back(entry);
+        seconds.push_back(image.curve.seconds);
+    }
+    json["seconds"] = seconds.empty() ? 0.0 : median(seconds);
+    print_result(common, json, lines);
+    return success;
+}
+
+int run(const Options& options, const CommonOptions& common) {
+    const SolverConfig solver = options.solver.config();
+    if (options.inputs.size() != options.clean.size())
+        throw UsageError(text("--clean: ", options.clean.size(), " clean images for ", options.inputs.size(),
+                              " noisy ones; give one for each, in the same order"));
+    if (!(options.from >= 0) || !(options.from <= options.to) || !std::isfinite(options.to))
+        throw UsageError("--from, --to: give 0 or more, the smaller number first");
+    if (!options.out.empty()) prepare_output(options.out);
+    const std::vector<double> values = equally_spaced(options.from, options.to, options.count);
+    const std::vector<float> lambdas(values.begin(), values.end());
+
+    ProgressLine progress("search", double(options.inputs.size()), "inputs", common.quiet);
+    std::vector<Searched> searched;
+    interrupted();
+    for (std::size_t i = 0; i < options.inputs.size(); ++i) {
+        const InputImages noisy = read_images(options.inputs[i]), clean = read_images(options.clean[i]);
+        if (noisy.shape() != clean.shape())
+            fail(options.clean[i], ": another size than ", options.inputs[i],
+                 "; give the clean image of the same size");
+        for (int n = 0; n < noisy.images; ++n) {
+            const auto proceed = [&](int done) {
+                progress.update(double(i) + (n + done / double(options.count)) / noisy.images);
+                return !interrupted();
+            };
+            const std::int64_t at = n * noisy.pixels();
+            try {
+                const std::string name =
+                    noisy.images == 1 ? options.inputs[i] : text(options.inputs[i], "#", n);
+                searched.push_back(
+                    {name, scalar_search(solver, &noisy.values[at], &clean.values[at], noisy.height,
+                                         noisy.width, lambdas, options.solver.repeat, proceed)});
+            } catch (const Error&) {
+                if (interrupted()) report(options, common, searched, lambdas);  // what is finished is kept
+                throw;
+            }
+        }
+    }
+    return report(options, common, searched, lambdas);
+}
+
+}  // namespace
+
+void add_search(Program& program) {
+    auto options = std::make_shared<Options>();
+    CLI::App& command =
+        program.add("search", "the scalar parameter that denoises best, known the clean image",
+                    "tvmap search noisy.png --clean clean.png --from 0 --to 0.8 --count 81 --out curve.csv",
+                    [options](const CommonOptions& common) { return run(*options, common); });
+    command.add_option("inputs", options->inputs, "noisy pictures or .npy arrays")->required();
+    command.add_option("--clean", options->clean, "the clean image of each input, in the same order")
+        ->required();
+    command.add_option("--from", options->from, "smallest value")->capture_default_str();
+    command.add_option("--to", options->to, "largest value")->capture_default_str();
+    command.add_option("--count", options->count, "values, equally spaced")
+        ->check(CLI::Range(1, 1000000))
+        ->capture_default_str();
+    command.add_option("--out", options->out, "CSV of PSNR and SSIM for every value");
+    options->solver.add(command);
+}
+
+}  // namespace tvmap

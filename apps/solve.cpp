@@ -1,0 +1,105 @@
+// tvmap solve: the total-variation solver alone, on pictures and arrays.
+#include <algorithm>
+#include <memory>
+
+#include "apps/arrays.h"
+#include "apps/command.h"
+#include "apps/solver_options.h"
+#include "engine/file.h"
+
+namespace tvmap {
+namespace {
+
+constexpr int iterations_to_gap = 20000;  // unless --iterations says otherwise
+
+struct Options {
+    SolverOptions solver;
+    std::string input, lambda, lambda_y, out, trace;
+    double gap = -1;
+    CLI::Option* iterations = nullptr;
+    CLI::Option* gap_given = nullptr;
+};
+
+int run(const Options& options, const CommonOptions& common) {
+    SolverConfig solver = options.solver.config();
+    const bool to_gap = options.gap_given->count() > 0;
+    if (to_gap && !(options.gap >= 0)) throw UsageError("--gap: give a tolerance of 0 or more");
+    if (to_gap && options.iterations->count() == 0) solver.iterations = iterations_to_gap;
+    const bool watch = to_gap || !options.trace.empty();
+    if (watch && options.solver.repeat > 1) throw UsageError("--repeat does not go with --gap or --trace");
+
+    const InputImages input = read_images(options.input);
+    const Regularisation lambda =
+        read_regularisation(options.lambda, options.lambda_y, input.height, input.width);
+    prepare_image_output(options.out, input);
+    if (!options.trace.empty()) prepare_output(options.trace);
+
+    std::string trace = "step,image,primal,gap,relative\n";
+    ProgressLine progress("solve", solver.iterations, "steps", common.quiet);
+    std::string relative;
+    SolveOptions how;
+    how.repeat = options.solver.repeat;
+    how.watch_gap = watch;
+    if (to_gap) how.tolerance = options.gap;
+    how.trace = [&](int step, int image, const cpu::PdhgGap& gap) {
+        relative = "relative gap " + number(gap.relative(), 3);
+        if (options.trace.empty()) return;
+        trace += text(step, ",", image, ",", number(gap.primal, 12), ",", number(gap.gap, 9), ",",
+                      number(gap.relative(), 9), "\n");
+    };
+    how.proceed = [&](int step) {
+        progress.update(step, relative);
+        return !interrupted();
+    };
+    interrupted();
+    const Solution solution = solve(solver, input, lambda, how);
+    write_images(options.out, input, solution.x);
+    if (!options.trace.empty()) write_file(options.trace, trace);
+
+    Json json{{"command", "solve"},         {"input", options.input},  {"shape", input.shape()},
+              {"out", options.out},         {"steps", solution.steps}, {"repeat", options.solver.repeat},
+              {"seconds", solution.seconds}};
+    std::string line = text(options.out, ": ", solution.steps, " steps on ", input.images, "×", input.height,
+                            "×", input.width, " in ", number(solution.seconds, 4), " s");
+    if (watch) {
+        double worst = 0;
+        json["gaps"] = Json::array();
+        for (const cpu::PdhgGap& gap : solution.gaps) {
+            json["gaps"].push_back({{"primal", gap.primal}, {"gap", gap.gap}, {"relative", gap.relative()}});
+            worst = std::max(worst, gap.relative());
+        }
+        json["relative_gap"] = worst;
+        if (to_gap) json["reached"] = solution.reached;
+        line += ", relative gap " + number(worst, 3);
+    }
+    json["interrupted"] = solution.stopped;
+    print_result(common, json, line + "\n");
+    if (solution.stopped && !solution.reached)
+        fail("interrupted after ", solution.steps, " steps; ", options.out, " holds what was reached");
+    return to_gap && !solution.reached ? gap_not_reached : success;
+}
+
+}  // namespace
+
+void add_solve(Program& program) {
+    auto options = std::make_shared<Options>();
+    CLI::App& command = program.add("solve", "denoise by total variation with a given parameter or map",
+                                    "tvmap solve noisy.png --lambda 0.07 --gap 1e-4 --out denoised.png",
+                                    [options](const CommonOptions& common) { return run(*options, common); });
+    command.add_option("input", options->input, "a picture (colours one by one) or .npy, H×W or N×H×W")
+        ->required();
+    command
+        .add_option("--lambda", options->lambda,
+                    "a number, or a .npy map H×W or 2×H×W (vertical, horizontal)")
+        ->required();
+    command.add_option("--lambda-y", options->lambda_y,
+                       "the horizontal part; --lambda is then the vertical one");
+    command.add_option("--out", options->out, "result, .npy or .png (clamped to [0, 1])")->required();
+    options->gap_given = command.add_option(
+        "--gap", options->gap, "stop at this relative primal-dual gap; exit code 3 if not reached");
+    command.add_option("--trace", options->trace, "CSV of the gap, every 32 steps");
+    options->solver.add(command);
+    options->iterations = command.get_option("--iterations");
+}
+
+}  // namespace tvmap
