@@ -21,18 +21,6 @@ namespace {
     return buffer;
 }
 
-/// log Λ between the 1st and the 99th percentile: Λ spans decades, and a few outliers should not set the
-/// colours.
-Picture map_picture(const float* lambda, int height, int width) {
-    std::vector<float> logs(std::size_t(height) * width);
-    std::transform(lambda, lambda + logs.size(), logs.begin(),
-                   [](float v) { return std::log10(std::max(v, 1e-8f)); });
-    std::vector<float> sorted = logs;
-    std::sort(sorted.begin(), sorted.end());
-    return false_colour(logs.data(), height, width, sorted[sorted.size() / 100],
-                        sorted[sorted.size() - 1 - sorted.size() / 100]);
-}
-
 struct Column {
     const char* name;
     std::function<double(const EvaluatedImage&)> pick;
@@ -83,6 +71,16 @@ unset multiplot
 )";
 
 }  // namespace
+
+Picture map_picture(const float* lambda, int height, int width) {
+    std::vector<float> logs(std::size_t(height) * width);
+    std::transform(lambda, lambda + logs.size(), logs.begin(),
+                   [](float v) { return std::log10(std::max(v, 1e-8f)); });
+    std::vector<float> sorted = logs;
+    std::sort(sorted.begin(), sorted.end());
+    return false_colour(logs.data(), height, width, sorted[sorted.size() / 100],
+                        sorted[sorted.size() - 1 - sorted.size() / 100]);
+}
 
 std::string Evaluation::table() const {
     auto row = [&](const char* name, Quality EvaluatedImage::*who) {

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "engine/evaluator.h"
+#include "engine/image.h"
 
 namespace tvmap {
 
@@ -10,6 +11,10 @@ namespace tvmap {
 struct ExamplePictures {
     const float *clean, *noisy, *scalar, *map, *lambda;
 };
+
+/// One plane of Λ in false colours on a logarithmic scale, from its 1st to its 99th percentile: Λ spans
+/// decades, and a few outliers should not set the colours.
+Picture map_picture(const float* lambda, int height, int width);
 
 /// images/NAME_{clean,noisy,scalar,map,lambda}.png and NAME_panel.png; Λ in false colours, on a logarithmic
 /// scale.
