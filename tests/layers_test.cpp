@@ -2,7 +2,6 @@
 // non-square sizes, strided images, overwrite and accumulate, overrun; on every instruction set, with one and
 // with several threads.
 #include <doctest/doctest.h>
-#include <omp.h>
 
 #include <cmath>
 #include <functional>
@@ -14,10 +13,10 @@
 #include "kernels/leaky_relu.h"
 #include "kernels/max_pool.h"
 #include "kernels/parameter_map.h"
-#include "kernels/simd.h"
 #include "kernels/upsample.h"
 #include "tests/feature_buffer.h"
 #include "tests/reference/layers.h"
+#include "tests/run_on.h"
 
 using namespace tvmap;
 using reference::Array;
@@ -78,7 +77,6 @@ Array as_float(Array values) {
 
 /// Runs `body` for every case, instruction set and thread count.
 void everywhere(const std::function<void(const Case&)>& body) {
-    const int before = omp_get_max_threads();
     for (const std::string& set : cpu::instruction_sets())
         for (const int threads : {1, 3})
             for (const Case& k : cases) {
@@ -88,12 +86,9 @@ void everywhere(const std::function<void(const Case&)>& body) {
                 CAPTURE(k.h);
                 CAPTURE(k.w);
                 CAPTURE(k.block);
-                cpu::use_instruction_set(set);
-                omp_set_num_threads(threads);
+                const RunOn on(threads, set);
                 body(k);
             }
-    cpu::use_instruction_set("");
-    omp_set_num_threads(before);
 }
 
 constexpr Write writes[] = {Write::overwrite, Write::accumulate};
@@ -150,7 +145,7 @@ TEST_CASE("a NaN anywhere in the window makes the pooled value NaN and takes the
                 CAPTURE(set);
                 CAPTURE(block);
                 CAPTURE(place);
-                cpu::use_instruction_set(set);
+                const RunOn on(1, set);
                 Array x(block * 4, 0.5);
                 for (int c = 0; c < block; ++c) x[4 * c + place] = std::numeric_limits<double>::quiet_NaN();
                 const FeatureBuffer x_buffer(1, block, 2, 2, block, 0, x);
@@ -163,7 +158,6 @@ TEST_CASE("a NaN anywhere in the window makes the pooled value NaN and takes the
                     CHECK(d_x.get()[4 * c + place] == 2.0);
                 }
             }
-    cpu::use_instruction_set("");
 }
 
 TEST_CASE("upsampling and its transpose") {
@@ -265,7 +259,7 @@ TEST_CASE("leaky ReLU, its gradient and sums are exact, in place too") {
 TEST_CASE("parameter map: values and slopes over the whole range of r") {
     for (const std::string& set : cpu::instruction_sets()) {
         CAPTURE(set);
-        cpu::use_instruction_set(set);
+        const RunOn on(1, set);
         const int count = 3601;
         Array r(count);
         for (int i = 0; i < count; ++i)
@@ -291,7 +285,6 @@ TEST_CASE("parameter map: values and slopes over the whole range of r") {
             CHECK(slope_error < 7e-7);
         }
     }
-    cpu::use_instruction_set("");
 }
 
 TEST_CASE("parameter map: extremes do not overflow") {

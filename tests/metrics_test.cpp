@@ -3,7 +3,6 @@
 #include "kernels/metrics.h"
 
 #include <doctest/doctest.h>
-#include <omp.h>
 
 #include <cmath>
 #include <cstring>
@@ -12,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "kernels/simd.h"
 #include "tests/reference/metrics.h"
+#include "tests/run_on.h"
 
 using namespace tvmap;
 
@@ -52,15 +51,13 @@ const Known known[] = {
 TEST_CASE("PSNR and SSIM are scikit-image's, on every instruction set and with several threads") {
     // Both are sums in double in another order; 15 digits were printed.
     const double tolerance = 1e-12;
-    const int before = omp_get_max_threads();
     for (const std::string& set : cpu::instruction_sets())
         for (const int threads : {1, 3})
             for (const Known& k : known) {
                 CAPTURE(set);
                 CAPTURE(threads);
                 CAPTURE(k.height);
-                cpu::use_instruction_set(set);
-                omp_set_num_threads(threads);
+                const RunOn on(threads, set);
                 const Pair p = formula_images(k.height, k.width);
                 const auto count = std::int64_t(p.truth.size());
                 CHECK(std::abs(cpu::psnr(p.image.data(), p.truth.data(), count) - k.psnr) < 100 * tolerance);
@@ -69,8 +66,6 @@ TEST_CASE("PSNR and SSIM are scikit-image's, on every instruction set and with s
                 CHECK(std::abs(uniform - k.uniform) < tolerance);
                 CHECK(std::abs(gaussian - k.gaussian) < tolerance);
             }
-    cpu::use_instruction_set("");
-    omp_set_num_threads(before);
 }
 
 TEST_CASE("SSIM agrees with windows taken one by one, beyond [0, 1] and where the image is flat") {
@@ -107,16 +102,15 @@ TEST_CASE("identical images and images too small for the window") {
 }
 
 TEST_CASE("metrics do not depend on the number of threads, to the bit") {
-    const int height = 150, width = 211, before = omp_get_max_threads();
+    const int height = 150, width = 211;
     const Pair p = formula_images(height, width);
     double expected[3] = {};
     for (const int threads : {1, 2, 3, 5}) {
-        omp_set_num_threads(threads);
+        const RunOn on(threads);
         const double values[3] = {cpu::psnr(p.image.data(), p.truth.data(), height * width),
                                   cpu::ssim_uniform(p.image.data(), p.truth.data(), height, width),
                                   cpu::ssim_gaussian(p.image.data(), p.truth.data(), height, width)};
         if (threads == 1) std::memcpy(expected, values, sizeof values);
         CHECK(std::memcmp(expected, values, sizeof values) == 0);
     }
-    omp_set_num_threads(before);
 }

@@ -3,7 +3,6 @@
 #include "kernels/random.h"
 
 #include <doctest/doctest.h>
-#include <omp.h>
 
 #include <algorithm>
 #include <cmath>
@@ -12,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "kernels/simd.h"
 #include "tests/reference/random.h"
+#include "tests/run_on.h"
 
 using namespace tvmap;
 
@@ -44,11 +43,6 @@ std::vector<float> noise(std::uint64_t seed, std::uint32_t epoch, std::uint32_t 
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
     return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
-
-struct OnInstructionSet {
-    explicit OnInstructionSet(const std::string& name) { cpu::use_instruction_set(name); }
-    ~OnInstructionSet() { cpu::use_instruction_set(""); }
-};
 
 }  // namespace
 
@@ -119,7 +113,7 @@ TEST_CASE("the inverse normal has the same bits on every instruction set as in s
     std::transform(words.begin(), words.end(), expected.begin(), reference::inverse_normal);
     for (const std::string& set : cpu::instruction_sets()) {
         CAPTURE(set);
-        const OnInstructionSet on(set);
+        const RunOn on(1, set);
         std::vector<float> x(words.size());
         cpu::inverse_normal(words.data(), std::int64_t(words.size()), x.data());
         CHECK(same_bits(x, expected));
@@ -148,14 +142,11 @@ TEST_CASE("noise is clean + scale·n, word by word, with the same bits everywher
             for (const int threads : {1, 2, 3}) {
                 CAPTURE(set);
                 CAPTURE(threads);
-                const OnInstructionSet on(set);
-                const int before = omp_get_max_threads();
-                omp_set_num_threads(threads);
+                const RunOn on(threads, set);
                 std::vector<float> noisy(count + 8, 99.0f);
                 cpu::add_noise(seed, epoch, image, count, clean.data(), 0.3f, noisy.data());
                 std::vector<float> in_place = clean;
                 cpu::add_noise(seed, epoch, image, count, in_place.data(), 0.3f, in_place.data());
-                omp_set_num_threads(before);
                 CHECK(std::memcmp(noisy.data(), expected.data(), count * sizeof(float)) == 0);
                 CHECK(std::all_of(noisy.begin() + count, noisy.end(), [](float x) { return x == 99.0f; }));
                 CHECK(same_bits(in_place, expected));

@@ -1,7 +1,6 @@
 // Losses, their gradients and Adam against double; sums have the same bits on every instruction set and for
 // any number of threads.
 #include <doctest/doctest.h>
-#include <omp.h>
 
 #include <cmath>
 #include <cstring>
@@ -11,9 +10,9 @@
 #include "kernels/adam.h"
 #include "kernels/error.h"
 #include "kernels/loss.h"
-#include "kernels/simd.h"
 #include "tests/feature_buffer.h"
 #include "tests/reference/training.h"
+#include "tests/run_on.h"
 
 using namespace tvmap;
 
@@ -35,7 +34,6 @@ std::vector<double> random_values(std::int64_t count, int seed) {
 }  // namespace
 
 TEST_CASE("losses and their gradients") {
-    const int before = omp_get_max_threads();
     for (const std::string& set : cpu::instruction_sets())
         for (const int threads : {1, 3})
             for (const auto& [n, c, h, w, slack] : cases)
@@ -43,8 +41,7 @@ TEST_CASE("losses and their gradients") {
                     CAPTURE(set);
                     CAPTURE(threads);
                     CAPTURE(h);
-                    cpu::use_instruction_set(set);
-                    omp_set_num_threads(threads);
+                    const RunOn on(threads, set);
                     const std::int64_t size = std::int64_t(n) * c * h * w, image = size / n;
                     std::vector<double> x = random_values(size, 1);
                     const std::vector<double> target = random_values(size, 2), old = random_values(size, 3);
@@ -92,8 +89,6 @@ TEST_CASE("losses and their gradients") {
                         }
                     }
                 }
-    cpu::use_instruction_set("");
-    omp_set_num_threads(before);
 }
 
 TEST_CASE("the logarithm has a floor, and no slope below it") {
@@ -107,14 +102,12 @@ TEST_CASE("the logarithm has a floor, and no slope below it") {
 }
 
 TEST_CASE("sums have the same bits on every instruction set and for any number of threads") {
-    const int before = omp_get_max_threads();
     for (const std::int64_t count : {1, 15, 17, 4097, 65536, 300007}) {
         CAPTURE(count);
         std::vector<float> x, y;
         for (const double v : random_values(count, 5)) x.push_back(float(v));
         for (const double v : random_values(count, 6)) y.push_back(float(v));
-        omp_set_num_threads(1);
-        cpu::use_instruction_set("");
+        const RunOn best_on_one_thread(1);
         const double expected = cpu::squared_error(x.data(), y.data(), count);
         long double exact = 0;
         for (std::int64_t i = 0; i < count; ++i) {
@@ -127,24 +120,19 @@ TEST_CASE("sums have the same bits on every instruction set and for any number o
             for (const int threads : {1, 2, 3, 7}) {
                 CAPTURE(set);
                 CAPTURE(threads);
-                cpu::use_instruction_set(set);
-                omp_set_num_threads(threads);
+                const RunOn on(threads, set);
                 const double sum = cpu::squared_error(x.data(), y.data(), count);
                 CHECK(std::memcmp(&sum, &expected, sizeof sum) == 0);
             }
     }
-    cpu::use_instruction_set("");
-    omp_set_num_threads(before);
 }
 
 TEST_CASE("Adam follows its formula in double over several steps") {
-    const int before = omp_get_max_threads();
     for (const std::string& set : cpu::instruction_sets())
         for (const std::int64_t count : {1, 13, 40009}) {
             CAPTURE(set);
             CAPTURE(count);
-            cpu::use_instruction_set(set);
-            omp_set_num_threads(count > 1000 ? 3 : 1);
+            const RunOn on(count > 1000 ? 3 : 1, set);
             const Adam adam{.rate = 1e-2, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
             std::vector<float> w(count + 4, 99.0f), m = w, v = w, g(count);
             std::vector<reference::AdamState> exact(count);
@@ -180,8 +168,6 @@ TEST_CASE("Adam follows its formula in double over several steps") {
             for (const auto& array : {w, m, v})
                 for (std::int64_t i = count; i < count + 4; ++i) CHECK(array[i] == 99.0f);
         }
-    cpu::use_instruction_set("");
-    omp_set_num_threads(before);
 }
 
 TEST_CASE("the loss refuses images of different shapes") {
