@@ -14,19 +14,21 @@
 namespace tvmap {
 
 struct ConvolutionProblem {
-    Features x;             ///< N×Cin×H×W; may be a channel slice
-    Features y;             ///< N×Cout×H×W; may be a channel slice
-    int kernel = 3;         ///< 1 or 3
-    float slope = 1.0f;     ///< of the leaky ReLU on the result; 1: none
-    bool training = true;   ///< false: only forward will be called
-    bool needs_d_x = true;  ///< whether backward will be asked for d_x
+    Features x;                   ///< N×Cin×H×W; may be a channel slice
+    Features y;                   ///< N×Cout×H×W; may be a channel slice
+    int kernel = 3;               ///< 1 or 3
+    float slope = 1.0f;           ///< of the leaky ReLU on the result; 1: none
+    bool training = true;         ///< false: only forward will be called
+    bool needs_d_x = true;        ///< whether backward will be asked for d_x
+    bool accumulates_d_x = true;  ///< whether backward may be asked to add to d_x; false saves workspace
 
     /// One line that names the problem in full: the key under which its algorithms are remembered.
     std::string key() const;
 };
 
 /// A planned convolution. Nothing is allocated by us in forward() and backward(); all scratch memory is
-/// `workspace`.
+/// `workspace`. The results depend on the algorithms and the number of threads alone. That number is fixed
+/// when the object is made: a call under another one throws.
 class Convolution {
   public:
     virtual ~Convolution() = default;

@@ -1,0 +1,280 @@
+// A convolution on oneDNN: chooses, by timing, an algorithm for each direction and runs them. Forward is one
+// pass and, where the algorithm cannot fuse it, the leaky ReLU in place; backward is the activation's
+// gradient, then weights, then data.
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <vector>
+
+#include "kernels/activation_gradient.h"
+#include "kernels/convolution_implementations.h"
+#include "kernels/error.h"
+#include "kernels/leaky_relu.h"
+#include "kernels/onednn_pass.h"
+#include "kernels/threads.h"
+
+namespace tvmap::cpu {
+
+using onednn::Algorithm;
+using onednn::Direction;
+using onednn::Pass;
+using onednn::Pointer;
+
+namespace {
+
+constexpr std::size_t aligned(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+// Memory for timing, straight from the operating system and back to it: planning leaves no trace in the
+// process's size.
+class Pages {
+  public:
+    explicit Pages(std::size_t bytes) : bytes_(std::max<std::size_t>(bytes, 1)) {
+        void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED)
+            fail("convolution: no ", bytes_,
+                 " bytes of memory to time algorithms with; use smaller batches or images");
+        data_ = static_cast<std::byte*>(memory);
+    }
+    ~Pages() { munmap(data_, bytes_); }
+    Pages(const Pages&) = delete;
+    Pages& operator=(const Pages&) = delete;
+
+    std::byte* data() const { return data_; }
+    float* floats() const { return reinterpret_cast<float*>(data_); }
+
+    // Ordinary numbers: untouched pages would all be one page of zeros, in the first cache.
+    void fill() {
+        for (std::size_t k = 0; k < bytes_ / sizeof(float); ++k)
+            floats()[k] = float(int(k % 97) - 48) / 64.0f;
+    }
+
+  private:
+    std::size_t bytes_;
+    std::byte* data_;
+};
+
+std::size_t extent_bytes(const Features& f) {
+    return std::size_t((f.n - 1) * f.image_stride + f.image_size()) * sizeof(float);
+}
+
+double seconds_of(const auto& run) {
+    const auto start = std::chrono::steady_clock::now();
+    run();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// The index of the fastest of `count` runs. They take turns, so that a disturbance from outside hits all
+// alike; each is judged by its best turn, and those that have fallen behind drop out.
+template <class Run>
+std::size_t fastest_of(std::size_t count, const Run& run) {
+    constexpr int turns = 5;
+    constexpr double enough = 0.06;  // seconds for each candidate
+    constexpr double hopeless = 1.5;
+    std::vector<double> best(count);
+    for (std::size_t k = 0; k < count; ++k) {
+        run(k);  // warms up
+        best[k] = seconds_of([&] { run(k); });
+    }
+    double spent = 0;
+    for (int turn = 0; turn < turns && spent < enough * double(count); ++turn) {
+        const double leader = *std::min_element(best.begin(), best.end());
+        for (std::size_t k = 0; k < count; ++k) {
+            if (best[k] > hopeless * leader) continue;
+            const double seconds = seconds_of([&] { run(k); });
+            spent += seconds;
+            best[k] = std::min(best[k], seconds);
+        }
+    }
+    return std::size_t(std::min_element(best.begin(), best.end()) - best.begin());
+}
+
+class OnednnConvolution : public Convolution {
+  public:
+    OnednnConvolution(const ConvolutionProblem& problem, const std::string& algorithms)
+        : problem_(problem), threads_(thread_count()), d_a_(problem.y) {
+        Pages x(extent_bytes(problem.x)), y(extent_bytes(problem.y)), weight(weight_bytes()),
+            bias(bias_bytes());
+        if (algorithms.empty())
+            for (Pages* pages : {&x, &y, &weight, &bias}) pages->fill();
+        const auto plan = [&](Direction direction) {
+            if (!algorithms.empty()) return given(direction, algorithms);
+            return fastest(direction, x.floats(), y.floats(), weight.floats(), bias.floats());
+        };
+        forward_ = plan(Direction::forward);
+        if (!problem.training) return;
+        weights_ = plan(Direction::weights);
+        if (problem.needs_d_x) data_ = plan(Direction::data);
+
+        // A pass over the whole batch wants d_a dense.
+        const bool batched = !weights_->algorithm().images || (data_ && !data_->algorithm().images);
+        copies_d_a_ = batched && !problem.y.dense();
+        if (copies_d_a_)
+            d_a_ = dense_features(problem.y.n, problem.y.c, problem.y.h, problem.y.w, problem.y.block);
+        scratch_ = copies_d_a_ ? aligned(std::size_t(d_a_.size()) * sizeof(float)) : 0;
+    }
+
+    std::size_t forward_workspace_bytes() const override { return forward_->workspace_bytes(); }
+
+    std::size_t backward_workspace_bytes() const override {
+        if (!problem_.training) return 0;
+        const std::size_t passes =
+            std::max(weights_->workspace_bytes(), data_ ? data_->workspace_bytes() : std::size_t(0));
+        return scratch_ + std::max(passes, activation_gradient_workspace_bytes(problem_.y));
+    }
+
+    void forward(const float* x, const float* weight, const float* bias, float* y, void* workspace) override {
+        check_threads();
+        run_forward(*forward_, x, weight, bias, y, static_cast<std::byte*>(workspace));
+    }
+
+    void backward(const float* x, const float* weight, const float* y, float* d_y, float* d_x,
+                  Write d_x_write, float* d_weight, float* d_bias, Write parameter_write,
+                  void* workspace) override {
+        check_threads();
+        const bool adds = d_x && d_x_write == Write::accumulate;
+        if (!problem_.training || (d_x && !data_) || (adds && !problem_.accumulates_d_x))
+            fail("convolution (", problem_.key(), "): planned without this gradient");
+        std::byte* scratch = static_cast<std::byte*>(workspace) + scratch_;
+        float* d_a = copies_d_a_ ? static_cast<float*>(workspace) : d_y;
+        activation_gradient({y, problem_.y}, {d_y, problem_.y}, {d_a, d_a_}, problem_.slope, d_bias,
+                            parameter_write, scratch);
+        run_weights(*weights_, x, d_a, d_weight, parameter_write, scratch);
+        if (d_x) run_data(*data_, d_a, weight, d_x, d_x_write, scratch);
+    }
+
+    std::string algorithms() const override {
+        const auto part = [](Direction direction, const std::optional<Pass>& pass) {
+            return pass ? text(name(direction), "=", pass->algorithm().to_string()) : std::string();
+        };
+        std::string all = part(Direction::forward, forward_);
+        if (weights_) all += "," + part(Direction::weights, weights_);
+        if (data_) all += "," + part(Direction::data, data_);
+        return all;
+    }
+
+  private:
+    std::size_t weight_bytes() const {
+        return std::size_t(problem_.x.c) * problem_.y.c * problem_.kernel * problem_.kernel * sizeof(float);
+    }
+    std::size_t bias_bytes() const { return std::size_t(problem_.y.c) * sizeof(float); }
+
+    // oneDNN divides the work among threads when a primitive is made.
+    void check_threads() const {
+        if (thread_count() != threads_)
+            fail("convolution (", problem_.key(), "): planned for ", threads_, " threads, called with ",
+                 thread_count(), "; plan again after changing the number of threads");
+    }
+
+    void run_forward(Pass& pass, const float* x, const float* weight, const float* bias, float* y,
+                     std::byte* workspace) const {
+        const Pointer pointers[] = {
+            input(x, problem_.x), input(weight), input(bias), {y, problem_.y.image_stride}};
+        pass.run(pointers, Write::overwrite, workspace);
+        if (!pass.activates()) leaky_relu_forward({y, problem_.y}, {y, problem_.y}, problem_.slope);
+    }
+
+    void run_weights(Pass& pass, const float* x, const float* d_a, float* d_weight, Write write,
+                     std::byte* workspace) const {
+        const Pointer pointers[] = {input(x, problem_.x), input(d_a, d_a_), {d_weight, 0}};
+        pass.run(pointers, write, workspace);
+    }
+
+    void run_data(Pass& pass, const float* d_a, const float* weight, float* d_x, Write write,
+                  std::byte* workspace) const {
+        const Pointer pointers[] = {input(d_a, d_a_), input(weight), {d_x, problem_.x.image_stride}};
+        pass.run(pointers, write, workspace);
+    }
+
+    // oneDNN's interface knows no const.
+    static Pointer input(const float* data, const Features& f) {
+        return {const_cast<float*>(data), f.image_stride};
+    }
+    static Pointer input(const float* data) { return {const_cast<float*>(data), 0}; }
+
+    // Whether one primitive may serve the batch. d_a is made dense where it has to be.
+    bool batches(Direction direction) const {
+        return problem_.x.dense() && (problem_.y.dense() || direction != Direction::forward);
+    }
+
+    std::vector<Algorithm> candidates(Direction direction) const {
+        std::vector<Algorithm> fast, slow;
+        for (const bool staged : {false, true}) {
+            for (const bool images : {false, true}) {
+                if (images ? problem_.x.n == 1 : !batches(direction)) continue;
+                for (const Algorithm& a : available(problem_, direction, images, staged))
+                    (a.is_reference() ? slow : fast).push_back(a);
+            }
+            if (!fast.empty()) return fast;
+        }
+        return slow;
+    }
+
+    std::optional<Pass> fastest(Direction direction, float* x, float* y, float* weight, float* bias) const {
+        std::vector<Pass> passes;
+        std::size_t bytes = 0;
+        for (const Algorithm& candidate : candidates(direction))
+            if (std::optional<Pass> pass = Pass::make(problem_, direction, candidate)) {
+                bytes = std::max(bytes, pass->workspace_bytes());
+                passes.push_back(std::move(*pass));
+            }
+        if (passes.empty())
+            fail("convolution (", problem_.key(), "): oneDNN cannot compute ", name(direction),
+                 " for these shapes; choose other numbers of channels");
+        if (passes.size() == 1) return std::move(passes.front());
+        const Pages workspace(bytes);
+        const std::size_t winner = fastest_of(passes.size(), [&](std::size_t k) {
+            switch (direction) {
+                case Direction::forward:
+                    return run_forward(passes[k], x, weight, bias, y, workspace.data());
+                case Direction::weights:
+                    return run_weights(passes[k], x, y, weight, Write::overwrite, workspace.data());
+                case Direction::data:
+                    return run_data(passes[k], y, weight, x, Write::overwrite, workspace.data());
+            }
+        });
+        return std::move(passes[winner]);
+    }
+
+    std::optional<Pass> given(Direction direction, const std::string& algorithms) const {
+        const std::string key = text(name(direction), "=");
+        std::size_t start = 0;
+        while (start < algorithms.size()) {
+            const std::size_t end = std::min(algorithms.find(',', start), algorithms.size());
+            const std::string part = algorithms.substr(start, end - start);
+            start = end + 1;
+            if (part.rfind(key, 0) != 0) continue;
+            const Algorithm algorithm = Algorithm::parse(part.substr(key.size()));
+            if (algorithm.to_string() != part.substr(key.size())) break;
+            if (!algorithm.images && !batches(direction)) break;
+            if (std::optional<Pass> pass = Pass::make(problem_, direction, algorithm)) return pass;
+            break;
+        }
+        fail("convolution (", problem_.key(), "): no algorithm for ", name(direction), " in \"", algorithms,
+             "\" that this machine has; leave the algorithms empty to have them chosen anew");
+    }
+
+    ConvolutionProblem problem_;
+    int threads_;
+    std::optional<Pass> forward_, weights_, data_;
+    Features d_a_;             // the layout of d_a: d_y's own or a dense copy's
+    bool copies_d_a_ = false;  // whether d_a is that copy, at the start of the workspace
+    std::size_t scratch_ = 0;  // where the passes' scratch memory starts
+};
+
+}  // namespace
+
+int onednn_channel_block() {
+    // Every level from avx512_core on includes its bits, and those of the 256-bit levels lack some.
+    const unsigned isa = unsigned(dnnl::get_effective_cpu_isa());
+    const auto has = [&](dnnl::cpu_isa level) { return (isa & unsigned(level)) == unsigned(level); };
+    return has(dnnl::cpu_isa::avx512_core) ? 16 : has(dnnl::cpu_isa::avx2) ? 8 : 1;
+}
+
+std::unique_ptr<Convolution> onednn_convolution(const ConvolutionProblem& problem,
+                                                const std::string& algorithms) {
+    return std::make_unique<OnednnConvolution>(problem, algorithms);
+}
+
+}  // namespace tvmap::cpu
