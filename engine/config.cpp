@@ -25,6 +25,17 @@ struct Given {
     std::string where;  // "file:line" or "--set key=value"
     YAML::Node node;
 
+    Given(std::string key_path, std::string place, const YAML::Node& value)
+        : key(std::move(key_path)), where(std::move(place)), node(value) {}
+    Given(const Given&) = default;
+    // Assigning a YAML::Node changes the node it refers to, for everyone: refer to the other one instead.
+    Given& operator=(const Given& other) {
+        key = other.key;
+        where = other.where;
+        node.reset(other.node);
+        return *this;
+    }
+
     [[noreturn]] void reject(const std::string& expected) const {
         const std::string got = node.IsScalar()     ? "'" + node.Scalar() + "'"
                                 : node.IsSequence() ? "a list"
