@@ -120,8 +120,10 @@ void add_denoise(Program& program) {
     command
         .add_option("--checkpoint", options->checkpoint, "weights (.safetensors) with their configuration")
         ->required();
-    command.add_option("--set", options->set,
-                       "KEY=VALUE in place of the checkpoint's configuration; may be repeated");
+    command
+        .add_option("--set", options->set,
+                    "KEY=VALUE in place of the checkpoint's configuration; may be repeated")
+        ->allow_extra_args(false);
     command.add_option("--out", options->out, "folder, made if need be")->required();
 }
 

@@ -82,7 +82,8 @@ void add_evaluate(Program& program) {
     command.add_option("run", options->run, "run folder: its configuration and best checkpoint");
     command.add_option("--checkpoint", options->checkpoint, "weights (.safetensors)");
     command.add_option("--config", options->config, "YAML experiment");
-    command.add_option("--set", options->set, "KEY=VALUE in place of what the file says; may be repeated");
+    command.add_option("--set", options->set, "KEY=VALUE in place of what the file says; may be repeated")
+        ->allow_extra_args(false);
     command.add_option("--out", options->out, "folder for the results (default: RUN/evaluation)");
     command.add_option("--pictures", options->pictures, "images of which pictures are written")
         ->capture_default_str();

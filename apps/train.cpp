@@ -104,7 +104,8 @@ void add_train(Program& program) {
                     "tvmap train configs/quickstart.yaml --set train.epochs=20 --run runs/short",
                     [options](const CommonOptions& common) { return run(*options, common); });
     command.add_option("config", options->config, "YAML experiment")->required();
-    command.add_option("--set", options->set, "KEY=VALUE in place of what the file says; may be repeated");
+    command.add_option("--set", options->set, "KEY=VALUE in place of what the file says; may be repeated")
+        ->allow_extra_args(false);
     command.add_option("--run", options->run, "run folder (default: output.folder/output.name)");
     command.add_flag("--resume", options->resume,
                      "go on from the run's last checkpoint, or start if there is none");
