@@ -85,6 +85,22 @@ Value Graph::add(Value a, Value b) {
     return record(std::make_unique<AddOperation>(), {a, b}, tensor(a).name + "+" + tensor(b).name, out);
 }
 
+Value Graph::copy(Value x) {
+    const Features s = tensor(x).shape;
+    return record(std::make_unique<CopyOperation>(), {x}, tensor(x).name + ".copy",
+                  dense_features(s.n, s.c, s.h, s.w, s.block));
+}
+
+bool Graph::can_become_slice(Value x) const {
+    const Tensor& t = tensor(x);
+    if (t.producer < 0 || t.root != x.id || operations_[t.producer]->kind() == "concatenate") return false;
+    return std::none_of(operations_.begin(), operations_.end(), [&](const auto& operation) {
+        const auto& inputs = operation->inputs;
+        return operation->dense_only() &&
+               (operation->output == x.id || std::find(inputs.begin(), inputs.end(), x.id) != inputs.end());
+    });
+}
+
 Value Graph::concatenate(const std::vector<Value>& values) {
     if (values.empty()) fail("concatenate: no values");
     Features whole = tensor(values[0]).shape;
@@ -103,16 +119,9 @@ Value Graph::concatenate(const std::vector<Value>& values) {
 
     std::vector<Value> slices;
     for (Value value : values) {
-        const Tensor& t = tensor(value);
         const bool repeated =
             std::any_of(slices.begin(), slices.end(), [&](Value s) { return s.id == value.id; });
-        if (t.producer >= 0 && t.root == value.id && !repeated &&
-            operations_[t.producer]->kind() != "concatenate") {
-            slices.push_back(value);
-        } else {
-            const Features copy = dense_features(t.shape.n, t.shape.c, t.shape.h, t.shape.w, t.shape.block);
-            slices.push_back(record(std::make_unique<CopyOperation>(), {value}, t.name + ".copy", copy));
-        }
+        slices.push_back(!repeated && can_become_slice(value) ? value : copy(value));
     }
     const Value result = record(std::make_unique<ConcatenateOperation>(), slices, name + "]", whole);
     int channel = 0;
@@ -138,6 +147,8 @@ Value Graph::denoise(Value z, Value lambda, PdhgProblem problem, int iterations)
     const Features image = tensor(z).shape, map = tensor(lambda).shape;
     if (image.c != 1 || map.n != image.n || map.h != image.h || map.w != image.w || map.c > 2)
         fail("denoise: images ", describe(image), " do not go with maps ", describe(map));
+    if (tensor(z).root != z.id) z = copy(z);
+    if (tensor(lambda).root != lambda.id) lambda = copy(lambda);
     problem.solves = image.n;
     problem.solves_per_image = 1;
     problem.height = image.h;

@@ -52,6 +52,9 @@ class Operation {
     virtual bool backward_reads_input(int /*input*/) const { return false; }
     virtual bool backward_reads_output() const { return false; }
 
+    /// Whether all its tensors must be dense: then none of them can be a slice of a concatenation.
+    virtual bool dense_only() const { return false; }
+
     /// Called once, before the memory is planned: picks algorithms, sets the three sizes below.
     virtual void prepare(Backend& /*backend*/, Algorithms& /*algorithms*/, const Graph& /*graph*/,
                          bool /*training*/) {}
@@ -93,7 +96,7 @@ class Graph {
     Value upsample(Value x);
     Value add(Value a, Value b);
     /// Channels of all values, one after the other. Costs nothing: the producers write into slices. (A value
-    /// that already is a slice or an input is copied.)
+    /// that already is a slice, is an input, or belongs to the solver is copied.)
     Value concatenate(const std::vector<Value>& values);
     /// `maps` channels of Λ from the first channels of the raw output.
     Value parameter_map(Value raw, const ParameterMap& map, int maps);
@@ -116,6 +119,8 @@ class Graph {
   private:
     Value record(std::unique_ptr<Operation> operation, const std::vector<Value>& inputs,
                  const std::string& name, const Features& shape);
+    Value copy(Value x);
+    bool can_become_slice(Value x) const;
     Features features(int n, int c, int h, int w) const;
     int parameter(const std::string& name, const std::vector<std::int64_t>& shape, std::int64_t fan_in);
 

@@ -82,6 +82,7 @@ class DenoiseOperation final : public Operation {
     DenoiseOperation(const PdhgProblem& problem, int iterations)
         : problem_(problem), iterations_(iterations) {}
     std::string kind() const override { return "denoise"; }
+    bool dense_only() const override { return true; }
     void prepare(Backend& backend, Algorithms& algorithms, const Graph& graph, bool training) override;
     void forward(const Binding& b) override;
     void backward(const Binding& b) override;

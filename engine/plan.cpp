@@ -101,6 +101,10 @@ void Plan::derive_backward() {
     }
     for (std::size_t p = 0; p < parameter_written.size(); ++p)
         if (!parameter_written[p]) unused_parameters_.push_back(int(p));
+    for (std::size_t t = 0; t < tensors.size(); ++t)
+        if (tensors[t].producer < 0 && tensors[t].requires_gradient &&
+            state[t].count(0, tensors[t].shape.c) == 0)
+            unused_inputs_.push_back(int(t));
 }
 
 void Plan::find_lifetimes() {
@@ -160,6 +164,8 @@ void Plan::find_lifetimes() {
         saved_until[o] = step;
         scratch(backward_work_[o], o, "workspace", operation.backward_workspace, step, step);
     }
+    for (int input : unused_inputs_)
+        for (int step : {forward_steps, end}) use(gradient_block_, input, "gradient", step);
     for (int o = 0; o < forward_steps; ++o)
         // The loss's saved numbers are read by whoever runs the plan.
         scratch(saved_block_[o], o, "saved", operations[o]->saved_bytes, o,
@@ -246,12 +252,13 @@ void Plan::bind(const Arena& arena, const Parameters& parameters) {
         }
         backward_steps_.push_back(std::move(step));
     }
-    clear_parameters_.clear();
+    clear_unused_.clear();
     if (training_)
         for (int p : unused_parameters_) {
             const int size = int(graph_.parameters()[p].size);
-            clear_parameters_.push_back({parameters.gradient(p), dense_features(1, 1, 1, size, 1)});
+            clear_unused_.push_back({parameters.gradient(p), dense_features(1, 1, 1, size, 1)});
         }
+    for (int input : unused_inputs_) clear_unused_.push_back(tensor_view(input, gradient_block_, base_));
 }
 
 void Plan::forward() {
@@ -259,7 +266,7 @@ void Plan::forward() {
 }
 
 void Plan::backward() {
-    for (const View& gradient : clear_parameters_) backend_.clear(gradient);
+    for (const View& gradient : clear_unused_) backend_.clear(gradient);
     for (const Step& step : backward_steps_) {
         for (const View& part : step.clear) backend_.clear(part);
         graph_.operations()[step.operation]->backward(step.binding);

@@ -56,7 +56,8 @@ class Plan {
 
     /// Where an input, or a value that the graph keeps, lies.
     View view(Value value) const;
-    /// The gradient of an input that requires one, after backward().
+    /// The gradient of an input that requires one, after backward(); zero where the loss does not depend on
+    /// it.
     View gradient(Value value) const;
     /// The loss after forward().
     double loss() const;
@@ -92,10 +93,10 @@ class Plan {
         Write parameter_write = Write::overwrite;
     };
     std::vector<BackwardStep> backward_;
-    std::vector<int> unused_parameters_;  // no path to the loss: their gradient is zero
+    std::vector<int> unused_parameters_, unused_inputs_;  // no path to the loss: their gradient is zero
 
     std::vector<Step> forward_steps_, backward_steps_;
-    std::vector<View> clear_parameters_;
+    std::vector<View> clear_unused_;
     std::byte* base_ = nullptr;
 };
 
