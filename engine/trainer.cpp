@@ -175,7 +175,7 @@ void Trainer::State::step(const Batches::Batch& batch, double rate) {
     plan->backward();
     ++progress.steps;
     const OptimiserConfig& o = config.optimiser;
-    parameters->adam_step({float(rate), float(o.beta1), float(o.beta2), float(o.eps), progress.steps});
+    parameters->adam_step({rate, o.beta1, o.beta2, o.eps, progress.steps});
     const double loss = plan->loss();
     if (!std::isfinite(loss))
         fail("the loss is not finite after ", progress.steps,
