@@ -25,10 +25,9 @@ float uniform(std::uint64_t seed, Purpose purpose, std::uint32_t epoch, std::uin
 
 namespace cpu {
 
-/// normals[i] = Φ⁻¹((words[i] + ½) / 2³²), read with the words' top bit as the sign: words below 2³¹ give
-/// positive numbers, word and ~word opposite ones, and the largest is 6.338. Relative error below 6e-7.
-/// Polynomials in explicit fused multiply-adds and one square root, no library function, so that every
-/// instruction set (and a GPU) rounds alike.
+/// normals[i] = Φ⁻¹(½ + (s + ½)/2³²), s the word read as a signed integer: word and ~word give opposite
+/// numbers, the largest is 6.338. Relative error below 6e-7. Polynomials in explicit fused multiply-adds and
+/// one square root, no library function, so that every instruction set (and a GPU) rounds alike.
 void inverse_normal(const std::uint32_t* words, std::int64_t count, float* normals);
 
 /// noisy[i] = clean[i] + scale·n_i (one rounding), n_i standard normal, a pure function of (seed, epoch,
