@@ -8,6 +8,8 @@
 
 #include <algorithm>
 
+#include "kernels/simd.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/activation_gradient.cpp"
 #include <hwy/foreach_target.h>

@@ -198,17 +198,21 @@ class OnednnConvolution : public Convolution {
         return problem_.x.dense() && (problem_.y.dense() || direction != Direction::forward);
     }
 
+    // The caller's layout first. oneDNN's own, through staging buffers, where the caller's is not the one
+    // that its best kernels want; its plain loops where there is nothing else.
     std::vector<Algorithm> candidates(Direction direction) const {
+        const bool blocked =
+            problem_.x.block == onednn_channel_block() && problem_.y.block == onednn_channel_block();
         std::vector<Algorithm> fast, slow;
         for (const bool staged : {false, true}) {
+            if (staged && blocked && !fast.empty()) break;
             for (const bool images : {false, true}) {
                 if (images ? problem_.x.n == 1 : !batches(direction)) continue;
                 for (const Algorithm& a : available(problem_, direction, images, staged))
                     (a.is_reference() ? slow : fast).push_back(a);
             }
-            if (!fast.empty()) return fast;
         }
-        return slow;
+        return fast.empty() ? slow : fast;
     }
 
     std::optional<Pass> fastest(Direction direction, float* x, float* y, float* weight, float* bias) const {

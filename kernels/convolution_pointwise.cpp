@@ -7,6 +7,7 @@
 
 #include "kernels/activation_gradient.h"
 #include "kernels/convolution_implementations.h"
+#include "kernels/simd.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/convolution_pointwise.cpp"
