@@ -33,8 +33,6 @@ namespace {
 
 constexpr int kMinBandRows = 8;  // with fewer, waiting outweighs the work (two are the least that work)
 
-constexpr int kDepth = 8;  // steps per sweep
-
 constexpr std::size_t round_up(std::size_t value, std::size_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
 }
@@ -53,6 +51,15 @@ PdhgRecord record_of(const PdhgProblem& problem) {
     at.floats = at.x_bar + plane + kPdhgGroup;
     if (at.floats / kPdhgGroup % 2 == 0) at.floats += kPdhgGroup;  // odd in cache lines: rows do not alias
     return at;
+}
+
+// Steps per sweep for a band of so many rows. A sweep of K steps has K+1 records in use: as many as the
+// first-level cache takes, or where that is too few to matter, enough to spare the second-level cache.
+int sweep_depth(const PdhgRecord& at, int rows, bool alone) {
+    constexpr std::ptrdiff_t kFirstLevel = 40 * 1024;
+    constexpr int kDeep = 16;
+    const int fits = int(kFirstLevel / (at.floats * std::ptrdiff_t(sizeof(float)))) - 1;
+    return std::min(fits < 3 ? kDeep : std::clamp(fits, 4, 12), alone ? (rows + 1) / 2 : rows / 2);
 }
 
 // The workspace, cut up: counters of the bands, sums of the rows of a scalar map's d_Λ, records.
@@ -88,7 +95,9 @@ template <class Work, class Finish>
 void share_out(const PdhgProblem& problem, const Workspace& space, int iterations, const Work& work,
                const Finish& finish) {
     int whole = 0;
-#pragma omp parallel
+    // Below some microseconds of work, waking threads costs more than they save.
+    const bool worthwhile = problem.pixels() * problem.solves * iterations > 1 << 15;
+#pragma omp parallel if (worthwhile)
     {
         const int threads = omp_get_num_threads(), thread = omp_get_thread_num();
         PdhgBand band;
@@ -96,7 +105,7 @@ void share_out(const PdhgProblem& problem, const Workspace& space, int iteration
         band.record = space.record;
         band.iterations = iterations;
         band.count = problem.height;
-        band.depth = std::min(kDepth, (problem.height + 1) / 2);
+        band.depth = sweep_depth(space.record, problem.height, true);
         band.rows = space.rows(std::min(thread, space.slots - 1));
 #pragma omp single
         whole = problem.solves / threads * threads;
@@ -115,7 +124,7 @@ void share_out(const PdhgProblem& problem, const Workspace& space, int iteration
                 if (team > 1) {
                     PdhgProgress* progress = space.progress + slot * team;
                     band.own = progress + member;
-                    band.depth = std::min(kDepth, problem.height / team / 2);
+                    band.depth = sweep_depth(space.record, problem.height / team, false);
                     band.below = progress + (member + 1) % team;
                 }
                 work(whole + slot, slot, band);
@@ -179,6 +188,9 @@ std::size_t pdhg_workspace_bytes(const PdhgProblem& problem) {
 void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, const float* lambda, float* x,
                   std::uint8_t* masks, const PdhgState* state, bool start_from_state, void* workspace) {
     check("pdhg_forward", problem, iterations);
+    if (start_from_state && state == nullptr) {
+        fail("pdhg_forward: told to start from a state but given none; pass the state or start afresh");
+    }
     const Workspace space(problem, workspace);
     const PdhgRecord& at = space.record;
     const int width = problem.width, height = problem.height;
@@ -245,6 +257,9 @@ void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, co
 void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t* masks, const float* d_x,
                   float* d_lambda, float* d_z, Write write, void* workspace) {
     check("pdhg_adjoint", problem, iterations);
+    if (masks == nullptr && iterations > 0) {
+        fail("pdhg_adjoint: no masks; run pdhg_forward with masks and pass them on");
+    }
     const Workspace space(problem, workspace);
     const PdhgRecord& at = space.record;
     const int width = problem.width;

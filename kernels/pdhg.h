@@ -9,8 +9,10 @@
 //         x₊ = x − τp − τ∇ᵀq,   x̄ = x₊ + θ(x₊ − x)
 //     result x_T.
 //
-// Adjoint: the same step with the signs e of the clip recorded (two bits per component, pixel and step), see
-// pdhg.cpp. Every result is bit-identical for any number of threads and any blocking.
+// Adjoint: the same step with the signs e of the clip recorded (two bits per component, pixel and step),
+// derived in kernels/pdhg_sweep.cpp. Every result, masks included, is bit-identical for any number of
+// threads, any blocking and any instruction set: products and sums are rounded one by one, never fused
+// (measured: some 3 % slower than fused).
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -21,11 +23,8 @@ namespace tvmap {
 
 enum class DualStart { zero, image };       ///< p₀ = 0 or p₀ = z
 enum class Boundary { periodic, neumann };  ///< Neumann: the difference across the border is zero
-enum class MapKind {
-    scalar,
-    shared,
-    separate
-};  ///< one number per solve; one plane; a vertical and a horizontal plane
+/// One number per solve; one plane; a vertical and a horizontal plane. Λ ≥ 0 everywhere.
+enum class MapKind { scalar, shared, separate };
 
 /// A batch of `solves` independent problems on images of H×W. Solve s denoises z image s / solves_per_image
 /// (so many λ for one image need z only once); its map, result and gradients are number s of their arrays.
@@ -62,19 +61,23 @@ namespace cpu {
 /// Bytes of the masks of T iterations of the whole batch. (A multiple of 64.)
 std::size_t pdhg_mask_bytes(const PdhgProblem& problem, int iterations);
 
-/// Scratch memory of pdhg_forward and of pdhg_adjoint, aligned to 64 bytes, independent of T.
+/// Scratch memory of pdhg_forward and of pdhg_adjoint, aligned to 64 bytes, independent of T: some 28 bytes a
+/// pixel for each solve under way, of which there are at most omp_get_max_threads(). Ask again after raising
+/// the number of threads.
 std::size_t pdhg_workspace_bytes(const PdhgProblem& problem);
 
 /// Runs `iterations` steps. z: images×H×W, lambda: solves×map_size, x: solves×H×W receives x_T.
-/// masks: null, or pdhg_mask_bytes that receive the clip's decisions in the solver's own order.
-/// state: null, or the iterates to start from, replaced by those reached (every plane given).
+/// masks: null, or pdhg_mask_bytes that receive the clip's decisions in the solver's own order. (Per solve,
+/// step and row, for every 16 pixels 16 bits each: vertical v > Λ, vertical v < −Λ, the same horizontally.)
+/// state: null, or the iterates to start from, replaced by those reached (every plane given). Under Neumann
+/// boundaries the entries of q that no difference uses are 0, also where the given state says otherwise.
 /// start_from_state says whether they are read: if not, the start is the one above and the state is only
 /// written.
 void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, const float* lambda, float* x,
                   std::uint8_t* masks, const PdhgState* state, bool start_from_state, void* workspace);
 
 /// The adjoint of pdhg_forward (without state). d_x: solves×H×W, ∂loss/∂x_T. d_lambda (solves×map_size) and
-/// d_z (solves×H×W: one gradient per solve; null where not wanted) are written as `write` says. Under Neumann
+/// d_z (solves×H×W: one gradient per solve) are written as `write` says; either may be null. Under Neumann
 /// boundaries the entries of d_lambda that no difference uses (vertical: last row, horizontal: last column)
 /// get no gradient.
 void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t* masks, const float* d_x,
