@@ -278,8 +278,8 @@ inline Tape::Value unet(Tape& tape, Tape::Value image, const std::vector<int>& c
 
 /// One step of Adam on everything, t from 1.
 struct Adam {
-    double rate, beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
-    NamedDoubles m, v;
+    double rate = 1e-4, beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+    NamedDoubles m = {}, v = {};
     int t = 0;
 
     void step(NamedDoubles& weights, const NamedDoubles& gradients) {
