@@ -66,28 +66,41 @@ double seconds_of(const auto& run) {
 }
 
 // The index of the fastest of `count` runs. They take turns, so that a disturbance from outside hits all
-// alike; each is judged by its best turn, and those that have fallen behind drop out.
+// alike, and each is judged by its best turn. Turns go on until the best time of everyone who is still in the
+// race has been seen twice: at once on a quiet machine, as long as patience lasts on a busy one.
 template <class Run>
 std::size_t fastest_of(std::size_t count, const Run& run) {
-    constexpr int turns = 5;
-    constexpr double enough = 0.06;  // seconds for each candidate
-    constexpr double hopeless = 1.5;
-    std::vector<double> best(count);
+    constexpr int least_turns = 3;
+    constexpr double patience = 0.05;  // seconds for each candidate
+    constexpr double alike = 1.1;      // how far apart the same time may be
+    constexpr double hopeless = 1.5;   // times the leader's: out of the race
+    struct Times {
+        double best = 1e9, second = 1e9;
+    };
+    std::vector<Times> times(count);
+    const auto faster = [](const Times& a, const Times& b) { return a.best < b.best; };
+    double spent = 0;
+    const auto take = [&](std::size_t k) {
+        const double seconds = seconds_of([&] { run(k); });
+        spent += seconds;
+        times[k].second = std::min(times[k].second, std::max(seconds, times[k].best));
+        times[k].best = std::min(times[k].best, seconds);
+    };
     for (std::size_t k = 0; k < count; ++k) {
         run(k);  // warms up
-        best[k] = seconds_of([&] { run(k); });
+        take(k);
     }
-    double spent = 0;
-    for (int turn = 0; turn < turns && spent < enough * double(count); ++turn) {
-        const double leader = *std::min_element(best.begin(), best.end());
+    bool settled = false;
+    for (int turn = 1; (turn < least_turns || !settled) && spent < patience * double(count); ++turn) {
+        const double limit = hopeless * std::min_element(times.begin(), times.end(), faster)->best;
+        settled = true;
         for (std::size_t k = 0; k < count; ++k) {
-            if (best[k] > hopeless * leader) continue;
-            const double seconds = seconds_of([&] { run(k); });
-            spent += seconds;
-            best[k] = std::min(best[k], seconds);
+            if (times[k].best > limit) continue;
+            take(k);
+            settled = settled && times[k].second < alike * times[k].best;
         }
     }
-    return std::size_t(std::min_element(best.begin(), best.end()) - best.begin());
+    return std::size_t(std::min_element(times.begin(), times.end(), faster) - times.begin());
 }
 
 class OnednnConvolution : public Convolution {
@@ -198,18 +211,20 @@ class OnednnConvolution : public Convolution {
         return problem_.x.dense() && (problem_.y.dense() || direction != Direction::forward);
     }
 
-    // The caller's layout first. oneDNN's own, through staging buffers, where the caller's is not the one
-    // that its best kernels want; its plain loops where there is nothing else.
+    // The caller's layout first. oneDNN's own, through staging buffers, where its best kernels do not take
+    // the caller's; its plain loops where there is nothing else.
     std::vector<Algorithm> candidates(Direction direction) const {
-        const bool blocked =
-            problem_.x.block == onednn_channel_block() && problem_.y.block == onednn_channel_block();
+        const char* widest = onednn_channel_block() == 16 ? "avx512" : "avx2";
         std::vector<Algorithm> fast, slow;
+        bool has_widest = false;
         for (const bool staged : {false, true}) {
-            if (staged && blocked && !fast.empty()) break;
+            if (staged && has_widest) break;
             for (const bool images : {false, true}) {
                 if (images ? problem_.x.n == 1 : !batches(direction)) continue;
-                for (const Algorithm& a : available(problem_, direction, images, staged))
+                for (const Algorithm& a : available(problem_, direction, images, staged)) {
+                    has_widest = has_widest || a.implementation.find(widest) != std::string::npos;
                     (a.is_reference() ? slow : fast).push_back(a);
+                }
             }
         }
         return fast.empty() ? slow : fast;
