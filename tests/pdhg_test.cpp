@@ -219,6 +219,19 @@ TEST_CASE("other steps, and 256 iterations") {
     compare_with_reference(problem_of(255, 257, MapKind::shared, 1), 11, 4);
 }
 
+TEST_CASE("equality with the map counts as inside") {
+    // The first step's v is σ·(±0.5) = ±0.125 exactly.
+    PdhgProblem s = problem_of(1, 2, MapKind::scalar);
+    s.tau = s.sigma = 0.25f;
+    const Floats z = {0.25f, 0.75f};
+    for (const float lambda : {0.125f, std::nextafter(0.125f, 0.0f)}) {
+        const Data data{z, {lambda}, {1.0f, 0.0f}};
+        const auto e = decisions_of(s, 1, solve(s, 1, data), 0);
+        const signed char outside = lambda < 0.125f ? 1 : 0;
+        CHECK(e[0] == reference::Decisions{0, 0, outside, static_cast<signed char>(-outside)});
+    }
+}
+
 TEST_CASE("closed forms: constant image, no regularisation, much of it") {
     PdhgProblem s = problem_of(9, 21, MapKind::scalar);
     const Data data = make_data(s, 61);
