@@ -10,6 +10,7 @@
 #include <iostream>
 #include <new>
 
+#include "engine/edit_distance.h"
 #include "engine/file.h"
 #include "kernels/backend.h"
 #include "kernels/threads.h"
@@ -81,6 +82,14 @@ CLI::App& Program::add(const std::string& name, const std::string& description, 
     return command;
 }
 
+std::string Program::unknown_command(const std::string& given) const {
+    std::string nearest;
+    for (const CLI::App* command : app_.get_subcommands({}))
+        if (nearest.empty() || edit_distance(given, command->get_name()) < edit_distance(given, nearest))
+            nearest = command->get_name();
+    return text("there is no command ", given, "; the nearest is ", nearest, "; see tvmap --help");
+}
+
 int Program::main(int argc, char** argv) {
     try {
         app_.parse(argc, argv);
@@ -92,6 +101,8 @@ int Program::main(int argc, char** argv) {
     } catch (const CLI::ParseError& error) {
         if (error.get_exit_code() == 0) return app_.exit(error);  // --help, --version
         const auto parsed = app_.get_subcommands();
+        if (parsed.empty() && argc > 1 && argv[1][0] != '-')
+            return report("tvmap", unknown_command(argv[1]), wrong_usage);
         const std::string command = parsed.empty() ? "" : " " + parsed.front()->get_name();
         return report("tvmap" + command, std::string(error.what()) + "; see tvmap" + command + " --help",
                       wrong_usage);

@@ -42,6 +42,8 @@ class Program {
     int main(int argc, char** argv);
 
   private:
+    std::string unknown_command(const std::string& given) const;
+
     CLI::App app_;
     CommonOptions common_;
     std::function<int(const CommonOptions&)> chosen_;

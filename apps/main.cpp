@@ -2,6 +2,9 @@
 #include "apps/command.h"
 
 namespace tvmap {
+void add_train(Program&);
+void add_evaluate(Program&);
+void add_denoise(Program&);
 void add_solve(Program&);
 void add_search(Program&);
 void add_gradient(Program&);
@@ -11,9 +14,10 @@ void add_info(Program&);
 }  // namespace tvmap
 
 int main(int argc, char** argv) {
-    tvmap::Program program;
-    for (auto add : {tvmap::add_solve, tvmap::add_search, tvmap::add_gradient, tvmap::add_phantoms,
-                     tvmap::add_bench, tvmap::add_info})
+    using namespace tvmap;
+    Program program;
+    for (auto add : {add_train, add_evaluate, add_denoise, add_solve, add_search, add_gradient, add_phantoms,
+                     add_bench, add_info})
         add(program);
     return program.main(argc, argv);
 }

@@ -140,14 +140,15 @@ Solution solve(const SolverConfig& solver, const ImageStack& z, const Regularisa
     if (options.repeat == 1 && (options.watch_gap || (options.proceed && work > 2 * piece_of_work)))
         return PiecewiseSolve(problem, memory).run(solver.iterations, options);
 
+    Solution solution;
     std::vector<double> seconds;
-    for (int run = 0; run < options.repeat; ++run) {
+    for (int run = 0; run < options.repeat && !solution.stopped; ++run) {
         const auto start = Clock::now();
         cpu::pdhg_forward(problem, solver.iterations, memory.z.data(), memory.lambda.data(), memory.x.data(),
                           nullptr, nullptr, false, memory.workspace.data());
         seconds.push_back(seconds_since(start));
+        solution.stopped = options.proceed && run + 1 < options.repeat && !options.proceed(solver.iterations);
     }
-    Solution solution;
     solution.x.assign(memory.x.begin(), memory.x.end());
     solution.steps = solver.iterations;
     solution.seconds = median(seconds);

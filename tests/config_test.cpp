@@ -1,26 +1,24 @@
 // Experiments: defaults, every key, round trip, sweeps, and the messages for what is wrong.
 #include "engine/config.h"
 
-#include <unistd.h>
-
 #include <doctest/doctest.h>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 
 #include "kernels/error.h"
+#include "tests/temporary_folder.h"
 
 namespace {
 
 namespace fs = std::filesystem;
 using tvmap::Config;
 
-/// A configuration file with this text, removed at the end.
+/// A configuration file with this text.
 struct File {
-    std::string path =
-        (fs::temp_directory_path() / ("tvmap_config_" + std::to_string(getpid()) + ".yaml")).string();
+    TemporaryFolder folder;
+    std::string path = folder / "experiment.yaml";
     explicit File(const std::string& text) { std::ofstream(path) << text; }
-    ~File() { fs::remove(path); }
 };
 
 Config config(const std::string& text, const std::vector<std::string>& overrides = {}) {

@@ -3,8 +3,6 @@
 // product.
 #include "engine/safetensors.h"
 
-#include <unistd.h>
-
 #include <doctest/doctest.h>
 #include <algorithm>
 #include <bit>
@@ -16,18 +14,11 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/error.h"
+#include "tests/temporary_folder.h"
 
 namespace {
 
-namespace fs = std::filesystem;
 using tvmap::SafeTensors;
-
-struct Folder {
-    fs::path path = fs::temp_directory_path() / ("tvmap_safetensors_" + std::to_string(getpid()));
-    Folder() { fs::create_directories(path); }
-    ~Folder() { fs::remove_all(path); }
-    std::string file(const std::string& name) const { return (path / name).string(); }
-};
 
 std::string bytes_of_length(std::uint64_t length) {
     std::string bytes(8, '\0');
@@ -39,8 +30,8 @@ std::string safetensors(const std::string& header, const std::string& data) {
     return bytes_of_length(header.size()) + header + data;
 }
 
-std::string put(const Folder& folder, const std::string& content) {
-    const std::string path = folder.file("given.safetensors");
+std::string put(const TemporaryFolder& folder, const std::string& content) {
+    const std::string path = folder / "given.safetensors";
     std::ofstream(path, std::ios::binary) << content;
     return path;
 }
@@ -51,7 +42,7 @@ std::string get(const std::string& path) {
 }
 
 /// The message that reading the file gives.
-std::string refusal(const Folder& folder, const std::string& content) {
+std::string refusal(const TemporaryFolder& folder, const std::string& content) {
     const std::string path = put(folder, content);
     try {
         tvmap::read_safetensors(path);
@@ -73,14 +64,14 @@ const std::string one_header = R"({"a":{"dtype":"F32","shape":[2],"data_offsets"
 }  // namespace
 
 TEST_CASE("what is written comes back bit by bit") {
-    const Folder folder;
+    const TemporaryFolder folder;
     SafeTensors content;
     const float values[] = {0.0f, -0.0f, 1e-45f, std::numeric_limits<float>::max(), -1.5f, 0.1f};
     content.tensors["c0x0.conv_block.0.weight"] = {{2, 3, 1, 1}, {values, values + 6}};
     content.tensors["scalar"] = {{}, {42.0f}};
     content.tensors["empty"] = {{3, 0}, {}};
     content.metadata = {{"step", "17"}, {"quote \" and ü", "line\nbreak"}};
-    const std::string path = folder.file("written.safetensors");
+    const std::string path = folder / "written.safetensors";
     tvmap::write_safetensors(path, content);
     const SafeTensors back = tvmap::read_safetensors(path);
 
@@ -97,11 +88,11 @@ TEST_CASE("what is written comes back bit by bit") {
 }
 
 TEST_CASE("the written bytes follow the format: aligned, without gaps") {
-    const Folder folder;
+    const TemporaryFolder folder;
     SafeTensors content;
     content.tensors["b"] = {{1}, {2.0f}};
     content.tensors["a"] = {{3}, {1.0f, 3.0f, 5.0f}};
-    const std::string path = folder.file("written.safetensors");
+    const std::string path = folder / "written.safetensors";
     tvmap::write_safetensors(path, content);
     const std::string file = get(path);
     std::uint64_t length = 0;
@@ -120,7 +111,7 @@ TEST_CASE("the written bytes follow the format: aligned, without gaps") {
 }
 
 TEST_CASE("other types are converted") {
-    const Folder folder;
+    const TemporaryFolder folder;
     std::string data;
     const double doubles[] = {0.1, -3.0};
     data.append(reinterpret_cast<const char*>(doubles), 16);
@@ -149,7 +140,7 @@ TEST_CASE("other types are converted") {
 }
 
 TEST_CASE("every cut of a file is refused") {
-    const Folder folder;
+    const TemporaryFolder folder;
     const std::string whole = safetensors(one_header, std::string(8, 'x'));
     REQUIRE(refusal(folder, whole) == "accepted");
     for (std::size_t length = 0; length < whole.size(); ++length) {
@@ -160,7 +151,7 @@ TEST_CASE("every cut of a file is refused") {
 }
 
 TEST_CASE("every byte of the header turned over is refused or read, never a crash") {
-    const Folder folder;
+    const TemporaryFolder folder;
     const std::string whole = safetensors(one_header, std::string(8, '\1'));
     int refused = 0;
     for (std::size_t at = 0; at < whole.size() - 8; ++at) {
@@ -174,7 +165,7 @@ TEST_CASE("every byte of the header turned over is refused or read, never a cras
 }
 
 TEST_CASE("impossible headers") {
-    const Folder folder;
+    const TemporaryFolder folder;
     const std::string data(8, '\0');
     const auto entry = [&](const std::string& body) {
         return refusal(folder, safetensors("{\"a\":" + body + "}", data));
@@ -214,10 +205,10 @@ TEST_CASE("impossible headers") {
 }
 
 TEST_CASE("a shape that does not fit its values is not written") {
-    const Folder folder;
+    const TemporaryFolder folder;
     SafeTensors content;
     content.tensors["a"] = {{2, 2}, {1.0f, 2.0f, 3.0f}};
-    const std::string path = folder.file("bad.safetensors");
+    const std::string path = folder / "bad.safetensors";
     CHECK_THROWS_AS(tvmap::write_safetensors(path, content), tvmap::Error);
-    CHECK(!fs::exists(path));
+    CHECK(!std::filesystem::exists(path));
 }

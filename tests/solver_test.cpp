@@ -1,0 +1,258 @@
+// The solver on whole arrays: pieces against one run, stopping by the gap, gradients of a map that several
+// images share, the scalar search, and arguments that do not fit.
+#include "engine/solver.h"
+
+#include <doctest/doctest.h>
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "engine/search.h"
+#include "kernels/error.h"
+#include "tests/reference/pdhg.h"
+
+namespace {
+
+using namespace tvmap;
+
+/// Steps and noise, the same each time, no two images alike.
+ImageStack images(int n, int height, int width, double shift = 0) {
+    ImageStack stack{n, height, width, {}};
+    for (int i = 0; i < n * height * width; ++i)
+        stack.values.push_back(
+            float((i / 7 % 3) * 0.3 + 0.2 * std::sin(12.9898 * i + 78.233 * std::cos(3.1 * i) + shift)));
+    return stack;
+}
+
+Regularisation map_of(MapKind kind, int height, int width) {
+    Regularisation lambda{kind, {}};
+    const int count = kind == MapKind::scalar ? 1 : (kind == MapKind::shared ? 1 : 2) * height * width;
+    for (int i = 0; i < count; ++i) lambda.values.push_back(float(0.06 + 0.03 * std::cos(1.7 * i)));
+    return lambda;
+}
+
+SolverConfig steps(int iterations) {
+    SolverConfig solver;
+    solver.iterations = iterations;
+    return solver;
+}
+
+/// ½‖x−z‖² + ‖Λ∘∇x‖₁, periodic, shared map, in double.
+double primal(const ImageStack& z, const std::vector<float>& x, const std::vector<float>& lambda) {
+    double sum = 0;
+    for (int i = 0; i < z.height; ++i)
+        for (int j = 0; j < z.width; ++j) {
+            const int at = i * z.width + j, below = (i + 1) % z.height * z.width + j,
+                      right = i * z.width + (j + 1) % z.width;
+            sum += 0.5 * std::pow(double(x[at]) - z.values[at], 2);
+            sum += lambda[at] * (std::abs(double(x[below]) - x[at]) + std::abs(double(x[right]) - x[at]));
+        }
+    return sum;
+}
+
+template <class Call>
+std::string refusal(Call call) {
+    try {
+        call();
+    } catch (const Error& error) {
+        return error.what();
+    }
+    return "accepted";
+}
+
+bool has(const std::string& message, const std::string& part) {
+    INFO(message);
+    return message.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("in pieces or in one run: the same bits") {
+    const ImageStack z = images(3, 13, 18);
+    for (MapKind kind : {MapKind::scalar, MapKind::shared, MapKind::separate}) {
+        const Regularisation lambda = map_of(kind, 13, 18);
+        const Solution whole = solve(steps(100), z, lambda, {});
+        SolveOptions pieces;
+        pieces.watch_gap = true;
+        pieces.check_every = 7;  // does not divide 100
+        std::vector<int> traced;
+        pieces.trace = [&](int step, int, const cpu::PdhgGap&) { traced.push_back(step); };
+        const Solution cut = solve(steps(100), z, lambda, pieces);
+        CHECK(cut.steps == 100);
+        CHECK(traced.size() == 3 * 15);
+        CHECK(traced.back() == 100);
+        // The gap falls at every look on these images, so the best iterate is the last.
+        CHECK(cut.x == whole.x);
+        CHECK(whole.x != z.values);
+    }
+}
+
+TEST_CASE("stopping by the gap") {
+    const ImageStack z = images(2, 11, 16);
+    const Regularisation lambda = map_of(MapKind::shared, 11, 16);
+    SolveOptions options;
+    options.watch_gap = true;
+    options.tolerance = 1e-4;
+    const Solution solution = solve(steps(20000), z, lambda, options);
+    CHECK(solution.reached);
+    CHECK(solution.steps < 20000);
+    CHECK(solution.steps % 32 == 0);
+    REQUIRE(solution.gaps.size() == 2);
+    const Solution exact = solve(steps(20000), z, lambda, {});
+    for (int n = 0; n < 2; ++n) {
+        CHECK(solution.gaps[n].relative() <= 1e-4);
+        ImageStack one{1, 11, 16, {z.values.begin() + n * 176, z.values.begin() + (n + 1) * 176}};
+        const std::vector<float> x(solution.x.begin() + n * 176, solution.x.begin() + (n + 1) * 176);
+        const std::vector<float> best(exact.x.begin() + n * 176, exact.x.begin() + (n + 1) * 176);
+        const double value = primal(one, x, lambda.values);
+        // Both sum the same products in double, in another order.
+        CHECK(value == doctest::Approx(solution.gaps[n].primal).epsilon(1e-12));
+        // The gap bounds the distance to the optimum from above; 1e-9 for the optimum's own rounding.
+        CHECK(value - primal(one, best, lambda.values) <= solution.gaps[n].gap + 1e-9);
+    }
+
+    options.tolerance = 0;
+    const Solution unreached = solve(steps(64), z, lambda, options);
+    CHECK(!unreached.reached);
+    CHECK(unreached.steps == 64);
+}
+
+TEST_CASE("what asks to stop is heard") {
+    const ImageStack z = images(1, 9, 9);
+    SolveOptions options;
+    options.watch_gap = true;
+    options.proceed = [](int step) { return step < 96; };
+    const Solution solution = solve(steps(1000), z, map_of(MapKind::scalar, 9, 9), options);
+    CHECK(solution.stopped);
+    CHECK(solution.steps == 96);
+    options = {};
+    options.repeat = 5;
+    int asked = 0;
+    options.proceed = [&](int) { return ++asked < 2; };
+    CHECK(solve(steps(8), z, map_of(MapKind::scalar, 9, 9), options).stopped);
+    CHECK(asked == 2);
+}
+
+TEST_CASE("the gradient of a map that several images share is the sum over them") {
+    const int h = 10, w = 15, pixels = h * w, count = 3, iterations = 24;
+    const ImageStack z = images(count, h, w), clean = images(count, h, w, 0.4);
+    for (MapKind kind : {MapKind::scalar, MapKind::shared, MapKind::separate}) {
+        CAPTURE(int(kind));
+        const Regularisation lambda = map_of(kind, h, w);
+        const SolverGradient got = solver_gradient(steps(iterations), z, lambda, clean, 2);
+
+        std::vector<double> d_lambda(lambda.values.size()), d_z;
+        double mse = 0;
+        for (int n = 0; n < count; ++n) {
+            reference::Pdhg s;
+            s.height = h;
+            s.width = w;
+            s.iterations = iterations;
+            const reference::Plane image(z.values.begin() + n * pixels, z.values.begin() + (n + 1) * pixels);
+            reference::Plane map(2 * pixels);
+            for (int i = 0; i < 2 * pixels; ++i)
+                map[i] = lambda.values[kind == MapKind::scalar   ? 0
+                                       : kind == MapKind::shared ? i % pixels
+                                                                 : i];
+            const reference::PdhgRun run = reference::pdhg_forward(s, image, map);
+            reference::Plane d_x(pixels);
+            for (int i = 0; i < pixels; ++i) {
+                const double error = run.x[i] - clean.values[n * pixels + i];
+                mse += error * error / (count * pixels);
+                d_x[i] = 2 * error / (count * pixels);
+            }
+            const reference::PdhgGradient gradient = reference::pdhg_adjoint(s, run.e, d_x);
+            for (int i = 0; i < 2 * pixels; ++i)
+                d_lambda[kind == MapKind::scalar   ? 0
+                         : kind == MapKind::shared ? i % pixels
+                                                   : i] += gradient.lambda[i];
+            d_z.insert(d_z.end(), gradient.z.begin(), gradient.z.end());
+        }
+        const auto distance = [](const std::vector<float>& a, const std::vector<double>& b) {
+            double difference = 0, size = 0;
+            for (std::size_t i = 0; i < b.size(); ++i) {
+                difference += (a[i] - b[i]) * (a[i] - b[i]);
+                size += b[i] * b[i];
+            }
+            return std::sqrt(difference / size);
+        };
+        // No decision of the clip lies within fp32 rounding of its bound here, so only rounding is left: 24
+        // steps.
+        CHECK(got.mse == doctest::Approx(mse).epsilon(1e-5));
+        REQUIRE(got.d_lambda.size() == d_lambda.size());
+        REQUIRE(got.d_z.size() == d_z.size());
+        CHECK(distance(got.d_lambda, d_lambda) < 5e-6);
+        CHECK(distance(got.d_z, d_z) < 5e-6);
+        CHECK(got.bytes > 0);
+    }
+}
+
+TEST_CASE("the scalar search: the same for any batch, and right") {
+    const int h = 12, w = 14;
+    const ImageStack z = images(1, h, w), clean = images(1, h, w, 0.4);
+    std::vector<float> lambdas;
+    for (double value : equally_spaced(0, 0.8, 9)) lambdas.push_back(float(value));
+    CHECK(lambdas.front() == 0.0f);
+    CHECK(lambdas.back() == 0.8f);
+    CHECK(equally_spaced(0.3, 0.8, 1) == std::vector<double>{0.3});
+    const ScalarCurve curve =
+        scalar_search(steps(64), z.values.data(), clean.values.data(), h, w, lambdas, 1, {});
+    int calls = 0;
+    const ScalarCurve pieces = scalar_search(
+        steps(64), z.values.data(), clean.values.data(), h, w, lambdas, 2, [&](int) { return ++calls > 0; },
+        4 * h * w * sizeof(float));
+    CHECK(calls == 3);
+    REQUIRE(curve.quality.size() == 9);
+    for (std::size_t i = 0; i < lambdas.size(); ++i) {
+        CHECK(curve.quality[i].psnr == pieces.quality[i].psnr);
+        CHECK(curve.quality[i].ssim == pieces.quality[i].ssim);
+        const Solution one = solve(steps(64), z, {MapKind::scalar, {lambdas[i]}}, {});
+        double mse = 0;
+        for (int p = 0; p < h * w; ++p) mse += std::pow(double(one.x[p]) - clean.values[p], 2) / (h * w);
+        // The same sum in double in another order.
+        CHECK(curve.quality[i].psnr == doctest::Approx(-10 * std::log10(mse)).epsilon(1e-10));
+    }
+    CHECK_THROWS_AS(scalar_search(steps(8), z.values.data(), clean.values.data(), h, w, lambdas, 1,
+                                  [](int) { return false; }),
+                    Error);
+    CHECK_THROWS_AS(scalar_search(steps(8), z.values.data(), clean.values.data(), h, w, {-0.1f}, 1, {}),
+                    Error);
+    CHECK_THROWS_AS(scalar_search(steps(8), z.values.data(), clean.values.data(), h, w, {}, 1, {}), Error);
+}
+
+TEST_CASE("arguments that do not fit") {
+    const ImageStack z = images(2, 6, 8);
+    const Regularisation lambda = map_of(MapKind::shared, 6, 8);
+    const auto refused = [&](auto change) {
+        SolverConfig solver = steps(4);
+        ImageStack stack = z;
+        Regularisation map = lambda;
+        change(solver, stack, map);
+        return refusal([&] { solve(solver, stack, map, {}); });
+    };
+    const float nan = std::numeric_limits<float>::quiet_NaN(),
+                infinite = std::numeric_limits<float>::infinity();
+    CHECK(refused([](auto&, auto&, auto&) {}) == "accepted");
+    CHECK(has(refused([](auto& s, auto&, auto&) { s.iterations = 0; }), "solver.iterations: 0 is too small"));
+    CHECK(has(refused([](auto& s, auto&, auto&) { s.tau = 0.4; }), "solver.tau: tau·sigma·L² is 1.2"));
+    CHECK(has(refused([](auto& s, auto&, auto&) { s.theta = std::nan(""); }), "solver.theta"));
+    CHECK(has(refused([](auto& s, auto&, auto&) { s.norm = std::nan(""); }), "solver.norm"));
+    CHECK(has(refused([&](auto&, auto& i, auto&) { i.values[50] = nan; }), "images: value number 50 is nan"));
+    CHECK(has(refused([&](auto&, auto& i, auto&) { i.values[1] = -infinite; }),
+              "images: value number 1 is -inf"));
+    CHECK(has(refused([](auto&, auto& i, auto&) { i.values.pop_back(); }), "95 values do not make 2×6×8"));
+    CHECK(has(refused([](auto&, auto& i, auto&) { i = ImageStack{}; }), "nothing to solve"));
+    CHECK(has(refused([&](auto&, auto&, auto& m) { m.values[3] = infinite; }),
+              "lambda: value number 3 is inf"));
+    CHECK(has(refused([](auto&, auto&, auto& m) { m.values[47] = -1e-6f; }),
+              "lambda: value number 47 is -1e-06; give 0 or more"));
+    CHECK(has(refused([](auto&, auto&, auto& m) { m.values.resize(47); }),
+              "47 values where images of 6×8 need 48"));
+    CHECK(has(refused([](auto&, auto&, auto& m) { m.kind = MapKind::separate; }), "need 96"));
+    CHECK(has(refusal([&] { solver_gradient(steps(4), z, lambda, images(1, 6, 8), 1); }),
+              "target: 1×6×8 does not fit"));
+    ImageStack bad = z;
+    bad.values[0] = nan;
+    CHECK(
+        has(refusal([&] { solver_gradient(steps(4), z, lambda, bad, 1); }), "target: value number 0 is nan"));
+}
