@@ -107,14 +107,17 @@ void share_out(const PdhgProblem& problem, const Workspace& space, int iteration
         band.count = problem.height;
         band.depth = sweep_depth(space.record, problem.height, true);
         band.rows = space.rows(std::min(thread, space.slots - 1));
-#pragma omp single
-        whole = problem.solves / threads * threads;
-#pragma omp for schedule(dynamic, 1)
-        for (int solve = 0; solve < whole; ++solve) {
+        const int rest = problem.solves % threads, evenly = problem.solves - rest;
+        if (thread == 0) whole = evenly;
+#pragma omp for schedule(dynamic, 1) nowait
+        for (int solve = 0; solve < evenly; ++solve) {
             work(solve, thread, band);
             finish(solve, thread);
         }
-        if (const int rest = problem.solves - whole; rest > 0) {
+        if (rest > 0) {
+            if (evenly > 0) {  // the rest uses the slots again
+#pragma omp barrier
+            }
             const int team = std::clamp(problem.height / kMinBandRows, 1, threads / rest);
             const int slot = thread / team, member = thread % team;
             if (slot < rest) {
@@ -127,7 +130,7 @@ void share_out(const PdhgProblem& problem, const Workspace& space, int iteration
                     band.depth = sweep_depth(space.record, problem.height / team, false);
                     band.below = progress + (member + 1) % team;
                 }
-                work(whole + slot, slot, band);
+                work(evenly + slot, slot, band);
             }
         }
     }
