@@ -74,8 +74,38 @@ constexpr stbi_io_callbacks kCallbacks{Source::read, Source::skip, Source::eof};
     fail(path, ": not a picture that can be read (", what, "); give a JPEG, PNG, BMP, TGA, PGM or PPM file");
 }
 
-// --------------------------------------------------------------------------------------------------- PGM,
-// PPM
+// ------------------------------------------------------------------------------------------------ JPEG
+
+/// Walks the segments to the end-of-image marker, and refuses Huffman tables of more than 256 codes, which
+/// stb would write past the end of its own.
+void check_jpeg(Bytes content, const std::string& path) {
+    const auto byte = [&](std::size_t at) {
+        if (at >= content.size()) truncated(path);
+        return unsigned(static_cast<unsigned char>(content[at]));
+    };
+    std::size_t at = 2;
+    while (true) {
+        // On past coded data, in which 0xFF is followed by 0 or by a restart marker.
+        unsigned marker = 0;
+        do marker = byte(at++) == 0xFF ? byte(at) : 0;
+        while (marker == 0 || marker == 0xFF || (marker & 0xF8) == 0xD0);
+        ++at;
+        if (marker == 0xD9) return;
+        if (marker == 0x01 || marker == 0xD8) continue;  // markers without a segment
+        const std::size_t end = at + (byte(at) << 8 | byte(at + 1));
+        if (end > content.size()) truncated(path);
+        at += 2;
+        while (marker == 0xC4 && at < end) {
+            unsigned codes = 0;
+            for (std::size_t length = 1; length <= 16; ++length) codes += byte(at + length);
+            if (codes > 256) damaged(path, "a Huffman table of the JPEG is too long");
+            at += 17 + codes;
+        }
+        at = std::max(at, end);
+    }
+}
+
+// ------------------------------------------------------------------------------------------------ PGM, PPM
 
 /// Binary PGM (P5) and PPM (P6) with any maxval; 16-bit samples are big-endian.
 Picture read_pnm(Bytes content, const std::string& path) {
@@ -113,8 +143,7 @@ Picture read_pnm(Bytes content, const std::string& path) {
     return picture;
 }
 
-// ---------------------------------------------------------------------------------------------------------
-// PNG
+// ------------------------------------------------------------------------------------------------ PNG
 
 constexpr Bytes kPngSignature("\x89PNG\r\n\x1a\n", 8);
 
@@ -231,6 +260,7 @@ Picture read_picture(const std::string& path) {
     if (content.empty()) fail(path, ": the file is empty; copy or download it again");
     if (content.starts_with("P5") || content.starts_with("P6")) return read_pnm(content, path);
     if (content.starts_with(kPngSignature)) check_png(content, path);
+    if (content.starts_with("\xFF\xD8")) check_jpeg(content, path);
 
     Source probe{content};
     Picture picture;

@@ -118,6 +118,13 @@ TEST_CASE("damaged pictures and other files are refused by name") {
     png[png.size() / 2] = char(png[png.size() / 2] ^ 1);
     plain_write(folder / "flipped.png", png);
     CHECK(contains(message(folder / "flipped.png"), "checksum"));
+    // 16 lengths of 255 codes: more than the 256 that a decoder has room for.
+    std::string jpeg = plain_read(kFixtures + "grey.jpeg");
+    const std::size_t table = jpeg.find("\xFF\xC4");
+    REQUIRE(table != jpeg.npos);
+    jpeg.replace(table + 5, 16, 16, '\xFF');
+    plain_write(folder / "codes.jpeg", jpeg);
+    CHECK(contains(message(folder / "codes.jpeg"), "Huffman"));
     plain_write(folder / "text.png", "this is not a picture, whatever its name says");
     CHECK(contains(message(folder / "text.png"), "not a picture"));
     plain_write(folder / "empty.png", "");
