@@ -18,11 +18,9 @@ struct Options {
 std::string megabytes(std::size_t bytes) { return number(double(bytes) / 1e6, 4) + " MB"; }
 
 Json to_json(const MemoryReport& memory) {
-    return {{"arena", memory.arena},
-            {"parameters", memory.parameters},
-            {"batches", memory.batches},
-            {"predicted", memory.predicted()},
-            {"measured", memory.measured}};
+    return {{"arena", memory.arena},           {"parameters", memory.parameters},
+            {"batches", memory.batches},       {"primitives", memory.primitives},
+            {"predicted", memory.predicted()}, {"measured", memory.measured}};
 }
 
 int train(const Config& config, const std::string& folder, const Options& options,
@@ -85,7 +83,7 @@ int run(const Options& options, const CommonOptions& common) {
     for (Config& config : configs) {
         if (common.device != "auto") config.device = common.device;
         if (options.plan) {
-            std::fputs(describe_plan(config).c_str(), stdout);
+            std::fputs(Trainer::describe_plan(config).c_str(), stdout);
             continue;
         }
         const std::string folder =

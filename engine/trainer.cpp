@@ -97,6 +97,7 @@ void Trainer::State::read_data() {
 }
 
 void Trainer::State::make_plan(Algorithms& algorithms) {
+    resident_before = resident_bytes();
     const int side = Batches::side(config);
     Model model = record_training_model(*backend, config, config.train.batch, side, side);
     noisy = model.noisy;
@@ -115,6 +116,9 @@ void Trainer::State::make_plan(Algorithms& algorithms) {
     plan->bind(*arena, *parameters);
     if (denoiser) denoiser->bind(*arena, *parameters);
     memory.arena = arena_bytes;
+    // Arena and parameters are not touched yet: what has become resident is generated code and the
+    // primitives' own tables.
+    memory.primitives = std::max(resident_bytes(), resident_before) - resident_before;
     memory.parameters = parameters->bytes();
     // Two batches, the one in use and the next, each noisy and clean.
     memory.batches = 4 * sizeof(float) * std::size_t(config.train.batch) * side * side;
@@ -130,7 +134,6 @@ void Trainer::State::open(bool resume) {
     Algorithms algorithms =
         has_algorithms ? Algorithms::read(path("algorithms.json")) : Algorithms::of_machine();
 
-    resident_before = resident_bytes();
     make_plan(algorithms);
     parameters->initialise(config.seed);
 
@@ -275,30 +278,24 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
     return true;
 }
 
-std::string describe_plan(const Config& config) {
-    const auto backend = make_backend(config.device);
+std::string Trainer::describe_plan(const Config& config) {
+    State s;
+    s.config = config;
+    s.backend = make_backend(config.device);
     Algorithms algorithms = Algorithms::of_machine();
-    const int side = Batches::side(config);
-    Model model = record_training_model(*backend, config, config.train.batch, side, side);
-    const std::vector<Parameter> parameters = model.graph.parameters();
-    const std::int64_t count = model.graph.parameter_count();
-    const Plan plan(std::move(model.graph), *backend, algorithms, true);
-    std::size_t arena = plan.arena_bytes();
-    std::ostringstream out;
-    out << plan.table();
-    if (config.data.limit.val > 0) {
-        const Denoiser denoiser(*backend, algorithms, config, config.data.size, config.data.size);
-        out << "validation: " << denoiser.arena_bytes() << " bytes in the same arena\n";
-        arena = std::max(arena, denoiser.arena_bytes());
-    }
+    s.make_plan(algorithms);
     algorithms.save_for_machine();
-    const std::size_t batches = 4 * sizeof(float) * std::size_t(config.train.batch) * side * side;
-    const std::size_t weights = 4 * sizeof(float) * ((count + 15) / 16 * 16);
-    out << "parameters: " << count << " in " << parameters.size() << " tensors; " << weights
-        << " bytes with gradients and Adam's moments\n"
-        << "batches: " << batches << " bytes\n"
-        << "predicted peak: " << arena + weights + batches << " bytes ("
-        << double(arena + weights + batches) / 1e6 << " MB) above the resident size before planning\n";
+
+    const MemoryReport& memory = s.memory;
+    std::ostringstream out;
+    out << s.plan->table();
+    if (s.denoiser) out << "validation: " << s.denoiser->arena_bytes() << " bytes in the same arena\n";
+    out << "parameters: " << s.parameters->count() << " in " << s.parameters->list().size() << " tensors; "
+        << memory.parameters << " bytes with gradients and Adam's moments\n"
+        << "batches: " << memory.batches << " bytes\n"
+        << "planned primitives: " << memory.primitives << " bytes\n"
+        << "predicted peak: " << memory.predicted() << " bytes (" << double(memory.predicted()) / 1e6
+        << " MB) above the resident size before planning\n";
     return out.str();
 }
 

@@ -15,9 +15,10 @@ namespace tvmap {
 /// What a plan will take and what it took, in bytes.
 struct MemoryReport {
     std::size_t arena = 0, parameters = 0, batches = 0;  ///< predicted, by owner
+    std::size_t primitives = 0;  ///< what planning itself left resident: generated code and tables
     std::size_t measured =
         0;  ///< the process's peak after ten steps less its resident size before planning; 0: not yet
-    std::size_t predicted() const { return arena + parameters + batches; }
+    std::size_t predicted() const { return arena + parameters + batches + primitives; }
 };
 
 /// What the trainer tells while it runs.
@@ -48,14 +49,14 @@ class Trainer {
     const MemoryReport& memory() const;
     std::string device() const;
 
+    /// The plan of a configuration, without data or run folder: parameters, every tensor with bytes and
+    /// lifetime, the peak.
+    static std::string describe_plan(const Config& config);
+
   private:
     struct State;
     std::unique_ptr<State> state_;
 };
-
-/// The plan of a configuration without data or run folder: parameters, every tensor with bytes and lifetime,
-/// the peak.
-std::string describe_plan(const Config& config);
 
 /// The learning rate of optimiser step `step` (from 1) of `total`: linear warm-up, then constant or half a
 /// cosine down to zero.
