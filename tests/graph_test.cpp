@@ -7,6 +7,7 @@
 #include <doctest/doctest.h>
 
 #include "kernels/error.h"
+#include "kernels/threads.h"
 #include "tests/recording.h"
 
 using namespace tvmap;
@@ -100,6 +101,7 @@ double finite_difference(const Network& network, const Setting& s, NamedDoubles 
 template <class Network>
 void check(const Network& network, const Setting& s, bool finite) {
     CAPTURE(s.text());
+    set_threads(std::min(s.n, 2));
     Planned planned(network, s);
     const std::vector<Parameter>& list = planned.parameters->list();
     const std::size_t pixels = std::size_t(s.n) * s.h * s.w;

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "engine/unet.h"
+#include "kernels/threads.h"
 #include "tests/recording.h"
 
 using namespace tvmap;
@@ -73,6 +74,7 @@ void compare_with_fixture(const std::string& name) {
     int count = 0;
     for (std::string kind; std::getline(cases, kind, ','); ++count) {
         CAPTURE(kind);
+        set_threads(1 + count % 2);
         config.map.separate = kind.rfind("separate", 0) == 0;
         config.train.loss = kind.find("log_mse") != std::string::npos ? LossKind::log_mse : LossKind::mse;
         Training training(config, int(shape[0]), int(shape[2]), int(shape[3]));
@@ -157,6 +159,7 @@ TEST_CASE("the whole training step against double precision") {
         config.network.channels = {16, 16};
     }
     const int h = 16, w = 24;
+    set_threads(std::min(n, 2));
     Training training(config, n, h, w);
     const std::vector<Parameter>& list = training.parameters->list();
     std::mt19937 generator(11);
@@ -217,6 +220,7 @@ TEST_CASE("another architecture trains: residual blocks, shared weights, a recur
         return x;
     };
     const int n = 2, h = 9, w = 13;
+    set_threads(1);
     std::mt19937 generator(5);
     const Images images(generator, n, h, w);
     const auto backend = make_backend("cpu");

@@ -8,6 +8,7 @@
 
 #include "engine/unet.h"
 #include "kernels/error.h"
+#include "kernels/threads.h"
 #include "tests/recording.h"
 
 using namespace tvmap;
@@ -23,6 +24,7 @@ Config small_config() {
 }
 
 Plan training_plan(Backend& backend, const Config& config, int n, int h, int w) {
+    set_threads(1);  // how many changes little here
     Algorithms algorithms;
     return {record_training_model(backend, config, n, h, w).graph, backend, algorithms, true};
 }

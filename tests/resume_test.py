@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""Kills a training run ten times (SIGKILL), interrupts it once (SIGINT), resumes it after each, and demands the
+same bits as an uninterrupted run: last and best checkpoint as whole files, metrics.csv but for its seconds.
+Environment: TVMAP, the program; SEED, to repeat the moments of an earlier run."""
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+PROGRAM = os.environ["TVMAP"]
+KILLS = 10
+EPOCHS = 60
+CONFIG = """
+data: {{train: {0}/images, val: {0}/images, test: {0}/images, size: 64, limit: {{train: 8, val: 2, test: 1}}}}
+network: {{channels: [8, 8]}}
+solver: {{iterations: 64}}
+optimiser: {{rate: 1e-3, schedule: cosine, warmup: 100}}
+train: {{epochs: {1}, flip: true}}
+evaluate: {{iterations: 32}}
+"""
+
+
+def wait_until(condition, process, what):
+    """Polls; gives up when the process ends or after a minute."""
+    limit = time.monotonic() + 60
+    while not condition():
+        if process.poll() is not None or time.monotonic() > limit:
+            sys.exit(f"resume_test: no {what} (exit code {process.poll()}): {process.stderr.read().decode()}")
+        time.sleep(0.002)
+
+
+class Runs:
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        # A cache of algorithms of their own, so that all processes take the same ones.
+        self.environment = dict(os.environ, XDG_CACHE_HOME=str(self.folder / "cache"))
+        (self.folder / "config.yaml").write_text(CONFIG.format(folder, EPOCHS))
+        subprocess.run([PROGRAM, "phantoms", "--out", self.folder / "images", "--count", "8", "--size", "64",
+                        "--seed", "1", "--quiet"], check=True)
+        # Fills the cache, so that planning takes every process equally long.
+        subprocess.run([PROGRAM, "train", self.folder / "config.yaml", "--plan", "--threads", "1"], check=True,
+                       env=self.environment, stdout=subprocess.DEVNULL)
+
+    def start(self, name, *arguments):
+        """One thread: so small a network gains nothing from a second."""
+        return subprocess.Popen([PROGRAM, "train", self.folder / "config.yaml", "--run", self.folder / name,
+                                 "--threads", "1", "--quiet", *arguments], env=self.environment,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+    def starts(self, name):
+        """How often a process of this run has begun to train."""
+        log = self.folder / name / "log.txt"
+        lines = log.read_text().splitlines() if log.exists() else []
+        return sum(line.startswith(("started", "resumed")) for line in lines)
+
+    def finish(self, process):
+        error = process.communicate()[1].decode()
+        if process.returncode != 0:
+            sys.exit(f"resume_test: exit code {process.returncode}: {error}")
+
+    def checkpoint(self, name, which):
+        return (self.folder / name / "checkpoints" / f"{which}.safetensors").read_bytes()
+
+    def metrics(self, name):
+        lines = (self.folder / name / "metrics.csv").read_text().splitlines()
+        return [line.rpartition(",")[0] for line in lines]
+
+
+def main():
+    seed = int(os.environ.get("SEED", random.randrange(10**6)))
+    draw = random.Random(seed)
+    print(f"seed {seed}")
+    with tempfile.TemporaryDirectory() as folder:
+        runs = Runs(folder)
+        launched = time.monotonic()
+        whole = runs.start("whole")
+        wait_until(lambda: runs.starts("whole"), whole, "start of training")
+        training = time.monotonic()
+        runs.finish(whole)
+        # Each process lives for a twelfth of the training at most, so every one of them dies while it trains.
+        share = (time.monotonic() - training) / 12
+        print(f"planning {training - launched:.2f} s, {EPOCHS} epochs {12 * share:.2f} s")
+
+        before_checkpoint = resumed = 0
+        for kill in range(KILLS):
+            checkpoint = runs.folder / "parts/checkpoints/last.safetensors"
+            process = runs.start("parts", "--resume")
+            if kill == 0:  # while it reads, plans and opens the folder
+                time.sleep(draw.uniform(0, training - launched) / 2)
+            else:
+                begun = runs.starts("parts")
+                wait_until(lambda: runs.starts("parts") > begun, process, "start of training")
+                # The second kill comes within the first epoch, as well as a sleep can tell.
+                time.sleep(draw.uniform(0, share / 10 if kill == 1 else share))
+            if process.poll() is not None:
+                sys.exit(f"resume_test: process {kill} ended by itself: {process.stderr.read().decode()}")
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            before_checkpoint += not checkpoint.exists()
+            resumed += checkpoint.exists()
+        process = runs.start("parts", "--resume")
+        begun = runs.starts("parts")
+        wait_until(lambda: runs.starts("parts") > begun, process, "start of training")
+        time.sleep(draw.uniform(0, share))
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+        if process.returncode != 130:
+            sys.exit(f"resume_test: exit code {process.returncode} after SIGINT instead of 130")
+        runs.finish(runs.start("parts", "--resume"))
+        print(f"{before_checkpoint} kills before the first checkpoint, {resumed} after it; "
+              f"{runs.starts('parts')} processes trained")
+
+        for which in "last", "best":
+            if runs.checkpoint("whole", which) != runs.checkpoint("parts", which):
+                sys.exit(f"resume_test: {which}.safetensors differs from the uninterrupted run's (seed {seed})")
+        if runs.metrics("whole") != runs.metrics("parts"):
+            sys.exit(f"resume_test: metrics.csv differs from the uninterrupted run's (seed {seed})")
+        if len(runs.metrics("whole")) != EPOCHS + 1:
+            sys.exit("resume_test: metrics.csv has not one row for each epoch")
+        if before_checkpoint < 1 or resumed < 5:
+            sys.exit(f"resume_test: the kills missed the moments that they were for (seed {seed})")
+        print("the same bits")
+
+
+if __name__ == "__main__":
+    main()
