@@ -38,7 +38,7 @@ std::string csv_name(const std::string& name) {
     return quoted + "\"";
 }
 
-std::string table(const std::vector<Searched>& searched, const std::vector<float>& lambdas) {
+std::string table(const std::vector<Searched>& searched, const std::vector<double>& lambdas) {
     std::string csv = "image,lambda,psnr,ssim_gaussian,ssim_uniform\n";
     for (const Searched& image : searched)
         for (std::size_t i = 0; i < lambdas.size(); ++i) {
@@ -50,7 +50,7 @@ std::string table(const std::vector<Searched>& searched, const std::vector<float
 }
 
 int report(const Options& options, const CommonOptions& common, const std::vector<Searched>& searched,
-           const std::vector<float>& lambdas) {
+           const std::vector<double>& lambdas) {
     if (!options.out.empty()) write_file(options.out, table(searched, lambdas));
     Json json{{"command", "search"}, {"count", options.count}, {"images", Json::array()}};
     if (!options.out.empty()) json["out"] = options.out;
@@ -85,8 +85,8 @@ int run(const Options& options, const CommonOptions& common) {
     if (!(options.from >= 0) || !(options.from <= options.to) || !std::isfinite(options.to))
         throw UsageError("--from, --to: give 0 or more, the smaller number first");
     if (!options.out.empty()) prepare_output(options.out);
-    const std::vector<double> values = equally_spaced(options.from, options.to, options.count);
-    const std::vector<float> lambdas(values.begin(), values.end());
+    const std::vector<double> lambdas = equally_spaced(options.from, options.to, options.count);
+    const std::vector<float> parameters(lambdas.begin(), lambdas.end());
 
     ProgressLine progress("search", double(options.inputs.size()), "inputs", common.quiet);
     std::vector<Searched> searched;
@@ -107,7 +107,7 @@ int run(const Options& options, const CommonOptions& common) {
                     noisy.images == 1 ? options.inputs[i] : text(options.inputs[i], "#", n);
                 searched.push_back(
                     {name, scalar_search(solver, &noisy.values[at], &clean.values[at], noisy.height,
-                                         noisy.width, lambdas, options.solver.repeat, proceed)});
+                                         noisy.width, parameters, options.solver.repeat, proceed)});
             } catch (const Error&) {
                 if (interrupted()) report(options, common, searched, lambdas);  // what is finished is kept
                 throw;
