@@ -48,27 +48,25 @@ const std::vector<Column>& columns() {
     return list;
 }
 
-const char* const curve_script = R"(set datafile separator ','
-set key autotitle columnhead
-set grid
-set xlabel 'λ'
-set terminal svg size 900,380 background 'white'
-set output 'curves.svg'
-set multiplot layout 1,2
-set ylabel 'PSNR, dB'
-plot 'curves.csv' using 1:2 with lines lw 2 title 'scalar λ, mean of the test images'
-set ylabel 'SSIM'
-plot 'curves.csv' using 1:3 with lines lw 2 title 'scalar λ, mean of the test images'
-unset multiplot
-set terminal pngcairo size 900,380
-set output 'curves.png'
-set multiplot layout 1,2
-set ylabel 'PSNR, dB'
-plot 'curves.csv' using 1:2 with lines lw 2 title 'scalar λ, mean of the test images'
-set ylabel 'SSIM'
-plot 'curves.csv' using 1:3 with lines lw 2 title 'scalar λ, mean of the test images'
-unset multiplot
-)";
+/// The mean curves over λ with the map's mean as a level, once as a vector and once as a pixel file.
+std::string curve_script(const Evaluation& evaluation) {
+    const double psnr = statistic(evaluation.images, [](auto& i) { return i.map.psnr; }).mean;
+    const double ssim = statistic(evaluation.images, [](auto& i) { return i.map.ssim; }).mean;
+    std::string script =
+        "set datafile separator ','\nset grid\nset xlabel 'λ'\nset key below\nset style data lines\n";
+    for (const char* terminal : {"svg size 900,420 background 'white'", "pngcairo size 900,420"}) {
+        script += format("set terminal %s\nset output 'curves.%.3s'\nset multiplot layout 1,2\n", terminal,
+                         terminal);
+        script += format(
+            "set ylabel 'PSNR, dB'\n"
+            "plot 'curves.csv' skip 1 using 1:2 lw 2 title 'scalar λ', %.6f lw 2 title 'map Λ'\n"
+            "set ylabel 'SSIM'\n"
+            "plot 'curves.csv' skip 1 using 1:3 lw 2 title 'scalar λ', %.6f lw 2 title 'map Λ'\n"
+            "unset multiplot\n",
+            psnr, ssim);
+    }
+    return script;
+}
 
 }  // namespace
 
@@ -87,17 +85,19 @@ std::string Evaluation::table() const {
         const Statistic p = statistic(images, [&](auto& i) { return (i.*who).psnr; });
         const Statistic s = statistic(images, [&](auto& i) { return (i.*who).ssim; });
         const Statistic u = statistic(images, [&](auto& i) { return (i.*who).ssim_uniform; });
-        return format("%-18s  %6.2f ± %4.2f   %.3f ± %.3f   %.3f ± %.3f\n", name, p.mean, p.deviation, s.mean,
+        return format("%s %6.2f ± %4.2f   %.3f ± %.3f     %.3f ± %.3f\n", name, p.mean, p.deviation, s.mean,
                       s.deviation, u.mean, u.deviation);
     };
     const Quality g = gain();
     const Statistic at = statistic(images, [](auto& i) { return i.scalar_at.psnr; });
     const auto wins =
         std::count_if(images.begin(), images.end(), [](auto& i) { return i.map.psnr > i.scalar.psnr; });
-    return format("%zu images               PSNR, dB   SSIM (Gaussian)   SSIM (uniform)\n", images.size()) +
-           row("noisy", &EvaluatedImage::noisy) + row("best scalar λ", &EvaluatedImage::scalar) +
-           row("map Λ", &EvaluatedImage::map) +
-           format("map over scalar     %+6.2f          %+.3f           %+.3f\n", g.psnr, g.ssim,
+    // Names are padded by hand: printf counts the bytes of λ, not the characters.
+    return format("%-16s PSNR, dB       SSIM (Gaussian)   SSIM (uniform)\n",
+                  (std::to_string(images.size()) + " images").c_str()) +
+           row("noisy           ", &EvaluatedImage::noisy) +
+           row("best scalar λ   ", &EvaluatedImage::scalar) + row("map Λ           ", &EvaluatedImage::map) +
+           format("map over scalar  %+6.2f          %+.3f            %+.3f\n", g.psnr, g.ssim,
                   g.ssim_uniform) +
            format("best scalar λ = %.3f ± %.3f; the map is better on %zd of %zu images\n", at.mean,
                   at.deviation, std::ptrdiff_t(wins), images.size());
@@ -147,7 +147,7 @@ void write_evaluation(const std::string& folder, const Evaluation& evaluation) {
     }
     write_file(folder + "/curves.csv", csv);
     write_file(folder + "/summary.txt", evaluation.table());
-    run_gnuplot(curve_script, folder);
+    run_gnuplot(curve_script(evaluation), folder);
 }
 
 }  // namespace tvmap
