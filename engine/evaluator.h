@@ -7,14 +7,9 @@
 #include <vector>
 
 #include "engine/config.h"
+#include "engine/quality.h"
 
 namespace tvmap {
-
-/// Quality of one picture against the clean one.
-struct Quality {
-    double psnr = 0, ssim = 0,
-           ssim_uniform = 0;  ///< ssim: 11×11 Gaussian; ssim_uniform: 7×7 (see kernels/metrics.h)
-};
 
 /// One test image.
 struct EvaluatedImage {

@@ -1,12 +1,11 @@
 #include "engine/search.h"
 
 #include <algorithm>
-#include <chrono>
 
 #include "engine/aligned_buffer.h"
 #include "engine/solver.h"
+#include "engine/stopwatch.h"
 #include "kernels/error.h"
-#include "kernels/metrics.h"
 
 namespace tvmap {
 
@@ -36,18 +35,14 @@ ScalarCurve scalar_search(const SolverConfig& solver, const float* noisy, const 
     for (int first = 0; first < count; first += batch) {
         problem.solves = problem.solves_per_image = std::min(batch, count - first);
         for (double& run : seconds) {
-            const auto start = std::chrono::steady_clock::now();
+            const Stopwatch watch;
             cpu::pdhg_forward(problem, solver.iterations, z.data(), parameters.data() + first, x.data(),
                               nullptr, nullptr, false, workspace.data());
-            run += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+            run += watch.seconds();
         }
 #pragma omp parallel for schedule(dynamic)
-        for (int i = 0; i < problem.solves; ++i) {
-            const float* result = x.data() + pixels * i;
-            curve.quality[first + i] = {cpu::psnr(result, clean, std::int64_t(pixels)),
-                                        cpu::ssim_gaussian(result, clean, height, width),
-                                        cpu::ssim_uniform(result, clean, height, width)};
-        }
+        for (int i = 0; i < problem.solves; ++i)
+            curve.quality[first + i] = quality(x.data() + pixels * i, clean, height, width);
         if (proceed && !proceed(first + problem.solves)) fail("search: interrupted");
     }
     curve.seconds = median(seconds);

@@ -4,7 +4,8 @@
 #include <functional>
 #include <vector>
 
-#include "engine/evaluator.h"
+#include "engine/config.h"
+#include "engine/quality.h"
 
 namespace tvmap {
 

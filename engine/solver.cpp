@@ -1,21 +1,15 @@
 #include "engine/solver.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "engine/aligned_buffer.h"
+#include "engine/stopwatch.h"
 #include "kernels/error.h"
 #include "kernels/loss.h"
 
 namespace tvmap {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-    return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// Steps × pixels of one uninterrupted piece of long work: a tenth of a second or so.
 constexpr double piece_of_work = 3e8;
@@ -64,10 +58,10 @@ class PiecewiseSolve {
         const PdhgState state{x_.data(), x_bar_.data(), p_.data(), q_.data()};
         while (solution.steps < iterations && !solution.stopped && !solution.reached) {
             const int steps = std::min(piece, iterations - solution.steps);
-            const auto start = Clock::now();
+            const Stopwatch watch;
             cpu::pdhg_forward(problem_, steps, memory_.z.data(), memory_.lambda.data(), memory_.x.data(),
                               nullptr, &state, solution.steps > 0, memory_.workspace.data());
-            solution.seconds += seconds_since(start);
+            solution.seconds += watch.seconds();
             solution.steps += steps;
             if (options.watch_gap) {
                 keep_best(solution, options);
@@ -143,10 +137,10 @@ Solution solve(const SolverConfig& solver, const ImageStack& z, const Regularisa
     Solution solution;
     std::vector<double> seconds;
     for (int run = 0; run < options.repeat && !solution.stopped; ++run) {
-        const auto start = Clock::now();
+        const Stopwatch watch;
         cpu::pdhg_forward(problem, solver.iterations, memory.z.data(), memory.lambda.data(), memory.x.data(),
                           nullptr, nullptr, false, memory.workspace.data());
-        seconds.push_back(seconds_since(start));
+        seconds.push_back(watch.seconds());
         solution.stopped = options.proceed && run + 1 < options.repeat && !options.proceed(solver.iterations);
     }
     solution.x.assign(memory.x.begin(), memory.x.end());
@@ -175,7 +169,7 @@ SolverGradient solver_gradient(const SolverConfig& solver, const ImageStack& z, 
     SolverGradient gradient;
     std::vector<double> seconds;
     for (int run = 0; run < repeat; ++run) {
-        const auto start = Clock::now();
+        const Stopwatch watch;
         cpu::pdhg_forward(problem, solver.iterations, memory.z.data(), memory.lambda.data(), memory.x.data(),
                           masks.data(), nullptr, false, memory.workspace.data());
         gradient.mse = cpu::loss_forward(LossKind::mse, {memory.x.data(), shape}, {clean.data(), shape},
@@ -184,7 +178,7 @@ SolverGradient solver_gradient(const SolverConfig& solver, const ImageStack& z, 
                            {d_x.data(), shape}, Write::overwrite);
         cpu::pdhg_adjoint(problem, solver.iterations, masks.data(), d_x.data(), d_lambda.data(), d_z.data(),
                           Write::overwrite, memory.workspace.data());
-        seconds.push_back(seconds_since(start));
+        seconds.push_back(watch.seconds());
     }
     gradient.seconds = median(seconds);
     gradient.bytes = masks.size() + memory.workspace.size();

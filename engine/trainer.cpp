@@ -1,6 +1,5 @@
 #include "engine/trainer.h"
 
-#include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -11,17 +10,12 @@
 #include "engine/file.h"
 #include "engine/metrics_file.h"
 #include "engine/process_memory.h"
+#include "engine/stopwatch.h"
 #include "kernels/error.h"
 #include "kernels/metrics.h"
 
 namespace tvmap {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-    return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// What must agree between a run and its continuation: everything but the settings that say how far and how
 /// often.
@@ -209,7 +203,7 @@ void Trainer::State::validate(TrainReport& report) {
 // Metrics before the checkpoint: a run that dies in between has a row too many, which resuming cuts off
 // again.
 void Trainer::State::finish_epoch(TrainReport& report, double rate, double seconds) {
-    const auto start = Clock::now();
+    const Stopwatch watch;
     ++progress.epoch;
     const bool last = progress.epoch >= config.train.epochs;
     const bool validation_due =
@@ -224,7 +218,7 @@ void Trainer::State::finish_epoch(TrainReport& report, double rate, double secon
     progress.step = 0;
     progress.loss_sum = 0;
     metrics->append({progress.epoch, progress.steps, loss, rate, report.validated, report.psnr, report.ssim,
-                     report.noisy_psnr, seconds + seconds_since(start)});
+                     report.noisy_psnr, seconds + watch.seconds()});
     if (report.best) write_checkpoint(checkpoint("best"), *parameters, config, progress);
     const bool checkpoint_due =
         config.train.checkpoint_every > 0 && progress.epoch % config.train.checkpoint_every == 0;
@@ -241,8 +235,8 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
         return true;
     }
     Batches batches(s.config, *s.train, progress.epoch + 1, progress.step);
-    const auto start = Clock::now();
-    auto epoch_start = start;
+    const Stopwatch whole;
+    Stopwatch epoch;
     const std::int64_t first = progress.steps;
 
     while (progress.epoch < s.config.train.epochs) {
@@ -265,10 +259,10 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
         now.steps_per_epoch = steps_per_epoch;
         now.loss = progress.loss_sum / progress.step;
         if (progress.step == steps_per_epoch) {
-            s.finish_epoch(now, rate, seconds_since(epoch_start));
-            epoch_start = Clock::now();
+            s.finish_epoch(now, rate, epoch.seconds());
+            epoch = {};
         }
-        const double elapsed = seconds_since(start);
+        const double elapsed = whole.seconds();
         now.steps_per_second = double(progress.steps - first) / elapsed;
         now.seconds_left = double(total - progress.steps) / now.steps_per_second;
         report(now);

@@ -1,0 +1,17 @@
+// Wall-clock time.
+#pragma once
+#include <chrono>
+
+namespace tvmap {
+
+/// Runs from its construction.
+class Stopwatch {
+  public:
+    double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+
+  private:
+    using Clock = std::chrono::steady_clock;
+    Clock::time_point start_ = Clock::now();
+};
+
+}  // namespace tvmap
