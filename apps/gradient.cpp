@@ -7,6 +7,7 @@
 #include "apps/command.h"
 #include "apps/solver_options.h"
 #include "engine/npy.h"
+#include "engine/process_memory.h"
 
 namespace tvmap {
 namespace {
@@ -37,7 +38,9 @@ int run(const Options& options, const CommonOptions& common) {
     prepare_output(options.out);
     if (!options.out_z.empty()) prepare_output(options.out_z);
 
+    const std::size_t resident = resident_bytes();
     const SolverGradient gradient = solver_gradient(solver, input, lambda, target, options.solver.repeat);
+    const std::size_t peak = peak_resident_bytes();
     std::vector<std::int64_t> shape{input.height, input.width};
     if (lambda.kind == MapKind::scalar) shape = {1};
     if (lambda.kind == MapKind::separate) shape.insert(shape.begin(), 2);
@@ -53,6 +56,7 @@ int run(const Options& options, const CommonOptions& common) {
                     {"repeat", options.solver.repeat},
                     {"seconds", gradient.seconds},
                     {"bytes", gradient.bytes},
+                    {"peak_bytes_above_start", std::max(peak, resident) - resident},
                     {"mse", gradient.mse},
                     {"d_lambda_norm", norm(gradient.d_lambda)},
                     {"d_z_norm", norm(gradient.d_z)}};
