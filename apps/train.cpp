@@ -83,7 +83,12 @@ int run(const Options& options, const CommonOptions& common) {
     for (Config& config : configs) {
         if (common.device != "auto") config.device = common.device;
         if (options.plan) {
-            std::fputs(Trainer::describe_plan(config).c_str(), stdout);
+            const PlanReport plan = Trainer::plan(config);
+            print_result(common,
+                         Json{{"command", "train --plan"},
+                              {"parameters", plan.parameters},
+                              {"memory", to_json(plan.memory)}},
+                         plan.table);
             continue;
         }
         const std::string folder =

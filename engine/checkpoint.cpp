@@ -43,6 +43,8 @@ void write_checkpoint(const std::string& path, const Parameters& parameters, con
                      {"tvmap.step", std::to_string(progress.step)},
                      {"tvmap.steps", std::to_string(progress.steps)},
                      {"tvmap.loss_sum", exact(progress.loss_sum)},
+                     {"tvmap.seconds", text(progress.seconds)},
+                     {"tvmap.data", progress.data},
                      {"tvmap.best_psnr", exact(progress.best_psnr)},
                      {"tvmap.best_epoch", std::to_string(progress.best_epoch)}};
     write_safetensors(path, file);
@@ -56,6 +58,8 @@ Progress read_checkpoint(const std::string& path, Parameters& parameters, bool m
         progress.step = int(number(file, "tvmap.step", path));
         progress.steps = std::int64_t(number(file, "tvmap.steps", path));
         progress.loss_sum = number(file, "tvmap.loss_sum", path);
+        progress.seconds = number(file, "tvmap.seconds", path);
+        progress.data = entry(file, "tvmap.data", path);
         progress.best_psnr = number(file, "tvmap.best_psnr", path);
         progress.best_epoch = int(number(file, "tvmap.best_epoch", path));
     }

@@ -14,8 +14,10 @@ struct Progress {
     int step = 0;            ///< finished steps of the epoch after them
     std::int64_t steps = 0;  ///< optimiser steps in all
     double loss_sum = 0;     ///< of the unfinished epoch's steps
+    double seconds = 0;      ///< spent on the unfinished epoch
     double best_psnr = -1e300;
     int best_epoch = 0;
+    std::string data;  ///< a fingerprint of the training images, which must not change
 };
 
 /// Written to a temporary name, synced, renamed.

@@ -85,6 +85,9 @@ class Temporary {
             if (written <= 0) cannot_write(target_, written < 0 ? errno : ENOSPC);
             content.remove_prefix(std::size_t(written));
         }
+    }
+
+    void sync() {
         if (::fsync(file_.get()) != 0 && errno != EINVAL && errno != ENOTSUP) cannot_write(target_, errno);
         if (file_.close() != 0) cannot_write(target_, errno);
     }
@@ -125,6 +128,10 @@ void sync_folder(const fs::path& folder, const std::string& target) {
 }  // namespace
 
 void write_file(const std::string& path, std::string_view content) {
+    write_file(path, std::vector<std::string_view>{content});
+}
+
+void write_file(const std::string& path, const std::vector<std::string_view>& pieces) {
     if (path.empty()) fail("cannot write a file without a name; name the file");
     // rename would replace a symbolic link itself, and as root even a device: follow links, refuse the rest.
     fs::path target = path;
@@ -141,9 +148,18 @@ void write_file(const std::string& path, std::string_view content) {
     const fs::path folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
     Temporary temporary(folder, path);
     if (exists) temporary.keep_mode_of(existing);
-    temporary.write(content);
+    for (std::string_view piece : pieces) temporary.write(piece);
+    temporary.sync();
     temporary.rename(target);
     sync_folder(folder, path);
+}
+
+void remove_temporaries(const std::string& folder) {
+    std::error_code error;
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
+        const std::string name = entry.path().filename().string();
+        if (name.starts_with(".tvmap-") && name.ends_with(".tmp")) fs::remove(entry.path(), error);
+    }
 }
 
 std::string read_file(const std::string& path) {

@@ -2,12 +2,19 @@
 #pragma once
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace tvmap {
 
 /// Writes to a temporary name beside `path`, syncs, renames. Throws Error (path and reason); nothing
 /// half-written stays.
 void write_file(const std::string& path, std::string_view content);
+
+/// The same for content in pieces, one after the other, so that they need not be joined in memory first.
+void write_file(const std::string& path, const std::vector<std::string_view>& pieces);
+
+/// Removes the temporary files that a killed process left in a folder which no other process writes to.
+void remove_temporaries(const std::string& folder);
 
 /// The whole file. Throws Error.
 std::string read_file(const std::string& path);

@@ -23,4 +23,6 @@ std::size_t resident_bytes() { return status_bytes("VmRSS:"); }
 
 std::size_t peak_resident_bytes() { return status_bytes("VmHWM:"); }
 
+void reset_peak_resident() { std::ofstream("/proc/self/clear_refs") << "5"; }
+
 }  // namespace tvmap

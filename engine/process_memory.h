@@ -8,4 +8,7 @@ namespace tvmap {
 std::size_t resident_bytes();
 std::size_t peak_resident_bytes();
 
+/// Starts VmHWM anew from what is resident now, where the system allows it.
+void reset_peak_resident();
+
 }  // namespace tvmap

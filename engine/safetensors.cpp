@@ -205,13 +205,12 @@ void write_safetensors(const std::string& path, const SafeTensors& content) {
     json.resize((length_bytes + json.size() + alignment - 1) / alignment * alignment - length_bytes, ' ');
 
     const std::uint64_t header_bytes = json.size();
-    std::string file(reinterpret_cast<const char*>(&header_bytes), length_bytes);
-    file.reserve(length_bytes + json.size() + end);
-    file += json;
+    std::vector<std::string_view> pieces = {{reinterpret_cast<const char*>(&header_bytes), length_bytes},
+                                            json};
     for (const auto& [name, tensor] : content.tensors)
-        file.append(reinterpret_cast<const char*>(tensor.values.data()),
-                    tensor.values.size() * sizeof(float));
-    write_file(path, file);
+        pieces.emplace_back(reinterpret_cast<const char*>(tensor.values.data()),
+                            tensor.values.size() * sizeof(float));
+    write_file(path, pieces);
 }
 
 }  // namespace tvmap

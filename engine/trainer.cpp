@@ -17,11 +17,12 @@
 namespace tvmap {
 namespace {
 
-/// What must agree between a run and its continuation: everything but the settings that say how far and how
-/// often.
+/// What must agree between a run and its continuation: everything but the settings that say how far, how
+/// often and where, and those of the test alone (evaluate.iterations is validation's T too).
 std::string identity(Config config) {
     config.train.epochs = config.train.validate_every = config.train.checkpoint_every = 1;
-    config.evaluate = {};
+    config.evaluate.sigma = {};
+    config.evaluate.search = {};
     config.output = {};
     config.device = "auto";
     return config.to_yaml();
@@ -33,6 +34,22 @@ void check_same_run(const Config& config, const std::string& path) {
         if (a != b)
             fail(path, ": the run was started with '", b, "', not '", a,
                  "': resume with the same settings, or start another run with --run");
+}
+
+/// A number that changes when images are added, removed, renamed or replaced (FNV-1a over names and standard
+/// deviations).
+std::string fingerprint(const Dataset& data) {
+    std::uint64_t hash = 0xcbf29ce484222325u;
+    auto add = [&](const void* bytes, std::size_t count) {
+        for (std::size_t i = 0; i < count; ++i)
+            hash = (hash ^ static_cast<const unsigned char*>(bytes)[i]) * 0x100000001b3u;
+    };
+    for (int i = 0; i < data.count(); ++i) {
+        add(data.name(i).c_str(), data.name(i).size() + 1);
+        const double deviation = data.deviation(i);
+        add(&deviation, sizeof deviation);
+    }
+    return text(data.count(), " images, ", std::hex, hash);
 }
 
 }  // namespace
@@ -78,7 +95,8 @@ struct Trainer::State {
 
 void Trainer::State::log(const std::string& line) const {
     std::ofstream file(path("log.txt"), std::ios::app);
-    file << line << "\n";
+    file << line << std::endl;
+    if (!file) fail("cannot write ", path("log.txt"), "; free some space or choose another folder");
 }
 
 void Trainer::State::read_data() {
@@ -87,10 +105,11 @@ void Trainer::State::read_data() {
     if (train->count() < config.train.batch)
         fail(data.train, ": ", train->count(),
              " images are fewer than one batch (train.batch: ", config.train.batch, ")");
-    if (data.limit.val > 0) val = std::make_unique<Dataset>(data.val, data.size, data.limit.val);
+    val = std::make_unique<Dataset>(data.val, data.size, data.limit.val);
 }
 
 void Trainer::State::make_plan(Algorithms& algorithms) {
+    reset_peak_resident();
     resident_before = resident_bytes();
     const int side = Batches::side(config);
     Model model = record_training_model(*backend, config, config.train.batch, side, side);
@@ -100,16 +119,11 @@ void Trainer::State::make_plan(Algorithms& algorithms) {
     plan = std::make_unique<Plan>(std::move(model.graph), *backend, algorithms, true);
     // Nothing of a training step outlives it but the parameters, so validation takes its turn in the same
     // arena.
-    std::size_t arena_bytes = plan->arena_bytes();
-    if (config.data.limit.val > 0) {
-        denoiser =
-            std::make_unique<Denoiser>(*backend, algorithms, config, config.data.size, config.data.size);
-        arena_bytes = std::max(arena_bytes, denoiser->arena_bytes());
-    }
-    arena = std::make_unique<Arena>(*backend, arena_bytes);
+    denoiser = std::make_unique<Denoiser>(*backend, algorithms, config, config.data.size, config.data.size);
+    memory.arena = std::max(plan->arena_bytes(), denoiser->arena_bytes());
+    arena = std::make_unique<Arena>(*backend, memory.arena);
     plan->bind(*arena, *parameters);
-    if (denoiser) denoiser->bind(*arena, *parameters);
-    memory.arena = arena_bytes;
+    denoiser->bind(*arena, *parameters);
     // Arena and parameters are not touched yet: what has become resident is generated code and the
     // primitives' own tables.
     memory.primitives = std::max(resident_bytes(), resident_before) - resident_before;
@@ -133,8 +147,15 @@ void Trainer::State::open(bool resume) {
 
     make_folder(folder);
     make_folder(path("checkpoints"));
-    if (exists && fs::exists(checkpoint("last")))
+    for (const std::string& place : {folder, path("checkpoints")}) remove_temporaries(place);
+    const std::string data = fingerprint(*train);
+    if (exists && fs::exists(checkpoint("last"))) {
         progress = read_checkpoint(checkpoint("last"), *parameters, true);
+        if (progress.data != data)
+            fail(config.data.train, ": these are not the images that ", folder, " was trained on (", data,
+                 ", not ", progress.data, "); restore them, or start another run with --run");
+    }
+    progress.data = data;
     algorithms.save(path("algorithms.json"));
     if (!has_algorithms) algorithms.save_for_machine();
     write_file(path("config.yaml"), config.to_yaml());
@@ -149,8 +170,6 @@ Trainer::Trainer(const Config& config, const std::string& run_folder, bool resum
     State& s = *state_;
     s.config = config;
     s.folder = run_folder;
-    if (config.solver.gradient != "masks")
-        fail("solver.gradient: ", config.solver.gradient, " is not available; use masks");
     s.backend = make_backend(config.device);
     if (config.network.precision != "fp32" && s.backend->name() == "cpu")
         fail("network.precision: ", config.network.precision,
@@ -206,9 +225,7 @@ void Trainer::State::finish_epoch(TrainReport& report, double rate, double secon
     const Stopwatch watch;
     ++progress.epoch;
     const bool last = progress.epoch >= config.train.epochs;
-    const bool validation_due =
-        config.train.validate_every > 0 && progress.epoch % config.train.validate_every == 0;
-    if (val && (last || validation_due)) validate(report);
+    if (last || progress.epoch % config.train.validate_every == 0) validate(report);
     if (report.validated && report.psnr > progress.best_psnr) {
         progress.best_psnr = report.psnr;
         progress.best_epoch = progress.epoch;
@@ -217,12 +234,11 @@ void Trainer::State::finish_epoch(TrainReport& report, double rate, double secon
     const double loss = progress.loss_sum / steps_per_epoch();
     progress.step = 0;
     progress.loss_sum = 0;
+    progress.seconds = 0;
     metrics->append({progress.epoch, progress.steps, loss, rate, report.validated, report.psnr, report.ssim,
                      report.noisy_psnr, seconds + watch.seconds()});
     if (report.best) write_checkpoint(checkpoint("best"), *parameters, config, progress);
-    const bool checkpoint_due =
-        config.train.checkpoint_every > 0 && progress.epoch % config.train.checkpoint_every == 0;
-    if (last || checkpoint_due) save();
+    if (last || progress.epoch % config.train.checkpoint_every == 0) save();
 }
 
 bool Trainer::run(const std::function<void(const TrainReport&)>& report, const std::atomic<bool>& stop) {
@@ -241,6 +257,7 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
 
     while (progress.epoch < s.config.train.epochs) {
         if (stop) {
+            progress.seconds += epoch.seconds();
             s.save();
             s.log(text("interrupted at epoch ", progress.epoch + 1, ", step ", progress.step));
             return false;
@@ -259,7 +276,7 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
         now.steps_per_epoch = steps_per_epoch;
         now.loss = progress.loss_sum / progress.step;
         if (progress.step == steps_per_epoch) {
-            s.finish_epoch(now, rate, epoch.seconds());
+            s.finish_epoch(now, rate, progress.seconds + epoch.seconds());
             epoch = {};
         }
         const double elapsed = whole.seconds();
@@ -272,7 +289,7 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
     return true;
 }
 
-std::string Trainer::describe_plan(const Config& config) {
+PlanReport Trainer::plan(const Config& config) {
     State s;
     s.config = config;
     s.backend = make_backend(config.device);
@@ -282,15 +299,14 @@ std::string Trainer::describe_plan(const Config& config) {
 
     const MemoryReport& memory = s.memory;
     std::ostringstream out;
-    out << s.plan->table();
-    if (s.denoiser) out << "validation: " << s.denoiser->arena_bytes() << " bytes in the same arena\n";
-    out << "parameters: " << s.parameters->count() << " in " << s.parameters->list().size() << " tensors; "
+    out << s.plan->table() << "validation: " << s.denoiser->arena_bytes() << " bytes in the same arena\n"
+        << "parameters: " << s.parameters->count() << " in " << s.parameters->list().size() << " tensors; "
         << memory.parameters << " bytes with gradients and Adam's moments\n"
         << "batches: " << memory.batches << " bytes\n"
         << "planned primitives: " << memory.primitives << " bytes\n"
         << "predicted peak: " << memory.predicted() << " bytes (" << double(memory.predicted()) / 1e6
         << " MB) above the resident size before planning\n";
-    return out.str();
+    return {s.parameters->count(), memory, out.str()};
 }
 
 }  // namespace tvmap

@@ -21,6 +21,13 @@ struct MemoryReport {
     std::size_t predicted() const { return arena + parameters + batches + primitives; }
 };
 
+/// What `tvmap train --plan` prints.
+struct PlanReport {
+    std::int64_t parameters = 0;
+    MemoryReport memory;
+    std::string table;  ///< every tensor with bytes and lifetime, then the sums
+};
+
 /// What the trainer tells while it runs.
 struct TrainReport {
     int epoch = 0, epochs = 0;  ///< counted from 1
@@ -49,9 +56,8 @@ class Trainer {
     const MemoryReport& memory() const;
     std::string device() const;
 
-    /// The plan of a configuration, without data or run folder: parameters, every tensor with bytes and
-    /// lifetime, the peak.
-    static std::string describe_plan(const Config& config);
+    /// The plan of a configuration, without data or run folder.
+    static PlanReport plan(const Config& config);
 
   private:
     struct State;
