@@ -4,7 +4,7 @@
     compare_torch.py versions                            PyTorch, its BLAS, threads
     compare_torch.py inputs --image PNG --folder DIR     clean.npy, noisy.npy, lambda.npy from a picture
     compare_torch.py solver|search|step --form F …       seconds (each repetition) and memory
-    compare_torch.py difference A.npy B.npy              ‖A − B‖₂/‖B‖₂
+    compare_torch.py difference --files A.npy B.npy      ‖A − B‖₂/‖B‖₂
 
 Before anything is timed, the same code runs once with few iterations (libraries choose their kernels then) and, where more
 than one repetition is asked for, once in full.
@@ -70,14 +70,14 @@ def search(options, z, clean):
     """The best of `count` scalar parameters; only every `stride`-th is computed, the time is scaled up."""
     values = numpy.linspace(options.first, options.last, options.count)[::options.stride]
 
-    errors = {}
+    results = {}
 
     def run(iterations=options.iterations, some=values):
         for value in some:
-            x = pdhg(z, torch.full_like(z, value), iterations, options.form)
-            errors[float(value)] = loss("mse", x, clean).item()
+            results[float(value)] = pdhg(z, torch.full_like(z, value), iterations, options.form)
 
     result = measure(run, lambda: run(8, values[:1]), options.repeat)
+    result["best"] = min(results, key=lambda value: loss("mse", results[value], clean).item())
     scale = options.count / len(values)
     result["seconds"] *= scale
     result["all_seconds"] = [seconds * scale for seconds in result["all_seconds"]]
@@ -135,7 +135,7 @@ def difference(path, reference_path):
 
 parser = argparse.ArgumentParser(description="One measurement of PyTorch for tools/compare.")
 parser.add_argument("task", choices=["versions", "inputs", "solver", "search", "step", "difference"])
-parser.add_argument("files", nargs="*")
+parser.add_argument("--files", nargs=2)
 parser.add_argument("--form", default="roll")
 parser.add_argument("--folder", default=".")
 parser.add_argument("--image")
