@@ -236,10 +236,27 @@ TEST_CASE("validation when it is due, and after the last epoch") {
     CHECK(psnr[0].empty());
     CHECK_FALSE(psnr[1].empty());
     CHECK_FALSE(psnr[2].empty());
-    w.config.data.limit.val = 0;
-    CHECK(w.train("none"));
-    CHECK(w.column("none", "val_psnr") == std::vector<std::string>{"", "", ""});
-    CHECK_FALSE(std::filesystem::exists(w.folder / "none/checkpoints/best.safetensors"));
+}
+
+TEST_CASE("a run goes on with its own images alone") {
+    Workshop w;
+    CHECK_FALSE(w.train("run", false, 4));
+    const std::string before = w.checkpoint("run");
+    std::filesystem::rename(w.folder / "train/image_3.png", w.folder / "train/image_9.png");
+    CHECK(complaint([&] { w.train("run", true); }).find("not the images") != std::string::npos);
+    std::filesystem::remove(w.folder / "train/image_9.png");
+    CHECK(complaint([&] { w.train("run", true); }).find("not the images") != std::string::npos);
+    CHECK(w.checkpoint("run") == before);
+}
+
+TEST_CASE("what a killed process left is cleared") {
+    Workshop w;
+    CHECK_FALSE(w.train("run", false, 4));
+    write_file(w.folder / "run/checkpoints/.tvmap-1-1.tmp", "half");
+    write_file(w.folder / "run/.tvmap-1-2.tmp", "half");
+    CHECK(w.train("run", true));
+    CHECK_FALSE(std::filesystem::exists(w.folder / "run/checkpoints/.tvmap-1-1.tmp"));
+    CHECK_FALSE(std::filesystem::exists(w.folder / "run/.tvmap-1-2.tmp"));
 }
 
 TEST_CASE("learning rates") {
