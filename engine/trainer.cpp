@@ -154,6 +154,7 @@ void Trainer::State::open(bool resume) {
         if (progress.data != data)
             fail(config.data.train, ": these are not the images that ", folder, " was trained on (", data,
                  ", not ", progress.data, "); restore them, or start another run with --run");
+        reset_peak_resident();  // reading the file took more than a step's memory, once
     }
     progress.data = data;
     algorithms.save(path("algorithms.json"));
