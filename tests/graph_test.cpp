@@ -73,6 +73,7 @@ struct Gradients {
 Gradients run(Planned& p, const Arena& arena, const Doubles& noisy, const Doubles& target) {
     p.plan->bind(arena, *p.parameters);
     poison(arena);
+    std::fill_n(p.parameters->gradient(0), p.parameters->count(), NAN);
     set_input(*p.plan, p.z, noisy);
     set_input(*p.plan, p.target, target);
     p.plan->forward();

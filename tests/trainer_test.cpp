@@ -97,8 +97,9 @@ struct Workshop {
         return result;
     }
     void check_same(const std::string& a, const std::string& b) const {
-        CHECK(checkpoint(a) == checkpoint(b));  // weights, moments, counters: the whole file
-        CHECK(checkpoint(a, "best") == checkpoint(b, "best"));
+        // Weights, moments, counters: the whole files. (A second pair of parentheses: not to be printed.)
+        CHECK((checkpoint(a) == checkpoint(b)));
+        CHECK((checkpoint(a, "best") == checkpoint(b, "best")));
         CHECK(metrics(a) == metrics(b));
     }
 };
@@ -123,7 +124,7 @@ TEST_CASE("the same run twice gives the same bits, another seed does not") {
     w.check_same("one", "two");
     w.config.seed = 43;
     CHECK(w.train("three"));
-    CHECK(w.checkpoint("one") != w.checkpoint("three"));
+    CHECK((w.checkpoint("one") != w.checkpoint("three")));
     CHECK(w.column("one", "epoch") == std::vector<std::string>{"1", "2", "3"});
     CHECK(w.column("one", "steps") == std::vector<std::string>{"3", "6", "9"});
 }
@@ -182,7 +183,7 @@ TEST_CASE("a run goes on with more epochs") {
     shorter.train.epochs = 1;
     CHECK(w.train(shorter, "longer"));
     CHECK(w.train("longer", true));
-    CHECK(w.checkpoint("whole") == w.checkpoint("longer"));
+    CHECK((w.checkpoint("whole") == w.checkpoint("longer")));
     CHECK(w.metrics("whole") == w.metrics("longer"));
 }
 
@@ -203,7 +204,7 @@ TEST_CASE("runs are not mixed up") {
     other = w.config;
     other.train.batch = 8;
     CHECK(complaint([&] { w.train(other, "other"); }).find("batch") != std::string::npos);
-    CHECK(w.checkpoint("run") == checkpoint);
+    CHECK((w.checkpoint("run") == checkpoint));
     CHECK(w.file("run", "config.yaml") == config);
     CHECK_FALSE(std::filesystem::exists(w.folder / "other"));
 }
@@ -214,7 +215,7 @@ TEST_CASE("a damaged checkpoint is refused and left as it is") {
     const std::string damaged = w.checkpoint("run").substr(0, 1000);
     write_file(w.folder / "run/checkpoints/last.safetensors", damaged);
     CHECK(complaint([&] { w.train("run", true); }).find("last.safetensors") != std::string::npos);
-    CHECK(w.checkpoint("run") == damaged);
+    CHECK((w.checkpoint("run") == damaged));
 }
 
 TEST_CASE("validation draws the same noise in every epoch") {
