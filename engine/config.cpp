@@ -381,7 +381,7 @@ Config build(const Document& document, const GivenValues& values) {
     }
     check_config(config, [&](const std::string& key) {
         const auto place = places.find(key);
-        return place == places.end() ? document.path : place->second;
+        return (place == places.end() ? document.path : place->second) + ": " + key;
     });
     return config;
 }

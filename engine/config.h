@@ -116,10 +116,12 @@ Config parse_config(const std::string& yaml, const std::string& where,
 /// fastest), with output.name extended by the swept values; a file without one gives itself.
 std::vector<Config> read_sweep(const std::string& path, const std::vector<std::string>& overrides = {});
 
-/// The start of a message about a key: file and line, or whatever else gave the key its value.
+/// The start of a message about a key: where its value was given (file and line, say) and the name it has
+/// there.
 using KeyPlace = std::function<std::string(const std::string& key)>;
 
-/// Throws Error for values that are impossible or cannot work together; `where` opens the message.
+/// Throws Error for values that are impossible or cannot work together. The message opens with `where` and
+/// the key, or with what the KeyPlace gives.
 void check_config(const Config& config, const std::string& where);
 void check_config(const Config& config, const KeyPlace& where);
 
@@ -127,7 +129,9 @@ void check_config(const Config& config, const KeyPlace& where);
 void check_solver(const SolverConfig& solver, const KeyPlace& where);
 
 /// The solver's problem and steps for N images of H×W: τ and σ resolved from norm, everything checked (στL² ≤
-/// 1 with the exact norm of this size).
-PdhgProblem pdhg_problem(const SolverConfig& solver, const MapConfig& map, int images, int height, int width);
+/// 1 with the exact norm of this size). `where` opens messages about a key; without one the images' size
+/// does.
+PdhgProblem pdhg_problem(const SolverConfig& solver, const MapConfig& map, int images, int height, int width,
+                         KeyPlace where = {});
 
 }  // namespace tvmap

@@ -1,5 +1,5 @@
 // What values an experiment can have, alone and together, and the solver's problem that follows from them. A
-// message is  PLACE: key: what is wrong; what to give instead.
+// message is  PLACE: what is wrong; what to give instead.
 #include <cmath>
 
 #include "engine/config.h"
@@ -16,7 +16,7 @@ constexpr double norm_bound = 3.0;
 
 template <class... Parts>
 void require(bool holds, const KeyPlace& where, const std::string& key, const Parts&... message) {
-    if (!holds) fail(where(key), ": ", key, ": ", message...);
+    if (!holds) fail(where(key), ": ", message...);
 }
 
 /// τ and σ, where `norm` (of the operator) stands in for norm: auto.
@@ -36,7 +36,7 @@ void check_steps(const SolverConfig& solver, double norm, const std::string& ope
     const std::string key = solver.tau > 0 ? "solver.tau" : solver.sigma > 0 ? "solver.sigma" : "solver.norm";
     require(product <= 1 + step_slack, where, key, "tau·sigma·L² is ", product, " with tau = ", tau,
             ", sigma = ", sigma, " and L = ", norm, " (", operator_name,
-            "), and the iteration may diverge above 1; give smaller steps or norm: ", norm);
+            "), and the iteration may diverge above 1; give smaller steps, or ", norm, " as the norm");
 }
 
 void check_range(const Range& range, const KeyPlace& where, const std::string& key) {
@@ -70,7 +70,7 @@ void check_solver(const SolverConfig& solver, const KeyPlace& where) {
 }
 
 void check_config(const Config& config, const std::string& where) {
-    check_config(config, [&](const std::string&) { return where; });
+    check_config(config, [&](const std::string& key) { return where + ": " + key; });
 }
 
 void check_config(const Config& config, const KeyPlace& where) {
@@ -145,16 +145,15 @@ void check_config(const Config& config, const KeyPlace& where) {
             "output.name", "'", name, "' cannot name a run's folder; give a name without '/'");
 }
 
-PdhgProblem pdhg_problem(const SolverConfig& solver, const MapConfig& map, int images, int height,
-                         int width) {
-    const KeyPlace where = [&](const std::string&) {
-        return text("solver on ", images, "×", height, "×", width);
-    };
+PdhgProblem pdhg_problem(const SolverConfig& solver, const MapConfig& map, int images, int height, int width,
+                         KeyPlace where) {
+    const std::string images_name = text(images, "×", height, "×", width);
     if (images < 1 || height < 1 || width < 1)
-        fail(where(""), ": there is nothing to solve; give at least one pixel");
+        fail("solver on ", images_name, ": there is nothing to solve; give at least one pixel");
+    if (!where) where = [&](const std::string& key) { return "solver on " + images_name + ": " + key; };
     check_solver(solver, where);
     const double norm = pdhg_operator_norm(height, width, solver.boundary);
-    check_steps(solver, norm, "of this size", where);
+    check_steps(solver, norm, "for images of " + text(height, "×", width), where);
 
     PdhgProblem problem;
     problem.solves = images;

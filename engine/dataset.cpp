@@ -8,6 +8,7 @@
 #include <cstring>
 #include <exception>
 #include <filesystem>
+#include <map>
 
 #include "engine/image.h"
 #include "kernels/error.h"
@@ -17,25 +18,31 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kSmallestSide = 8;  // three poolings leave one pixel of it
-
 /// Paths of the first `limit` pictures by file name. Hidden files are passed over: some systems leave
-/// "._NAME.png" beside a picture.
-std::vector<std::string> list_pictures(const std::string& folder, int limit) {
+/// "._NAME.png" beside a picture. `place` opens messages.
+std::vector<std::string> list_pictures(const std::string& folder, int limit, const std::string& place) {
     std::error_code error;
+    if (folder.empty()) fail(place, "no image folder is given; name a folder of pictures");
     if (!fs::exists(folder, error))
-        fail("the image folder ", folder, " does not exist; correct its path or make it");
-    if (!fs::is_directory(folder, error)) fail(folder, " is not a folder; give a folder of pictures");
+        fail(place, "the image folder ", folder, " does not exist; correct its path or make it");
+    if (!fs::is_directory(folder, error)) fail(place, folder, " is not a folder; give a folder of pictures");
     std::vector<std::string> names;
     fs::directory_iterator entry(folder, error);
     for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
         const std::string name = entry->path().filename().string();
         if (name[0] != '.' && is_picture_name(name)) names.push_back(name);
     }
-    if (error) fail("cannot list the folder ", folder, ": ", error.message(), "; check its permissions");
-    if (names.empty()) fail("no pictures in ", folder, "; put JPEG, PNG, BMP, TGA, PGM or PPM files there");
+    if (error)
+        fail(place, "cannot list the folder ", folder, ": ", error.message(), "; check its permissions");
+    if (names.empty())
+        fail(place, "no pictures in ", folder, "; put JPEG, PNG, BMP, TGA, PGM or PPM files there");
     std::sort(names.begin(), names.end());
     names.resize(std::min(names.size(), std::size_t(limit)));
+    std::map<std::string, std::string> stems;
+    for (const std::string& name : names)
+        if (const auto [other, fresh] = stems.emplace(fs::path(name).stem().string(), name); !fresh)
+            fail(place, folder, " holds ", other->second, " and ", name,
+                 ", whose results would share one name; rename one of them");
     for (std::string& name : names) name = (fs::path(folder) / name).string();
     return names;
 }
@@ -70,11 +77,15 @@ void copy_square(const T* image, int size, int top, int left, int side, bool mir
 
 }  // namespace
 
-Dataset::Dataset(const std::string& folder, int size, int limit) : size_(size) {
-    if (size < kSmallestSide)
-        fail("images of ", size, "×", size, " are too small; choose a size of at least ", kSmallestSide);
-    if (limit < 1) fail("a limit of ", limit, " images for ", folder, "; choose at least 1");
-    const std::vector<std::string> paths = list_pictures(folder, limit);
+Dataset::Dataset(const std::string& folder, int size, int limit, const std::string& key, int least_side)
+    : size_(size) {
+    const std::string place = key.empty() ? "" : key + ": ";
+    least_side = std::max(least_side, 2);  // a single pixel has no standard deviation
+    if (size < least_side)
+        fail(place, "images of ", size, "×", size,
+             " are too small for the network; choose a size of at least ", least_side);
+    if (limit < 1) fail(place, "a limit of ", limit, " images for ", folder, "; choose at least 1");
+    const std::vector<std::string> paths = list_pictures(folder, limit, place);
     const int images = int(paths.size());
     const std::size_t pixels = std::size_t(size) * size;
 
@@ -88,9 +99,11 @@ Dataset::Dataset(const std::string& folder, int size, int limit) : size_(size) {
     for (int i = 0; i < images; ++i) {
         try {
             const Picture picture = read_picture(paths[i]);
-            if (std::min(picture.height, picture.width) < kSmallestSide)
+            if (std::min(picture.height, picture.width) < least_side)
                 fail(paths[i], ": a picture of ", picture.height, "×", picture.width,
-                     " pixels is too small; both sides must be at least ", kSmallestSide);
+                     " pixels is too small for the network, which halves its image to no less than a pixel; "
+                     "both sides must be at least ",
+                     least_side);
             const Picture square = prepare(picture, size);
             if (picture.bits == 16) {
                 wide[i].resize(pixels);

@@ -10,8 +10,10 @@ namespace tvmap {
 class Dataset {
   public:
     /// Reads at most `limit` pictures (sorted by name) of `folder`. Throws Error for a missing or empty
-    /// folder, and names the file that cannot be read.
-    Dataset(const std::string& folder, int size, int limit);
+    /// folder, for two pictures of one name, and for a picture that cannot be read or has a side below
+    /// `least_side` (what the network can halve). `key` is the configuration's key that gave the folder, like
+    /// data.train: it opens the messages on the folder.
+    Dataset(const std::string& folder, int size, int limit, const std::string& key = "", int least_side = 8);
 
     int count() const { return int(names_.size()); }
     int size() const { return size_; }

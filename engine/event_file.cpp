@@ -1,7 +1,8 @@
 #include "engine/event_file.h"
 
-#include <array>
 #include <cstring>
+
+#include "engine/checksum.h"
 
 namespace tvmap {
 namespace {
@@ -29,7 +30,7 @@ std::string bytes_field(int field, const std::string& value) {
 std::string float_field(int field, float value) { return varint(field * 8 + 5) + little_endian(value); }
 
 std::string masked_checksum(const std::string& bytes) {
-    const std::uint32_t crc = crc32c(bytes);
+    const std::uint32_t crc = checksum<crc32c_polynomial>(bytes);
     return little_endian(((crc >> 15) | (crc << 17)) + 0xa282ead8u);
 }
 
@@ -39,21 +40,6 @@ std::string record(const std::string& event) {
 }
 
 }  // namespace
-
-std::uint32_t crc32c(const std::string& bytes) {
-    static const auto table = [] {
-        std::array<std::uint32_t, 256> t{};
-        for (std::uint32_t i = 0; i < 256; ++i) {
-            std::uint32_t value = i;
-            for (int bit = 0; bit < 8; ++bit) value = (value >> 1) ^ (value & 1 ? 0x82f63b78u : 0u);
-            t[i] = value;
-        }
-        return t;
-    }();
-    std::uint32_t crc = ~0u;
-    for (unsigned char byte : bytes) crc = table[(crc ^ byte) & 0xff] ^ (crc >> 8);
-    return ~crc;
-}
 
 std::string event_file(const std::vector<ScalarEvent>& events) {
     // Event: 1 wall_time, 2 step, 3 file_version, 5 summary; Summary: 1 value; Value: 1 tag, 2 simple_value.

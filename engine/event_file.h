@@ -10,14 +10,11 @@ namespace tvmap {
 struct ScalarEvent {
     std::string tag;
     long long step = 0;
-    double wall_time = 0;  ///< seconds since 1970
+    double wall_time = 0;  ///< seconds from any origin: the scalars of a run are told apart in time by it
     float value = 0;
 };
 
 /// The bytes of an event file that holds these scalars in this order.
 std::string event_file(const std::vector<ScalarEvent>& events);
-
-/// CRC-32C (Castagnoli), as its records use it.
-std::uint32_t crc32c(const std::string& bytes);
 
 }  // namespace tvmap

@@ -3,7 +3,6 @@
 #include "engine/image.h"
 
 #include <algorithm>
-#include <array>
 #include <cctype>
 #include <cmath>
 #include <cstdlib>
@@ -11,6 +10,7 @@
 #include <memory>
 #include <string_view>
 
+#include "engine/checksum.h"
 #include "engine/file.h"
 #include "kernels/error.h"
 
@@ -147,22 +147,6 @@ Picture read_pnm(Bytes content, const std::string& path) {
 
 constexpr Bytes kPngSignature("\x89PNG\r\n\x1a\n", 8);
 
-/// CRC-32 as PNG and zlib define it (reflected polynomial 0xEDB88320).
-std::uint32_t crc32(Bytes bytes) {
-    static const auto table = [] {
-        std::array<std::uint32_t, 256> entries{};
-        for (std::uint32_t i = 0; i < 256; ++i) {
-            std::uint32_t entry = i;
-            for (int bit = 0; bit < 8; ++bit) entry = entry >> 1 ^ (entry & 1 ? 0xEDB88320u : 0u);
-            entries[i] = entry;
-        }
-        return entries;
-    }();
-    std::uint32_t crc = ~0u;
-    for (const char c : bytes) crc = crc >> 8 ^ table[(crc ^ static_cast<unsigned char>(c)) & 0xff];
-    return ~crc;
-}
-
 std::string big_endian(std::uint32_t value) {
     return {char(value >> 24), char(value >> 16), char(value >> 8), char(value)};
 }
@@ -176,7 +160,7 @@ void check_png(Bytes content, const std::string& path) {
         for (int i = 0; i < 4; ++i) length = length << 8 | static_cast<unsigned char>(rest[i]);
         if (rest.size() - 12 < length) truncated(path);
         const Bytes body = rest.substr(4, std::size_t(length) + 4);
-        if (rest.substr(std::size_t(length) + 8, 4) != big_endian(crc32(body)))
+        if (rest.substr(std::size_t(length) + 8, 4) != big_endian(checksum<crc32_polynomial>(body)))
             damaged(path, "a checksum of the PNG is wrong");
         if (body.substr(0, 4) == "IEND") return;
         rest.remove_prefix(std::size_t(length) + 12);
@@ -187,7 +171,7 @@ void append_chunk(std::string& png, Bytes type, Bytes data) {
     const std::string body = std::string(type).append(data);
     png += big_endian(std::uint32_t(data.size()));
     png += body;
-    png += big_endian(crc32(body));
+    png += big_endian(checksum<crc32_polynomial>(body));
 }
 
 /// The PNG predictor of `filter` (0 none, 1 sub, 2 up, 3 average, 4 Paeth) for a byte with left, upper and

@@ -12,6 +12,12 @@ class Error : public std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
+/// Work that was asked to stop, and did. what() says what stands; all of it has been saved.
+class Interrupted : public Error {
+  public:
+    using Error::Error;
+};
+
 /// Joins its arguments, streamed one after the other, into one string.
 template <class... Parts>
 std::string text(const Parts&... parts) {

@@ -29,9 +29,10 @@ Picture picture(int number, int height, int width, double levels) {
     return made;
 }
 
-std::string message(const std::string& folder, int size = 16, int limit = 100) {
+std::string message(const std::string& folder, int size = 16, int limit = 100, const std::string& key = "",
+                    int least_side = 8) {
     try {
-        const Dataset data(folder, size, limit);
+        const Dataset data(folder, size, limit, key, least_side);
     } catch (const tvmap::Error& error) {
         const std::string what = error.what();
         CHECK(what.find('\n') == what.npos);
@@ -135,6 +136,17 @@ TEST_CASE("what cannot be a data set is refused by name") {
     CHECK(message(folder.path.string()) == "no error");
     CHECK(contains(message(folder.path.string(), 7), "at least 8"));
     CHECK(contains(message(folder.path.string(), 16, 0), "limit"));
+    CHECK(contains(message(folder.path.string(), 16, 3, "data.val", 17), "data.val: images of 16×16"));
+    CHECK(contains(message("", 16, 3, "data.test"), "data.test: no image folder is given"));
+    CHECK(message(folder / "missing", 16, 3, "data.val").starts_with("data.val: the image folder"));
+
+    // Two pictures of one name are refused where both would be read.
+    tvmap::write_png(folder / "b-1.png", picture(1, 16, 16, 255));
+    fs::copy(folder / "b.png", folder / "b.bmp");  // the ending says nothing on the content
+    CHECK(contains(message(folder.path.string()), "b.bmp and b.png"));
+    CHECK(message(folder.path.string(), 16, 3) == "no error");
+    fs::remove(folder / "b.bmp");
+    fs::remove(folder / "b-1.png");
 
     // Of several bad pictures the first is named, whichever thread finds one first.
     fs::resize_file(folder / "b.png", fs::file_size(folder / "b.png") - 20);
@@ -143,6 +155,7 @@ TEST_CASE("what cannot be a data set is refused by name") {
     fs::remove(folder / "b.png");
     CHECK(contains(message(folder.path.string()),
                    (folder / "c.png") + ": a picture of 7×30 pixels is too small"));
+    CHECK(message(folder.path.string(), 16, 100, "", 4) == "no error");  // two halvings leave it a pixel
     fs::create_directory(folder / "d.png");
     fs::remove(folder / "c.png");
     CHECK(contains(message(folder.path.string()), "it is a folder"));
