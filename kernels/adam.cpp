@@ -10,6 +10,7 @@
 #define HWY_TARGET_INCLUDE "kernels/adam.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
+#include "kernels/simd_loops.h"
 
 #ifndef TVMAP_KERNELS_ADAM_ONCE
 #define TVMAP_KERNELS_ADAM_ONCE
@@ -37,32 +38,20 @@ struct AdamFactors {
 HWY_BEFORE_NAMESPACE();
 namespace tvmap::cpu::HWY_NAMESPACE {
 namespace {
-namespace hn = hwy::HWY_NAMESPACE;
-
-/// From i on, as many whole vectors as fit; returns the first index left over.
-template <class D>
-std::int64_t update(D d, std::int64_t i, std::int64_t count, const AdamFactors& f, float* w,
-                    const float* gradient, float* m, float* v) {
-    const auto decay1 = hn::Set(d, f.decay1), gain1 = hn::Set(d, f.gain1);
-    const auto decay2 = hn::Set(d, f.decay2), gain2 = hn::Set(d, f.gain2);
-    const auto root_gain = hn::Set(d, f.root_gain), eps = hn::Set(d, f.eps), rate = hn::Set(d, f.rate);
-    const std::int64_t lanes = hn::Lanes(d);
-    for (; i + lanes <= count; i += lanes) {
-        const auto g = hn::LoadU(d, gradient + i);
-        const auto m1 = hn::MulAdd(decay1, hn::LoadU(d, m + i), hn::Mul(gain1, g));
-        const auto v1 = hn::MulAdd(decay2, hn::LoadU(d, v + i), hn::Mul(hn::Mul(gain2, g), g));
-        const auto denominator = hn::MulAdd(hn::Sqrt(v1), root_gain, eps);
-        hn::StoreU(m1, d, m + i);
-        hn::StoreU(v1, d, v + i);
-        hn::StoreU(hn::NegMulAdd(rate, hn::Div(m1, denominator), hn::LoadU(d, w + i)), d, w + i);
-    }
-    return i;
-}
 
 void update_span(const AdamFactors& f, std::int64_t count, float* w, const float* gradient, float* m,
                  float* v) {
-    const std::int64_t rest = update(hn::ScalableTag<float>(), 0, count, f, w, gradient, m, v);
-    update(hn::CappedTag<float, 1>(), rest, count, f, w, gradient, m, v);
+    for_each_vector(count, [&](auto d, std::int64_t i) HWY_ATTR {
+        const auto g = hn::LoadU(d, gradient + i);
+        const auto m1 =
+            hn::MulAdd(hn::Set(d, f.decay1), hn::LoadU(d, m + i), hn::Mul(hn::Set(d, f.gain1), g));
+        const auto v1 = hn::MulAdd(hn::Set(d, f.decay2), hn::LoadU(d, v + i),
+                                   hn::Mul(hn::Mul(hn::Set(d, f.gain2), g), g));
+        const auto root = hn::MulAdd(hn::Sqrt(v1), hn::Set(d, f.root_gain), hn::Set(d, f.eps));
+        hn::StoreU(m1, d, m + i);
+        hn::StoreU(v1, d, v + i);
+        hn::StoreU(hn::NegMulAdd(hn::Set(d, f.rate), hn::Div(m1, root), hn::LoadU(d, w + i)), d, w + i);
+    });
 }
 
 }  // namespace
@@ -76,12 +65,9 @@ HWY_EXPORT(update_span);
 }
 
 void adam_step(const Adam& adam, std::int64_t count, float* w, const float* gradient, float* m, float* v) {
-    constexpr std::int64_t piece = 4096;
     const AdamFactors factors(adam);
-    parallel_for((count + piece - 1) / piece, 4 * count, [&](std::int64_t i) {
-        const std::int64_t at = i * piece;
-        HWY_DYNAMIC_DISPATCH(update_span)
-        (factors, std::min(piece, count - at), w + at, gradient + at, m + at, v + at);
+    parallel_pieces(count, 4 * count, [&](std::int64_t at, std::int64_t length) {
+        HWY_DYNAMIC_DISPATCH(update_span)(factors, length, w + at, gradient + at, m + at, v + at);
     });
 }
 

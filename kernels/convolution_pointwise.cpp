@@ -7,6 +7,7 @@
 
 #include "kernels/activation_gradient.h"
 #include "kernels/convolution_implementations.h"
+#include "kernels/parallel.h"
 #include "kernels/simd.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -14,13 +15,13 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#ifndef TVMAP_POINTWISE_TYPES
-#define TVMAP_POINTWISE_TYPES
+#ifndef TVMAP_KERNELS_POINTWISE_ONCE
+#define TVMAP_KERNELS_POINTWISE_ONCE
 namespace tvmap::cpu {
-constexpr int kMaxOutputs = 4;
-constexpr int kWidth = 8;                  // channels handled together; divides every block
-constexpr std::int64_t kRun = 256;         // pixels summed in single precision
-constexpr std::int64_t kPiece = 4 * kRun;  // pixels of one task
+constexpr int most_outputs = 4;
+constexpr int channels_together = 8;                  // divides every block
+constexpr std::int64_t run_pixels = 256;              // pixels summed in single precision
+constexpr std::int64_t task_pixels = 4 * run_pixels;  // pixels of one task
 
 // Where the pixels of one task lie. x and d_x: planes of `block` channels, `plane` floats apart; y and d_a:
 // one plane for each output, `pixels` floats apart.
@@ -34,14 +35,14 @@ struct PointwisePiece {
 HWY_BEFORE_NAMESPACE();
 namespace tvmap::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-using D = hn::CappedTag<float, kWidth>;
+using D = hn::CappedTag<float, channels_together>;
 using V = hn::Vec<D>;
-constexpr int kLanes = int(hn::MaxLanes(D()));
+constexpr int lanes = int(hn::MaxLanes(D()));
 
-// The sums of kLanes vectors, one in each lane, by a tree of pairwise sums.
-HWY_INLINE V SumEach(V* v) {
+// The sums of so many vectors, one in each lane, by a tree of pairwise sums.
+HWY_INLINE V sum_each(V* v) {
 #if HWY_TARGET != HWY_SCALAR
-    for (int left = kLanes; left > 1; left /= 2)
+    for (int left = lanes; left > 1; left /= 2)
         for (int i = 0; i < left / 2; ++i)
             v[i] = hn::Add(hn::ConcatEven(D(), v[2 * i + 1], v[2 * i]),
                            hn::ConcatOdd(D(), v[2 * i + 1], v[2 * i]));
@@ -50,16 +51,16 @@ HWY_INLINE V SumEach(V* v) {
 }
 
 template <int outputs>
-void ForwardOutputs(const PointwisePiece& piece, const float* x, const float* weight, const float* bias,
-                    float* y, float slope) {
+void forward_outputs(const PointwisePiece& piece, const float* x, const float* weight, const float* bias,
+                     float* y, float slope) {
     const D d;
     const int block = piece.block;
-    for (std::int64_t pixel = 0; pixel < piece.count; pixel += kLanes) {
-        const int pixels = int(std::min<std::int64_t>(kLanes, piece.count - pixel));
-        V sum[outputs][kLanes];
+    for (std::int64_t pixel = 0; pixel < piece.count; pixel += lanes) {
+        const int pixels = int(std::min<std::int64_t>(lanes, piece.count - pixel));
+        V sum[outputs][lanes];
         for (auto& row : sum)
             for (auto& s : row) s = hn::Zero(d);
-        for (int c = 0; c < piece.inputs; c += kLanes) {
+        for (int c = 0; c < piece.inputs; c += lanes) {
             const float* at = x + c / block * piece.plane + pixel * block + c % block;
             V w[outputs];
             for (int o = 0; o < outputs; ++o) w[o] = hn::LoadU(d, weight + o * piece.inputs + c);
@@ -67,20 +68,20 @@ void ForwardOutputs(const PointwisePiece& piece, const float* x, const float* we
                 const V value = hn::LoadU(d, at + k * block);
                 for (int o = 0; o < outputs; ++o) sum[o][k] = hn::MulAdd(w[o], value, sum[o][k]);
             };
-            if (pixels == kLanes) {
-                for (int k = 0; k < kLanes; ++k) add_pixel(k);
+            if (pixels == lanes) {
+                for (int k = 0; k < lanes; ++k) add_pixel(k);
             } else {
                 for (int k = 0; k < pixels; ++k) add_pixel(k);
             }
         }
         for (int o = 0; o < outputs; ++o) {
-            V a = hn::Add(SumEach(sum[o]), hn::Set(d, bias[o]));
+            V a = hn::Add(sum_each(sum[o]), hn::Set(d, bias[o]));
             a = hn::IfThenElse(hn::Gt(a, hn::Zero(d)), a, hn::Mul(a, hn::Set(d, slope)));
             float* to = y + o * piece.pixels + pixel;
-            if (pixels == kLanes) {
+            if (pixels == lanes) {
                 hn::StoreU(a, d, to);
             } else {
-                float rest[kLanes];
+                float rest[lanes];
                 hn::StoreU(a, d, rest);
                 std::copy(rest, rest + pixels, to);
             }
@@ -88,30 +89,30 @@ void ForwardOutputs(const PointwisePiece& piece, const float* x, const float* we
     }
 }
 
-void PointwiseForward(const PointwisePiece& piece, const float* x, const float* weight, const float* bias,
-                      float* y, float slope) {
+void pointwise_forward(const PointwisePiece& piece, const float* x, const float* weight, const float* bias,
+                       float* y, float slope) {
     switch (piece.outputs) {
         case 1:
-            return ForwardOutputs<1>(piece, x, weight, bias, y, slope);
+            return forward_outputs<1>(piece, x, weight, bias, y, slope);
         case 2:
-            return ForwardOutputs<2>(piece, x, weight, bias, y, slope);
+            return forward_outputs<2>(piece, x, weight, bias, y, slope);
         case 3:
-            return ForwardOutputs<3>(piece, x, weight, bias, y, slope);
+            return forward_outputs<3>(piece, x, weight, bias, y, slope);
         case 4:
-            return ForwardOutputs<4>(piece, x, weight, bias, y, slope);
+            return forward_outputs<4>(piece, x, weight, bias, y, slope);
     }
 }
 
 // d_x may be null. sums: outputs×inputs doubles.
 template <int outputs>
-void BackwardOutputs(const PointwisePiece& piece, const float* x, const float* weight, const float* d_a,
-                     float* d_x, bool accumulate, double* sums) {
+void backward_outputs(const PointwisePiece& piece, const float* x, const float* weight, const float* d_a,
+                      float* d_x, bool accumulate, double* sums) {
     const D d;
     const int block = piece.block;
     std::fill(sums, sums + outputs * piece.inputs, 0.0);
-    for (std::int64_t run = 0; run < piece.count; run += kRun) {
-        const std::int64_t end = std::min(run + kRun, piece.count);
-        for (int c = 0; c < piece.inputs; c += kLanes) {
+    for (std::int64_t run = 0; run < piece.count; run += run_pixels) {
+        const std::int64_t end = std::min(run + run_pixels, piece.count);
+        for (int c = 0; c < piece.inputs; c += lanes) {
             const std::int64_t place = c / block * piece.plane + c % block;
             V w[outputs], sum[outputs];
             for (int o = 0; o < outputs; ++o) {
@@ -130,26 +131,26 @@ void BackwardOutputs(const PointwisePiece& piece, const float* x, const float* w
                 if (d_x) hn::StoreU(g, d, d_x + at);
             }
             for (int o = 0; o < outputs; ++o) {
-                float lanes[kLanes];
-                hn::StoreU(sum[o], d, lanes);
-                for (int lane = 0; lane < kLanes; ++lane)
-                    sums[o * piece.inputs + c + lane] += double(lanes[lane]);
+                float run_sums[lanes];
+                hn::StoreU(sum[o], d, run_sums);
+                for (int lane = 0; lane < lanes; ++lane)
+                    sums[o * piece.inputs + c + lane] += double(run_sums[lane]);
             }
         }
     }
 }
 
-void PointwiseBackward(const PointwisePiece& piece, const float* x, const float* weight, const float* d_a,
-                       float* d_x, bool accumulate, double* sums) {
+void pointwise_backward(const PointwisePiece& piece, const float* x, const float* weight, const float* d_a,
+                        float* d_x, bool accumulate, double* sums) {
     switch (piece.outputs) {
         case 1:
-            return BackwardOutputs<1>(piece, x, weight, d_a, d_x, accumulate, sums);
+            return backward_outputs<1>(piece, x, weight, d_a, d_x, accumulate, sums);
         case 2:
-            return BackwardOutputs<2>(piece, x, weight, d_a, d_x, accumulate, sums);
+            return backward_outputs<2>(piece, x, weight, d_a, d_x, accumulate, sums);
         case 3:
-            return BackwardOutputs<3>(piece, x, weight, d_a, d_x, accumulate, sums);
+            return backward_outputs<3>(piece, x, weight, d_a, d_x, accumulate, sums);
         case 4:
-            return BackwardOutputs<4>(piece, x, weight, d_a, d_x, accumulate, sums);
+            return backward_outputs<4>(piece, x, weight, d_a, d_x, accumulate, sums);
     }
 }
 
@@ -158,8 +159,8 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace tvmap::cpu {
-HWY_EXPORT(PointwiseForward);
-HWY_EXPORT(PointwiseBackward);
+HWY_EXPORT(pointwise_forward);
+HWY_EXPORT(pointwise_backward);
 
 namespace {
 
@@ -171,7 +172,7 @@ class PointwiseConvolution : public Convolution {
           slope_(problem.slope),
           training_(problem.training),
           pixels_(std::int64_t(x_.h) * x_.w),
-          pieces_((pixels_ + kPiece - 1) / kPiece) {}
+          pieces_((pixels_ + task_pixels - 1) / task_pixels) {}
 
     std::size_t forward_workspace_bytes() const override { return 0; }
     std::size_t backward_workspace_bytes() const override {
@@ -182,7 +183,7 @@ class PointwiseConvolution : public Convolution {
 
     void forward(const float* x, const float* weight, const float* bias, float* y, void*) override {
         for_each_piece([&](int image, std::int64_t start, std::int64_t, const PointwisePiece& piece) {
-            HWY_DYNAMIC_DISPATCH(PointwiseForward)
+            HWY_DYNAMIC_DISPATCH(pointwise_forward)
             (piece, x + image * x_.image_stride + start * x_.block, weight, bias,
              y + image * y_.image_stride + start, slope_);
         });
@@ -196,7 +197,7 @@ class PointwiseConvolution : public Convolution {
         const int count = x_.c * y_.c;
         for_each_piece([&](int image, std::int64_t start, std::int64_t task, const PointwisePiece& piece) {
             const std::int64_t at = image * x_.image_stride + start * x_.block;
-            HWY_DYNAMIC_DISPATCH(PointwiseBackward)
+            HWY_DYNAMIC_DISPATCH(pointwise_backward)
             (piece, x + at, weight, d_y + image * y_.image_stride + start, d_x ? d_x + at : nullptr,
              d_x_write == Write::accumulate, sums + task * count);
         });
@@ -212,13 +213,12 @@ class PointwiseConvolution : public Convolution {
   private:
     template <class Work>
     void for_each_piece(const Work& work) const {
-#pragma omp parallel for schedule(static)
-        for (std::int64_t task = 0; task < x_.n * pieces_; ++task) {
-            const std::int64_t start = task % pieces_ * kPiece;
+        parallel_for(x_.n * pieces_, x_.size(), [&](std::int64_t task) {
+            const std::int64_t start = task % pieces_ * task_pixels;
             work(int(task / pieces_), start, task,
                  PointwisePiece{x_.c, y_.c, x_.block, pixels_ * x_.block, pixels_,
-                                std::min(kPiece, pixels_ - start)});
-        }
+                                std::min(task_pixels, pixels_ - start)});
+        });
     }
 
     Features x_, y_;
@@ -230,8 +230,8 @@ class PointwiseConvolution : public Convolution {
 }  // namespace
 
 bool pointwise_applies(const ConvolutionProblem& problem) {
-    return problem.kernel == 1 && problem.x.block >= kWidth && problem.y.block == 1 &&
-           problem.y.c <= kMaxOutputs;
+    return problem.kernel == 1 && problem.x.block >= channels_together && problem.y.block == 1 &&
+           problem.y.c <= most_outputs;
 }
 
 std::unique_ptr<Convolution> pointwise_convolution(const ConvolutionProblem& problem) {

@@ -9,59 +9,31 @@
 #define HWY_TARGET_INCLUDE "kernels/leaky_relu.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
+#include "kernels/simd_loops.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tvmap::cpu::HWY_NAMESPACE {
 namespace {
-namespace hn = hwy::HWY_NAMESPACE;
-
-/// From i on, as many whole vectors as fit; returns the first index left over. So do the others below.
-template <class D>
-std::int64_t forward(D d, std::int64_t i, std::int64_t count, const float* x, float* y, float slope) {
-    const std::int64_t lanes = hn::Lanes(d);
-    for (; i + lanes <= count; i += lanes) {
-        const auto v = hn::LoadU(d, x + i);
-        hn::StoreU(hn::IfThenElse(hn::Gt(v, hn::Zero(d)), v, hn::Mul(hn::Set(d, slope), v)), d, y + i);
-    }
-    return i;
-}
-
-template <class D>
-std::int64_t backward(D d, std::int64_t i, std::int64_t count, const float* y, const float* d_y, float* d_x,
-                      float slope, bool accumulate) {
-    const std::int64_t lanes = hn::Lanes(d);
-    for (; i + lanes <= count; i += lanes) {
-        const auto g = hn::LoadU(d, d_y + i);
-        auto v = hn::IfThenElse(hn::Gt(hn::LoadU(d, y + i), hn::Zero(d)), g, hn::Mul(hn::Set(d, slope), g));
-        if (accumulate) v = hn::Add(hn::LoadU(d, d_x + i), v);
-        hn::StoreU(v, d, d_x + i);
-    }
-    return i;
-}
-
-template <class D>
-std::int64_t sum(D d, std::int64_t i, std::int64_t count, const float* a, const float* b, float* s) {
-    const std::int64_t lanes = hn::Lanes(d);
-    for (; i + lanes <= count; i += lanes)
-        hn::StoreU(hn::Add(hn::LoadU(d, a + i), hn::LoadU(d, b + i)), d, s + i);
-    return i;
-}
-
-constexpr hn::ScalableTag<float> whole{};
-constexpr hn::CappedTag<float, 1> single{};
 
 void forward_span(std::int64_t count, const float* x, float* y, float slope) {
-    forward(single, forward(whole, 0, count, x, y, slope), count, x, y, slope);
+    write_each(count, false, y, [&](auto d, std::int64_t i) HWY_ATTR {
+        const auto v = hn::LoadU(d, x + i);
+        return hn::IfThenElse(hn::Gt(v, hn::Zero(d)), v, hn::Mul(hn::Set(d, slope), v));
+    });
 }
 
 void backward_span(std::int64_t count, const float* y, const float* d_y, float* d_x, float slope,
                    bool accumulate) {
-    const std::int64_t rest = backward(whole, 0, count, y, d_y, d_x, slope, accumulate);
-    backward(single, rest, count, y, d_y, d_x, slope, accumulate);
+    write_each(count, accumulate, d_x, [&](auto d, std::int64_t i) HWY_ATTR {
+        const auto g = hn::LoadU(d, d_y + i);
+        return hn::IfThenElse(hn::Gt(hn::LoadU(d, y + i), hn::Zero(d)), g, hn::Mul(hn::Set(d, slope), g));
+    });
 }
 
 void sum_span(std::int64_t count, const float* a, const float* b, float* s) {
-    sum(single, sum(whole, 0, count, a, b, s), count, a, b, s);
+    write_each(count, false, s, [&](auto d, std::int64_t i) HWY_ATTR {
+        return hn::Add(hn::LoadU(d, a + i), hn::LoadU(d, b + i));
+    });
 }
 
 }  // namespace

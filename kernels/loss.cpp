@@ -13,6 +13,7 @@
 #define HWY_TARGET_INCLUDE "kernels/loss.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
+#include "kernels/simd_loops.h"
 
 #ifndef TVMAP_KERNELS_LOSS_ONCE
 #define TVMAP_KERNELS_LOSS_ONCE
@@ -24,7 +25,6 @@ inline constexpr int accumulators = 16;
 HWY_BEFORE_NAMESPACE();
 namespace tvmap::cpu::HWY_NAMESPACE {
 namespace {
-namespace hn = hwy::HWY_NAMESPACE;
 
 double squared_error_piece(const float* x, const float* y, std::int64_t count) {
     const hn::CappedTag<double, 8> d;
@@ -66,23 +66,11 @@ double squared_error_piece(const float* x, const float* y, std::int64_t count) {
     return total;
 }
 
-/// From i on, as many whole vectors as fit; returns the first index left over.
-template <class D>
-std::int64_t backward(D d, std::int64_t i, std::int64_t count, const float* x, const float* y, float factor,
-                      float* d_x, bool accumulate) {
-    const std::int64_t lanes = hn::Lanes(d);
-    for (; i + lanes <= count; i += lanes) {
-        auto v = hn::Mul(hn::Set(d, factor), hn::Sub(hn::LoadU(d, x + i), hn::LoadU(d, y + i)));
-        if (accumulate) v = hn::Add(hn::LoadU(d, d_x + i), v);
-        hn::StoreU(v, d, d_x + i);
-    }
-    return i;
-}
-
 void backward_span(std::int64_t count, const float* x, const float* y, float factor, float* d_x,
                    bool accumulate) {
-    const std::int64_t rest = backward(hn::ScalableTag<float>(), 0, count, x, y, factor, d_x, accumulate);
-    backward(hn::CappedTag<float, 1>(), rest, count, x, y, factor, d_x, accumulate);
+    write_each(count, accumulate, d_x, [&](auto d, std::int64_t i) HWY_ATTR {
+        return hn::Mul(hn::Set(d, factor), hn::Sub(hn::LoadU(d, x + i), hn::LoadU(d, y + i)));
+    });
 }
 
 }  // namespace

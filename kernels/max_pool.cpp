@@ -12,11 +12,11 @@
 #define HWY_TARGET_INCLUDE "kernels/max_pool.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
+#include "kernels/simd_loops.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tvmap::cpu::HWY_NAMESPACE {
 namespace {
-namespace hn = hwy::HWY_NAMESPACE;
 
 /// Loads the left and right columns of neighbouring windows' rows.
 template <bool planar, class D>
@@ -29,9 +29,9 @@ HWY_INLINE void load_pair(D d, const float* x, int block, hn::Vec<D>& left, hn::
     }
 }
 
-template <bool planar, class D>
-HWY_INLINE void store_pair(D d, hn::Vec<D> left, hn::Vec<D> right, float* x, int block, bool accumulate) {
-    if (accumulate) {
+template <bool planar, bool accumulate, class D>
+HWY_INLINE void store_pair(D d, hn::Vec<D> left, hn::Vec<D> right, float* x, int block) {
+    if constexpr (accumulate) {
         hn::Vec<D> old_left = hn::Zero(d), old_right = hn::Zero(d);
         load_pair<planar>(d, x, block, old_left, old_right);
         left = hn::Add(left, old_left);
@@ -71,9 +71,9 @@ int forward_columns(D d, const float* x0, const float* x1, float* y, int block, 
     return j;
 }
 
-template <bool planar, class D>
+template <bool planar, bool accumulate, class D>
 int backward_columns(D d, const float* x0, const float* x1, const float* d_y, float* d_x0, float* d_x1,
-                     int block, int begin, int width, bool accumulate) {
+                     int block, int begin, int width) {
     const int lanes = int(hn::Lanes(d)), step = planar ? lanes : 1;
     hn::Vec<D> a = hn::Zero(d), b = a, e = a, f = a;
     int j = begin;
@@ -94,39 +94,34 @@ int backward_columns(D d, const float* x0, const float* x1, const float* d_y, fl
             const auto to_e = hn::IfThenElseZero(e_over, g);
             g = hn::IfThenZeroElse(e_over, g);
             const auto to_b = hn::IfThenElseZero(b_over, g);
-            store_pair<planar>(d, hn::IfThenZeroElse(b_over, g), to_b, d_x0 + at, block, accumulate);
-            store_pair<planar>(d, to_e, to_f, d_x1 + at, block, accumulate);
+            store_pair<planar, accumulate>(d, hn::IfThenZeroElse(b_over, g), to_b, d_x0 + at, block);
+            store_pair<planar, accumulate>(d, to_e, to_f, d_x1 + at, block);
         }
     return j;
 }
 
 void forward_row(const float* x0, const float* x1, float* y, int block, int width) {
-    if (block % 16 == 0) {
-        forward_columns<false>(hn::CappedTag<float, 16>(), x0, x1, y, block, 0, width);
-    } else if (block % 8 == 0) {
-        forward_columns<false>(hn::CappedTag<float, 8>(), x0, x1, y, block, 0, width);
-    } else {
-        const int rest =
-            block > 1 ? 0 : forward_columns<true>(hn::ScalableTag<float>(), x0, x1, y, 1, 0, width);
-        forward_columns<false>(hn::CappedTag<float, 1>(), x0, x1, y, block, rest, width);
-    }
+    const hn::ScalableTag<float> d;
+    const int rest = block > 1 ? 0 : forward_columns<true>(d, x0, x1, y, 1, 0, width);
+    for_block(block, [&](auto channels)
+                         HWY_ATTR { forward_columns<false>(channels, x0, x1, y, block, rest, width); });
+}
+
+template <bool accumulate>
+void backward_row_to(const float* x0, const float* x1, const float* d_y, float* d_x0, float* d_x1, int block,
+                     int width) {
+    const hn::ScalableTag<float> d;
+    const int rest =
+        block > 1 ? 0 : backward_columns<true, accumulate>(d, x0, x1, d_y, d_x0, d_x1, 1, 0, width);
+    for_block(block, [&](auto channels) HWY_ATTR {
+        backward_columns<false, accumulate>(channels, x0, x1, d_y, d_x0, d_x1, block, rest, width);
+    });
 }
 
 void backward_row(const float* x0, const float* x1, const float* d_y, float* d_x0, float* d_x1, int block,
                   int width, bool accumulate) {
-    if (block % 16 == 0) {
-        backward_columns<false>(hn::CappedTag<float, 16>(), x0, x1, d_y, d_x0, d_x1, block, 0, width,
-                                accumulate);
-    } else if (block % 8 == 0) {
-        backward_columns<false>(hn::CappedTag<float, 8>(), x0, x1, d_y, d_x0, d_x1, block, 0, width,
-                                accumulate);
-    } else {
-        const hn::ScalableTag<float> d;
-        const int rest =
-            block > 1 ? 0 : backward_columns<true>(d, x0, x1, d_y, d_x0, d_x1, 1, 0, width, accumulate);
-        backward_columns<false>(hn::CappedTag<float, 1>(), x0, x1, d_y, d_x0, d_x1, block, rest, width,
-                                accumulate);
-    }
+    accumulate ? backward_row_to<true>(x0, x1, d_y, d_x0, d_x1, block, width)
+               : backward_row_to<false>(x0, x1, d_y, d_x0, d_x1, block, width);
 }
 
 }  // namespace
@@ -150,11 +145,9 @@ void max_pool_forward(ConstView x, View y) {
     require_shape("max_pool", "y", y.shape, pooled(x.shape));
     const int rows = y.shape.h, block = x.shape.block;
     const std::int64_t x_row = std::int64_t(x.shape.w) * block, y_row = std::int64_t(y.shape.w) * block;
-    const std::int64_t image_rows = std::int64_t(x.shape.planes()) * rows;
-    parallel_for(x.shape.n * image_rows, x.shape.size(), [&](std::int64_t r) {
-        const std::int64_t n = r / image_rows, plane = r % image_rows / rows, i = r % rows;
-        const float* x0 = x.image(int(n)) + (plane * x.shape.h + 2 * i) * x_row;
-        float* y0 = y.image(int(n)) + (plane * rows + i) * y_row;
+    parallel_rows(x.shape, rows, x.shape.size(), [&](int n, std::int64_t plane, int i) {
+        const float* x0 = x.image(n) + (plane * x.shape.h + 2 * i) * x_row;
+        float* y0 = y.image(n) + (plane * rows + i) * y_row;
         HWY_DYNAMIC_DISPATCH(forward_row)(x0, x0 + x_row, y0, block, y.shape.w);
     });
 }
@@ -165,13 +158,11 @@ void max_pool_backward(ConstView x, ConstView d_y, View d_x, Write write) {
     const bool accumulate = write == Write::accumulate;
     const int rows = d_y.shape.h, block = x.shape.block;
     const std::int64_t x_row = std::int64_t(x.shape.w) * block, y_row = std::int64_t(d_y.shape.w) * block;
-    const std::int64_t image_rows = std::int64_t(x.shape.planes()) * rows;
-    parallel_for(x.shape.n * image_rows, 2 * x.shape.size(), [&](std::int64_t r) {
-        const std::int64_t n = r / image_rows, plane = r % image_rows / rows, i = r % rows;
+    parallel_rows(x.shape, rows, 2 * x.shape.size(), [&](int n, std::int64_t plane, int i) {
         const std::int64_t at = (plane * x.shape.h + 2 * i) * x_row;
-        const float* x0 = x.image(int(n)) + at;
-        const float* g = d_y.image(int(n)) + (plane * rows + i) * y_row;
-        float* d_x0 = d_x.image(int(n)) + at;
+        const float* x0 = x.image(n) + at;
+        const float* g = d_y.image(n) + (plane * rows + i) * y_row;
+        float* d_x0 = d_x.image(n) + at;
         HWY_DYNAMIC_DISPATCH(backward_row)
         (x0, x0 + x_row, g, d_x0, d_x0 + x_row, block, d_y.shape.w, accumulate);
         if (accumulate) return;

@@ -23,16 +23,34 @@ void parallel_for(std::int64_t count, std::int64_t floats, const Body& body) {
     for (std::int64_t i = 0; i < count; ++i) body(i);
 }
 
-/// Elementwise work: body(n, offset, length) over pieces that cover the floats of every image once. The
-/// pieces depend on the shape alone.
+/// Elementwise work is cut into pieces of so many floats, wherever the threads' shares end.
+inline constexpr std::int64_t piece_floats = 4096;
+inline std::int64_t pieces_of(std::int64_t floats) { return (floats + piece_floats - 1) / piece_floats; }
+
+/// body(offset, length) over pieces that cover `count` floats once.
+template <class Body>
+void parallel_pieces(std::int64_t count, std::int64_t floats, const Body& body) {
+    parallel_for(pieces_of(count), floats, [&](std::int64_t i) {
+        body(i * piece_floats, std::min(piece_floats, count - i * piece_floats));
+    });
+}
+
+/// body(n, offset, length) over pieces that cover the floats of every image once.
 template <class Body>
 void parallel_pieces(const Features& shape, const Body& body) {
-    constexpr std::int64_t length = 4096;
-    const std::int64_t size = shape.image_size(), pieces = (size + length - 1) / length;
+    const std::int64_t size = shape.image_size(), pieces = pieces_of(size);
     parallel_for(shape.n * pieces, shape.n * size, [&](std::int64_t i) {
-        const std::int64_t offset = i % pieces * length;
-        body(int(i / pieces), offset, std::min(length, size - offset));
+        const std::int64_t offset = i % pieces * piece_floats;
+        body(int(i / pieces), offset, std::min(piece_floats, size - offset));
     });
+}
+
+/// body(n, plane, row) over `rows` rows of every plane of every image.
+template <class Body>
+void parallel_rows(const Features& shape, int rows, std::int64_t floats, const Body& body) {
+    const std::int64_t image_rows = std::int64_t(shape.planes()) * rows;
+    parallel_for(shape.n * image_rows, floats,
+                 [&](std::int64_t r) { body(int(r / image_rows), r % image_rows / rows, int(r % rows)); });
 }
 
 }  // namespace tvmap::cpu

@@ -13,13 +13,13 @@
 #define HWY_TARGET_INCLUDE "kernels/parameter_map.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
-// Includes highway.h per target, so it stands after it.
+// Compiled per target too, so they stand after it.
 #include <hwy/contrib/math/math-inl.h>
+#include "kernels/simd_loops.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tvmap::cpu::HWY_NAMESPACE {
 namespace {
-namespace hn = hwy::HWY_NAMESPACE;
 
 /// E. Below −87 the exponential is not a normal number; it may as well be zero.
 template <class D>
@@ -33,57 +33,44 @@ HWY_INLINE hn::Vec<D> sigmoid(D d, hn::Vec<D> r) {
     return hn::Div(hn::IfThenElse(hn::Lt(r, hn::Zero(d)), e, one), hn::Add(one, e));
 }
 
-/// From i on, as many whole vectors as fit; returns the first index left over.
 template <class D>
-std::int64_t forward(D d, std::int64_t i, std::int64_t count, const ParameterMap& map, const float* raw,
-                     float* lambda) {
-    const std::int64_t lanes = hn::Lanes(d);
-    for (; i + lanes <= count; i += lanes) {
-        const auto r = hn::LoadU(d, raw + i);
-        if (map.up_bound > 0) {
-            hn::StoreU(hn::Mul(hn::Set(d, map.up_bound), sigmoid(d, r)), d, lambda + i);
-        } else {
-            // r + |r| halved is max(r, 0), and NaN where r is.
-            const auto positive = hn::Mul(hn::Set(d, 0.5f), hn::Add(r, hn::Abs(r)));
-            const auto softplus = hn::Add(positive, hn::Log1p(d, exp_minus_abs(d, r)));
-            hn::StoreU(hn::Mul(hn::Set(d, map.scale), softplus), d, lambda + i);
-        }
-    }
-    return i;
+HWY_INLINE hn::Vec<D> sigmoid_slope(D d, hn::Vec<D> r) {
+    const auto e = exp_minus_abs(d, r), sum = hn::Add(hn::Set(d, 1.0f), e);
+    return hn::Div(e, hn::Mul(sum, sum));
 }
 
+/// r + |r| halved is max(r, 0), and NaN where r is.
 template <class D>
-std::int64_t backward(D d, std::int64_t i, std::int64_t count, const ParameterMap& map, const float* raw,
-                      const float* d_lambda, float* d_raw, bool accumulate) {
-    const std::int64_t lanes = hn::Lanes(d);
-    const auto one = hn::Set(d, 1.0f);
-    for (; i + lanes <= count; i += lanes) {
-        const auto r = hn::LoadU(d, raw + i);
-        hn::Vec<D> slope = hn::Zero(d);
-        if (map.up_bound > 0) {
-            const auto e = exp_minus_abs(d, r), sum = hn::Add(one, e);
-            slope = hn::Mul(hn::Set(d, map.up_bound), hn::Div(e, hn::Mul(sum, sum)));
-        } else {
-            slope = hn::Mul(hn::Set(d, map.scale), sigmoid(d, r));
-        }
-        auto v = hn::Mul(hn::LoadU(d, d_lambda + i), slope);
-        if (accumulate) v = hn::Add(hn::LoadU(d, d_raw + i), v);
-        hn::StoreU(v, d, d_raw + i);
-    }
-    return i;
+HWY_INLINE hn::Vec<D> softplus(D d, hn::Vec<D> r) {
+    const auto positive = hn::Mul(hn::Set(d, 0.5f), hn::Add(r, hn::Abs(r)));
+    return hn::Add(positive, hn::Log1p(d, exp_minus_abs(d, r)));
 }
-
-constexpr hn::ScalableTag<float> whole{};
-constexpr hn::CappedTag<float, 1> single{};
 
 void forward_span(std::int64_t count, const ParameterMap& map, const float* raw, float* lambda) {
-    forward(single, forward(whole, 0, count, map, raw, lambda), count, map, raw, lambda);
+    if (map.up_bound > 0) {
+        write_each(count, false, lambda, [&](auto d, std::int64_t i) HWY_ATTR {
+            return hn::Mul(hn::Set(d, map.up_bound), sigmoid(d, hn::LoadU(d, raw + i)));
+        });
+    } else {
+        write_each(count, false, lambda, [&](auto d, std::int64_t i) HWY_ATTR {
+            return hn::Mul(hn::Set(d, map.scale), softplus(d, hn::LoadU(d, raw + i)));
+        });
+    }
 }
 
 void backward_span(std::int64_t count, const ParameterMap& map, const float* raw, const float* d_lambda,
                    float* d_raw, bool accumulate) {
-    const std::int64_t rest = backward(whole, 0, count, map, raw, d_lambda, d_raw, accumulate);
-    backward(single, rest, count, map, raw, d_lambda, d_raw, accumulate);
+    if (map.up_bound > 0) {
+        write_each(count, accumulate, d_raw, [&](auto d, std::int64_t i) HWY_ATTR {
+            const auto slope = hn::Mul(hn::Set(d, map.up_bound), sigmoid_slope(d, hn::LoadU(d, raw + i)));
+            return hn::Mul(hn::LoadU(d, d_lambda + i), slope);
+        });
+    } else {
+        write_each(count, accumulate, d_raw, [&](auto d, std::int64_t i) HWY_ATTR {
+            const auto slope = hn::Mul(hn::Set(d, map.scale), sigmoid(d, hn::LoadU(d, raw + i)));
+            return hn::Mul(hn::LoadU(d, d_lambda + i), slope);
+        });
+    }
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ double pdhg_operator_norm(int height, int width, Boundary boundary) {
 namespace cpu {
 namespace {
 
-constexpr int kMinBandRows = 8;  // with fewer, waiting outweighs the work (two are the least that work)
+constexpr int least_band_rows = 8;  // with fewer, waiting outweighs the work (two are the least that work)
 
 constexpr std::size_t round_up(std::size_t value, std::size_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
@@ -39,8 +39,8 @@ constexpr std::size_t round_up(std::size_t value, std::size_t multiple) {
 
 PdhgRecord record_of(const PdhgProblem& problem) {
     PdhgRecord at;
-    at.groups = (problem.width + kPdhgGroup - 1) / kPdhgGroup;
-    const std::ptrdiff_t plane = std::ptrdiff_t(at.groups) * kPdhgGroup;
+    at.groups = (problem.width + pdhg_group - 1) / pdhg_group;
+    const std::ptrdiff_t plane = std::ptrdiff_t(at.groups) * pdhg_group;
     at.p = plane;
     at.q_vertical = 2 * plane;
     at.q_horizontal = 3 * plane;
@@ -48,18 +48,18 @@ PdhgRecord record_of(const PdhgProblem& problem) {
     at.lambda = 5 * plane;
     at.lambda_horizontal = problem.map == MapKind::separate ? 6 * plane : at.lambda;
     at.x_bar = at.lambda_horizontal + plane;
-    at.floats = at.x_bar + plane + kPdhgGroup;
-    if (at.floats / kPdhgGroup % 2 == 0) at.floats += kPdhgGroup;  // odd in cache lines: rows do not alias
+    at.floats = at.x_bar + plane + pdhg_group;
+    if (at.floats / pdhg_group % 2 == 0) at.floats += pdhg_group;  // odd in cache lines: rows do not alias
     return at;
 }
 
 // Steps per sweep for a band of so many rows. A sweep of K steps has K+1 records in use: as many as the
 // first-level cache takes, or where that is too few to matter, enough to spare the second-level cache.
 int sweep_depth(const PdhgRecord& at, int rows, bool alone) {
-    constexpr std::ptrdiff_t kFirstLevel = 40 * 1024;
-    constexpr int kDeep = 16;
-    const int fits = int(kFirstLevel / (at.floats * std::ptrdiff_t(sizeof(float)))) - 1;
-    return std::min(fits < 3 ? kDeep : std::clamp(fits, 4, 12), alone ? (rows + 1) / 2 : rows / 2);
+    constexpr std::ptrdiff_t first_level_cache = 40 * 1024;
+    constexpr int deep = 16;
+    const int fits = int(first_level_cache / (at.floats * std::ptrdiff_t(sizeof(float)))) - 1;
+    return std::min(fits < 3 ? deep : std::clamp(fits, 4, 12), alone ? (rows + 1) / 2 : rows / 2);
 }
 
 // The workspace, cut up: counters of the bands, sums of the rows of a scalar map's d_Λ, records.
@@ -118,7 +118,7 @@ void share_out(const PdhgProblem& problem, const Workspace& space, int iteration
             if (evenly > 0) {  // the rest uses the slots again
 #pragma omp barrier
             }
-            const int team = std::clamp(problem.height / kMinBandRows, 1, threads / rest);
+            const int team = std::clamp(problem.height / least_band_rows, 1, threads / rest);
             const int slot = thread / team, member = thread % team;
             if (slot < rest) {
                 band.rows = space.rows(slot);
@@ -337,8 +337,8 @@ void pdhg_unpack_mask(const PdhgProblem& problem, int iterations, const std::uin
     for (int i = 0; i < problem.height; ++i) {
         const std::uint8_t* row = masks + (step * std::size_t(problem.height) + std::size_t(i)) * row_bytes;
         for (int j = 0; j < problem.width; ++j) {
-            const std::uint8_t* group = row + j / kPdhgGroup * kPdhgGroupMaskBytes;
-            const int byte = j % kPdhgGroup / 8, bit = j % 8;
+            const std::uint8_t* group = row + j / pdhg_group * pdhg_group_mask_bytes;
+            const int byte = j % pdhg_group / 8, bit = j % 8;
             const auto sign = [&](int above) {
                 return std::int8_t((group[above + byte] >> bit & 1) - (group[above + 2 + byte] >> bit & 1));
             };

@@ -18,8 +18,8 @@
 #include <cstring>
 #include <thread>
 
-// AVX-512, AVX2 and the baseline; what lies between would only cost compile time.
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)
+#include "kernels/simd.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/pdhg_sweep.cpp"
 #include <hwy/foreach_target.h>  // before highway.h
@@ -27,8 +27,8 @@
 #include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
-#ifndef TVMAP_PDHG_WAIT
-#define TVMAP_PDHG_WAIT
+#ifndef TVMAP_KERNELS_PDHG_SWEEP_ONCE
+#define TVMAP_KERNELS_PDHG_SWEEP_ONCE
 namespace tvmap::cpu {
 /// Spins until a neighbour's counter reaches `value`; gives the core away when that takes long, since the
 /// neighbour may be waiting for it.
@@ -48,23 +48,24 @@ HWY_BEFORE_NAMESPACE();
 namespace tvmap::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-using D = hn::CappedTag<float, kPdhgGroup>;
+using D = hn::CappedTag<float, pdhg_group>;
 using V = hn::Vec<D>;
 using M = hn::Mask<D>;
 constexpr D d;
-constexpr int kLanes = int(hn::MaxLanes(D()));
+constexpr int lanes = int(hn::MaxLanes(D()));
 
 // Lanes one place to the right: the last of `before`, then all but the last of v.
 HWY_INLINE V shift_in_before(V before, V v) {
 #if HWY_TARGET == HWY_SCALAR
     (void)v;
     return before;
-#elif HWY_TARGET == HWY_AVX3
+#elif HWY_ARCH_X86 && HWY_MAX_BYTES == 64
     return V{_mm512_castsi512_ps(
         _mm512_alignr_epi32(_mm512_castps_si512(v.raw), _mm512_castps_si512(before.raw), 15))};
-#elif HWY_TARGET == HWY_AVX2
+#elif HWY_ARCH_X86 && HWY_MAX_BYTES == 32
     return hn::CombineShiftRightBytes<12>(d, v, hn::ConcatLowerUpper(d, v, before));
 #else
+    static_assert(lanes == 4);  // the shift stays within blocks of 16 bytes
     return hn::CombineShiftRightBytes<12>(d, v, before);
 #endif
 }
@@ -74,7 +75,7 @@ struct Decision {
     M above, below;
 };
 HWY_INLINE void store_bits(M mask, std::uint8_t* bytes, int lane) {
-    if constexpr (kLanes >= 8) {
+    if constexpr (lanes >= 8) {
         hn::StoreMaskBits(d, mask, bytes + lane / 8);
     } else {  // several vectors share a byte
         std::uint8_t bits[8] = {};
@@ -84,23 +85,23 @@ HWY_INLINE void store_bits(M mask, std::uint8_t* bytes, int lane) {
     }
 }
 HWY_INLINE M load_bits(const std::uint8_t* bytes, int lane) {
-    if constexpr (kLanes >= 8) {
+    if constexpr (lanes >= 8) {
         return hn::LoadMaskBits(d, bytes + lane / 8);
     } else {
-        const std::uint8_t bits[8] = {std::uint8_t(bytes[lane / 8] >> lane % 8 & ((1 << kLanes) - 1))};
+        const std::uint8_t bits[8] = {std::uint8_t(bytes[lane / 8] >> lane % 8 & ((1 << lanes) - 1))};
         return hn::LoadMaskBits(d, bits);
     }
 }
 
-template <bool kWriteMasks, int kMaps>
+template <bool writes_masks, int map_count>
 struct Forward {
-    static constexpr bool adjoint = false, masks = kWriteMasks, sum_p = false;
-    static constexpr int maps = kMaps;
+    static constexpr bool adjoint = false, masks = writes_masks, sum_p = false;
+    static constexpr int maps = map_count;
 };
-template <bool kSumP, int kMaps>
+template <bool sums_p, int map_count>
 struct Adjoint {
-    static constexpr bool adjoint = true, masks = true, sum_p = kSumP;
-    static constexpr int maps = kMaps;
+    static constexpr bool adjoint = true, masks = true, sum_p = sums_p;
+    static constexpr int maps = map_count;
 };
 
 struct Coefficients {
@@ -142,8 +143,8 @@ HWY_INLINE V last_horizontal(const PdhgRecord& at, int width, const Coefficients
         hn::Add(hn::Set(d, row.record[at.q_horizontal + last]),
                 hn::Mul(hn::Set(d, c.dual), hn::Sub(hn::Set(d, x_bar[width]), hn::Set(d, x_bar[last]))));
     if constexpr (Step::adjoint) {
-        const std::uint8_t* horizontal = row.masks + last / kPdhgGroup * kPdhgGroupMaskBytes + 4;
-        const int byte = last % kPdhgGroup / 8, bit = last % 8;
+        const std::uint8_t* horizontal = row.masks + last / pdhg_group * pdhg_group_mask_bytes + 4;
+        const int byte = last % pdhg_group / 8, bit = last % 8;
         return ((horizontal[byte] | horizontal[byte + 2]) >> bit & 1) ? hn::Zero(d) : v;
     } else {
         const std::ptrdiff_t map = Step::maps == 2 ? at.lambda_horizontal : at.lambda;
@@ -153,7 +154,7 @@ HWY_INLINE V last_horizontal(const PdhgRecord& at, int width, const Coefficients
 }
 
 // One step on one row: its dual half, its primal half, or both.
-template <class Step, bool kDual, bool kPrimal>
+template <class Step, bool does_dual, bool does_primal>
 HWY_INLINE void row_step(const PdhgRecord& at, Boundary boundary, int width, const Coefficients& c,
                          const RowPointers& row) {
     float* HWY_RESTRICT x = row.record + at.x;
@@ -168,16 +169,16 @@ HWY_INLINE void row_step(const PdhgRecord& at, Boundary boundary, int width, con
             theta = hn::Set(d, c.theta);
     V lambda = hn::Set(d, c.lambda), lambda_horizontal = lambda;
     V before = hn::Zero(d);
-    if constexpr (kPrimal) {
-        before = kDual ? last_horizontal<Step>(at, width, c, row) : hn::Set(d, q_horizontal[width - 1]);
+    if constexpr (does_primal) {
+        before = does_dual ? last_horizontal<Step>(at, width, c, row) : hn::Set(d, q_horizontal[width - 1]);
     }
 
     for (int group = 0; group < at.groups; ++group) {
-        std::uint8_t* masks = Step::masks ? row.masks + group * kPdhgGroupMaskBytes : nullptr;
-        for (int lane = 0; lane < kPdhgGroup; lane += kLanes) {
-            const int j = group * kPdhgGroup + lane;
+        std::uint8_t* masks = Step::masks ? row.masks + group * pdhg_group_mask_bytes : nullptr;
+        for (int lane = 0; lane < pdhg_group; lane += lanes) {
+            const int j = group * pdhg_group + lane;
             V new_p, new_vertical, new_horizontal;
-            if constexpr (kDual) {
+            if constexpr (does_dual) {
                 const V bar = hn::Load(d, x_bar + j);
                 const V right = hn::LoadU(d, x_bar + j + 1), below = hn::Load(d, row.below + j);
                 const V pull = Step::adjoint ? bar : hn::Sub(bar, hn::Load(d, z + j));
@@ -205,7 +206,7 @@ HWY_INLINE void row_step(const PdhgRecord& at, Boundary boundary, int width, con
                 new_vertical = hn::Load(d, q_vertical + j);
                 new_horizontal = hn::Load(d, q_horizontal + j);
             }
-            if constexpr (kPrimal) {
+            if constexpr (does_primal) {
                 const V left = shift_in_before(before, new_horizontal);
                 before = new_horizontal;
                 const V transposed =
@@ -217,11 +218,11 @@ HWY_INLINE void row_step(const PdhgRecord& at, Boundary boundary, int width, con
             }
         }
     }
-    if constexpr (kPrimal) pdhg_close_row(boundary, width, x_bar);
+    if constexpr (does_primal) pdhg_close_row(boundary, width, x_bar);
 }
 
 // The dual half, the primal half, or both, of step k on row i.
-template <class Step, bool kDual, bool kPrimal>
+template <class Step, bool does_dual, bool does_primal>
 HWY_INLINE void take_step(const PdhgBand& band, const Coefficients& c, int k, int i) {
     const PdhgProblem& problem = *band.problem;
     const PdhgRecord& at = band.record;
@@ -236,7 +237,7 @@ HWY_INLINE void take_step(const PdhgBand& band, const Coefficients& c, int k, in
         const std::size_t step = std::size_t(Step::adjoint ? band.iterations - 1 - k : k);
         row.masks = band.masks + (step * problem.height + i) * pdhg_mask_row_bytes(problem.width);
     }
-    row_step<Step, kDual, kPrimal>(at, problem.boundary, problem.width, c, row);
+    row_step<Step, does_dual, does_primal>(at, problem.boundary, problem.width, c, row);
 }
 
 template <class Step>
@@ -269,15 +270,15 @@ void sweep(const PdhgBand& band) {
     }
 }
 
-template <template <bool, int> class Step, bool kOption>
+template <template <bool, int> class Step, bool option>
 void sweep_maps(const PdhgBand& band) {
     switch (band.problem->map) {
         case MapKind::scalar:
-            return sweep<Step<kOption, Step<kOption, 0>::adjoint ? 1 : 0>>(band);
+            return sweep<Step<option, Step<option, 0>::adjoint ? 1 : 0>>(band);
         case MapKind::shared:
-            return sweep<Step<kOption, 1>>(band);
+            return sweep<Step<option, 1>>(band);
         case MapKind::separate:
-            return sweep<Step<kOption, 2>>(band);
+            return sweep<Step<option, 2>>(band);
     }
 }
 

@@ -25,9 +25,9 @@
 namespace tvmap::cpu {
 
 /// Pixels per group: every vector length divides it, so layouts do not depend on the instruction set.
-constexpr int kPdhgGroup = 16;
+constexpr int pdhg_group = 16;
 /// A group's decisions of one step: 16 bits each for vertical v > Λ, vertical v < −Λ, and both horizontal.
-constexpr std::size_t kPdhgGroupMaskBytes = 8;
+constexpr std::size_t pdhg_group_mask_bytes = 8;
 
 /// Planes of a record. Forward: x, p, q (two), z, Λ (none for a scalar, one, two), x̄. Adjoint: the same names
 /// for Y, P̃, Q̃, Ȳ; ΣP̃ in the place of z and d_Λ in that of Λ.
@@ -60,7 +60,7 @@ struct PdhgBand {
 
 /// Bytes of the masks of one row and one step.
 inline std::size_t pdhg_mask_row_bytes(int width) {
-    return std::size_t((width + kPdhgGroup - 1) / kPdhgGroup) * kPdhgGroupMaskBytes;
+    return std::size_t((width + pdhg_group - 1) / pdhg_group) * pdhg_group_mask_bytes;
 }
 
 /// Sets the floats after x̄'s row to the neighbour across the border.

@@ -18,6 +18,7 @@
 #define HWY_TARGET_INCLUDE "kernels/random.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
+#include "kernels/simd_loops.h"
 
 #ifndef TVMAP_KERNELS_RANDOM_ONCE
 #define TVMAP_KERNELS_RANDOM_ONCE
@@ -56,11 +57,10 @@ struct NoiseStream {
 HWY_BEFORE_NAMESPACE();
 namespace tvmap::cpu::HWY_NAMESPACE {
 namespace {
-namespace hn = hwy::HWY_NAMESPACE;
 
 // Highway's MulAdd rounds twice where the instruction set has no fused multiply-add; the promise is one
 // rounding.
-#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
+#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128 || !HWY_NATIVE_FMA
 template <class D>
 hn::Vec<D> fused_multiply_add(D d, hn::Vec<D> a, hn::Vec<D> b, hn::Vec<D> c) {
     constexpr std::size_t lanes = hn::MaxLanes(D());
@@ -116,14 +116,9 @@ HWY_INLINE hn::Vec<D> normal(D d, Words u) {
 }
 
 void inverse_normal_span(const std::uint32_t* words, std::int64_t count, float* normals) {
-    const hn::ScalableTag<float> d;
-    const hn::RebindToUnsigned<decltype(d)> du;
-    const std::int64_t lanes = hn::Lanes(d);
-    std::int64_t i = 0;
-    for (; i + lanes <= count; i += lanes) hn::StoreU(normal(d, hn::LoadU(du, words + i)), d, normals + i);
-    const hn::CappedTag<float, 1> one;
-    const hn::CappedTag<std::uint32_t, 1> one_word;
-    for (; i < count; ++i) hn::StoreU(normal(one, hn::LoadU(one_word, words + i)), one, normals + i);
+    write_each(count, false, normals, [&](auto d, std::int64_t i) HWY_ATTR {
+        return normal(d, hn::LoadU(hn::RebindToUnsigned<decltype(d)>(), words + i));
+    });
 }
 
 /// noisy = clean + scale·n for one vector of words.
@@ -240,14 +235,11 @@ void inverse_normal(const std::uint32_t* words, std::int64_t count, float* norma
 
 void add_noise(std::uint64_t seed, std::uint32_t epoch, std::uint32_t image, std::int64_t count,
                const float* clean, float scale, float* noisy) {
-    constexpr std::int64_t piece = 4096;
     if (count > std::int64_t(4) << 32)
         fail("noise for ", count, " values of one image: the counter ends at 2^34; use smaller images");
     const NoiseStream stream{seed, epoch, image};
-    parallel_for((count + piece - 1) / piece, 2 * count, [&](std::int64_t i) {
-        const std::int64_t begin = i * piece;
-        HWY_DYNAMIC_DISPATCH(noise_span)
-        (stream, begin, std::min(piece, count - begin), clean + begin, scale, noisy + begin);
+    parallel_pieces(count, 2 * count, [&](std::int64_t begin, std::int64_t length) {
+        HWY_DYNAMIC_DISPATCH(noise_span)(stream, begin, length, clean + begin, scale, noisy + begin);
     });
 }
 

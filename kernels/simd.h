@@ -1,12 +1,13 @@
-// Instruction sets. Kernels written with Highway include this first: it limits what they are compiled for to
-// AVX-512, AVX2 and the compiler's baseline (each further set costs compile time and serves no machine of
-// interest). The set is chosen at run time, once per process.
+// Instruction sets. Kernels written with Highway include this before its headers: it limits what they are
+// compiled for to AVX-512, AVX2 and the compiler's baseline (each further set costs compile time and serves
+// no machine of interest). The set is chosen at run time, once per process.
 #pragma once
 #include <string>
 #include <vector>
 
+// Highway numbers better sets lower: what lies below AVX3 are the kinds of AVX-512 that came after it.
 #define HWY_DISABLED_TARGETS \
-    (HWY_AVX3_DL | HWY_SSE4 | HWY_SSSE3 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
+    ((HWY_AVX3 - 1) | HWY_SSE4 | HWY_SSSE3 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
 
 namespace tvmap::cpu {
 

@@ -18,6 +18,7 @@
 #define HWY_TARGET_INCLUDE "kernels/upsample.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
+#include "kernels/simd_loops.h"
 
 #ifndef TVMAP_KERNELS_UPSAMPLE_ONCE
 #define TVMAP_KERNELS_UPSAMPLE_ONCE
@@ -44,7 +45,6 @@ struct Taps {
 HWY_BEFORE_NAMESPACE();
 namespace tvmap::cpu::HWY_NAMESPACE {
 namespace {
-namespace hn = hwy::HWY_NAMESPACE;
 
 template <class D>
 HWY_INLINE hn::Vec<D> between(hn::Vec<D> fraction, hn::Vec<D> a, hn::Vec<D> b, D) {
@@ -115,13 +115,9 @@ HWY_INLINE hn::Vec<D> gather(D d, const Taps& taps, std::int64_t at) {
     return hn::MulAdd(hn::Set(d, taps.weight[3]), hn::LoadU(d, taps.row[3] + at), sum);
 }
 
-template <class D>
-HWY_INLINE void write_out(D d, hn::Vec<D> value, float* to, bool accumulate) {
-    hn::StoreU(accumulate ? hn::Add(hn::LoadU(d, to), value) : value, d, to);
-}
-
 /// Columns j, j+1, … of planar d_x, one vector a step, short of the last column; returns the first left over.
-int planar_taps(const Taps& taps, float* d_x, int j, int width, bool accumulate) {
+template <bool accumulate>
+int planar_taps(const Taps& taps, float* d_x, int j, int width) {
     const hn::ScalableTag<float> d;
     const int lanes = int(hn::Lanes(d));
     const auto scale = hn::Set(d, 1.0f / float(2 * width - 1));
@@ -142,19 +138,19 @@ int planar_taps(const Taps& taps, float* d_x, int j, int width, bool accumulate)
         sum = hn::MulAdd(hn::Sub(hn::Set(d, float(2 * width - 1)), place), v1, sum);
         sum = hn::MulAdd(hn::Add(size, place), v2, sum);
         sum = hn::MulAdd(hn::Add(place, hn::Set(d, 1.0f)), v3, sum);
-        write_out(d, hn::Mul(sum, scale), d_x + j, accumulate);
+        write_out<accumulate>(d, hn::Mul(sum, scale), d_x + j);
     }
     return j;
 }
 
-template <class D>
-void backward_columns(D d, const Taps& taps, float* d_x, int block, int width, bool accumulate) {
+template <bool accumulate, class D>
+void backward_columns(D d, const Taps& taps, float* d_x, int block, int width) {
     const float divisor = 1.0f / float(2 * width - 1);
     for (int c = 0; c < block; c += int(hn::Lanes(d))) {
         auto before = hn::Zero(d), here = gather(d, taps, c);
         for (int j = 0; j < width; ++j) {
             if (block == 1 && j == 1) {
-                j = planar_taps(taps, d_x, j, width, accumulate);
+                j = planar_taps<accumulate>(taps, d_x, j, width);
                 before = gather(d, taps, 2 * j - 1);
                 here = gather(d, taps, 2 * j);
             }
@@ -168,29 +164,20 @@ void backward_columns(D d, const Taps& taps, float* d_x, int block, int width, b
                 sum = hn::MulAdd(hn::Set(d, float(j + 1) * divisor), here, sum);
             }
             before = after;
-            write_out(d, sum, d_x + std::int64_t(j) * block + c, accumulate);
+            write_out<accumulate>(d, sum, d_x + std::int64_t(j) * block + c);
         }
     }
 }
 
 void forward_gap(const float* x0, const float* x1, Gap rows, float* y0, float* y1, int block, int width) {
-    if (block % 16 == 0) {
-        forward_gaps(hn::CappedTag<float, 16>(), x0, x1, rows, y0, y1, block, width);
-    } else if (block % 8 == 0) {
-        forward_gaps(hn::CappedTag<float, 8>(), x0, x1, rows, y0, y1, block, width);
-    } else {
-        forward_gaps(hn::CappedTag<float, 1>(), x0, x1, rows, y0, y1, block, width);
-    }
+    for_block(block, [&](auto d) HWY_ATTR { forward_gaps(d, x0, x1, rows, y0, y1, block, width); });
 }
 
 void backward_row(const Taps& taps, float* d_x, int block, int width, bool accumulate) {
-    if (block % 16 == 0) {
-        backward_columns(hn::CappedTag<float, 16>(), taps, d_x, block, width, accumulate);
-    } else if (block % 8 == 0) {
-        backward_columns(hn::CappedTag<float, 8>(), taps, d_x, block, width, accumulate);
-    } else {
-        backward_columns(hn::CappedTag<float, 1>(), taps, d_x, block, width, accumulate);
-    }
+    for_block(block, [&](auto d) HWY_ATTR {
+        accumulate ? backward_columns<true>(d, taps, d_x, block, width)
+                   : backward_columns<false>(d, taps, d_x, block, width);
+    });
 }
 
 }  // namespace
@@ -211,12 +198,9 @@ void upsample_forward(ConstView x, View y) {
     require_shape("upsample", "y", y.shape, doubled(x.shape));
     const int rows = x.shape.h, gaps = rows + 1, block = x.shape.block;
     const std::int64_t x_row = std::int64_t(x.shape.w) * block, y_row = 2 * x_row;
-    const std::int64_t image_gaps = std::int64_t(x.shape.planes()) * gaps;
-    parallel_for(x.shape.n * image_gaps, y.shape.size(), [&](std::int64_t r) {
-        const std::int64_t n = r / image_gaps, plane = r % image_gaps / gaps;
-        const int k = int(r % gaps);
-        const float* x0 = x.image(int(n)) + plane * rows * x_row;
-        float* y0 = y.image(int(n)) + plane * 2 * rows * y_row;
+    parallel_rows(x.shape, gaps, y.shape.size(), [&](int n, std::int64_t plane, int k) {
+        const float* x0 = x.image(n) + plane * rows * x_row;
+        float* y0 = y.image(n) + plane * 2 * rows * y_row;
         // In the outermost gaps both input rows are the same, and so are both output rows.
         HWY_DYNAMIC_DISPATCH(forward_gap)
         (x0 + std::max(k - 1, 0) * x_row, x0 + std::min(k, rows - 1) * x_row, Gap(k, rows),
@@ -228,11 +212,8 @@ void upsample_backward(ConstView d_y, View d_x, Write write) {
     require_shape("upsample backward", "d_y", d_y.shape, doubled(d_x.shape));
     const int rows = d_x.shape.h, block = d_x.shape.block;
     const std::int64_t x_row = std::int64_t(d_x.shape.w) * block, y_row = 2 * x_row;
-    const std::int64_t image_rows = std::int64_t(d_x.shape.planes()) * rows;
-    parallel_for(d_x.shape.n * image_rows, d_y.shape.size(), [&](std::int64_t r) {
-        const std::int64_t n = r / image_rows, plane = r % image_rows / rows;
-        const int i = int(r % rows);
-        const float* y0 = d_y.image(int(n)) + plane * 2 * rows * y_row;
+    parallel_rows(d_x.shape, rows, d_y.shape.size(), [&](int n, std::int64_t plane, int i) {
+        const float* y0 = d_y.image(n) + plane * 2 * rows * y_row;
         const float divisor = float(2 * rows - 1);
         Taps taps;
         for (int tap = 0; tap < 4; ++tap)
@@ -242,8 +223,7 @@ void upsample_backward(ConstView d_y, View d_x, Write write) {
         taps.weight[2] = float(rows + i) / divisor;
         taps.weight[3] = i < rows - 1 ? float(i + 1) / divisor : 0.0f;
         HWY_DYNAMIC_DISPATCH(backward_row)
-        (taps, d_x.image(int(n)) + (plane * rows + i) * x_row, block, d_x.shape.w,
-         write == Write::accumulate);
+        (taps, d_x.image(n) + (plane * rows + i) * x_row, block, d_x.shape.w, write == Write::accumulate);
     });
 }
 

@@ -1,7 +1,5 @@
 // The total-variation solver against itself: other threads, batches, instruction sets, states, boundaries.
 #include <doctest/doctest.h>
-#include <hwy/highway.h>
-#include <omp.h>
 
 #include <cmath>
 #include <cstring>
@@ -10,6 +8,7 @@
 #include "kernels/error.h"
 #include "kernels/pdhg.h"
 #include "tests/pdhg_case.h"
+#include "tests/run_on.h"
 
 using namespace pdhg_case;
 
@@ -35,31 +34,27 @@ TEST_CASE("the same bits for any threads, batch grouping and instruction set") {
             PdhgProblem s = problem_of(shape.height, shape.width, map, shape.solves);
             s.boundary = shape.solves == 3 ? Boundary::neumann : Boundary::periodic;
             const Data data = make_data(s, 11);
-            const int before = omp_get_max_threads(), iterations = 29;
-            omp_set_num_threads(1);
-            const Result alone = solve(s, iterations, data);
-            for (const int threads : {2, 3, 4, 5, 9}) {
-                CAPTURE(threads);
-                omp_set_num_threads(threads);
-                const Result together = solve(s, iterations, data);
-                CHECK(together.intact);
-                CHECK(same_bits(alone.x, together.x));
-                CHECK(same_bits(alone.masks, together.masks));
-                CHECK(same_bits(alone.d_lambda, together.d_lambda));
-                CHECK(same_bits(alone.d_z, together.d_z));
-            }
-            omp_set_num_threads(before);
-            for (const auto target : {HWY_AVX3, HWY_AVX2, HWY_STATIC_TARGET}) {
-                if ((hwy::SupportedTargets() & target) == 0 && target != HWY_STATIC_TARGET) continue;
-                CAPTURE(std::string(hwy::TargetName(target)));
-                hwy::SetSupportedTargetsForTest(target);
-                const Result other = solve(s, iterations, data);
-                hwy::SetSupportedTargetsForTest(0);
+            const int iterations = 29;
+            const Result alone = [&] {
+                const RunOn on(1);
+                return solve(s, iterations, data);
+            }();
+            const auto check_same = [&](const Result& other) {
                 CHECK(other.intact);
                 CHECK(same_bits(alone.x, other.x));
                 CHECK(same_bits(alone.masks, other.masks));
                 CHECK(same_bits(alone.d_lambda, other.d_lambda));
                 CHECK(same_bits(alone.d_z, other.d_z));
+            };
+            for (const int threads : {2, 3, 4, 5, 9}) {
+                CAPTURE(threads);
+                const RunOn on(threads);
+                check_same(solve(s, iterations, data));
+            }
+            for (const std::string& instruction_set : cpu::instruction_sets()) {
+                CAPTURE(instruction_set);
+                const RunOn on(2, instruction_set);
+                check_same(solve(s, iterations, data));
             }
             for (int n = 0; n < s.solves; ++n) {  // each solve by itself
                 PdhgProblem one = s;

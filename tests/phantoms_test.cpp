@@ -2,7 +2,6 @@
 #include "engine/phantoms.h"
 
 #include <doctest/doctest.h>
-#include <omp.h>
 
 #include <algorithm>
 #include <cmath>
@@ -12,6 +11,7 @@
 #include "engine/image.h"
 #include "engine/smooth_noise.h"
 #include "kernels/error.h"
+#include "tests/run_on.h"
 #include "tests/temporary_folder.h"
 
 namespace {
@@ -107,10 +107,9 @@ TEST_CASE("structure is uneven: one regularisation parameter cannot suit all of 
 
 TEST_CASE("files hold the phantoms to half a grey level, for any number of threads") {
     const TemporaryFolder folder;
-    const int threads = omp_get_max_threads();
-    for (const int used : {1, 3}) {
-        omp_set_num_threads(used);
-        const std::string to = folder / ("deep/" + std::to_string(used));
+    for (const int threads : {1, 3}) {
+        const RunOn on(threads);
+        const std::string to = folder / ("deep/" + std::to_string(threads));
         tvmap::write_phantoms(to, 4, 40, 11, 99998);
         for (const std::uint32_t index : {99998u, 99999u, 100000u, 100001u}) {
             const tvmap::Picture picture =
@@ -122,7 +121,6 @@ TEST_CASE("files hold the phantoms to half a grey level, for any number of threa
                 CHECK(std::abs(picture.values[i] - expected[i]) <= 0.5 / 255 + 1e-6);
         }
     }
-    omp_set_num_threads(threads);
     tvmap::write_phantoms(folder.path.string(), 1, 16, 1);
     CHECK(std::filesystem::exists(folder / "phantom_00000.png"));
     CHECK_THROWS_AS(tvmap::write_phantoms(folder.path.string(), 0, 16, 1), tvmap::Error);
