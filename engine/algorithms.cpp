@@ -36,6 +36,7 @@ Algorithms Algorithms::of_machine() {
 
 Algorithms Algorithms::read(const std::string& path) {
     Algorithms result;
+    result.file_ = path;
     const std::string content = read_file(path);
     try {
         result.known_ = parse(content);
@@ -45,7 +46,7 @@ Algorithms Algorithms::read(const std::string& path) {
     return result;
 }
 
-std::string Algorithms::find(const std::string& problem) {
+std::string Algorithms::find(const std::string& problem) const {
     const auto entry = known_.find(problem);
     return entry == known_.end() ? "" : entry->second;
 }
@@ -55,8 +56,17 @@ void Algorithms::store(const std::string& problem, const std::string& choice) {
     used_[problem] = choice;
 }
 
+void Algorithms::drop(const std::string& problem, const std::string& reason) {
+    if (!file_.empty())
+        fail(file_, ": a choice of this file does not work here (", reason,
+             "); delete the file to measure again: the run goes on, but not with the same bits");
+    known_.erase(problem);
+}
+
 void Algorithms::save(const std::string& path) const {
-    write_file(path, nlohmann::json(used_).dump(1) + "\n");
+    auto all = used_;
+    if (!file_.empty()) all.insert(known_.begin(), known_.end());
+    write_file(path, nlohmann::json(all).dump(1) + "\n");
 }
 
 void Algorithms::save_for_machine() const {

@@ -1,5 +1,6 @@
-// The algorithms that measurement chose, by problem. Stored with a run, so that a resumed run computes the
-// same bits, and per machine, so that new runs need not measure again.
+// The algorithms that measurement chose, by problem (whose key names the processor, the threads and the
+// library too). Stored with a run, so that a resumed run computes the same bits, and per machine, so that new
+// runs need not measure again.
 #pragma once
 #include <map>
 #include <string>
@@ -14,17 +15,23 @@ class Algorithms {
     /// Reads a file that save() wrote. Throws Error.
     static Algorithms read(const std::string& path);
 
-    /// What was chosen for a problem, "" if it was never met. A choice counts as in use from here on.
-    std::string find(const std::string& problem);
+    /// What was chosen for a problem, "" if it was never met.
+    std::string find(const std::string& problem) const;
+    /// The choice counts as in use from here on.
     void store(const std::string& problem, const std::string& choice);
+    /// For a choice that does not work, and why. The machine's cache forgets it, so that the algorithm is
+    /// chosen anew; a run's file is not to be gone against: throws an Error that names it.
+    void drop(const std::string& problem, const std::string& reason);
 
-    /// Writes the choices in use to a run's file. Throws Error.
+    /// Writes the choices in use to a run's file, with all those of the file that was read: a run that goes
+    /// on with other threads keeps those of before. Throws Error.
     void save(const std::string& path) const;
-    /// Adds the choices to the machine's cache; silently does nothing where there is no place for one.
+    /// Adds the choices in use to the machine's cache; silently does nothing where there is no place for one.
     void save_for_machine() const;
 
   private:
     std::map<std::string, std::string> known_, used_;
+    std::string file_;  // that was read; none for the machine's cache
 };
 
 }  // namespace tvmap

@@ -1,6 +1,7 @@
 #include "engine/operations.h"
 
 #include "engine/algorithms.h"
+#include "kernels/error.h"
 
 namespace tvmap {
 
@@ -10,8 +11,15 @@ void ConvolutionOperation::prepare(Backend& backend, Algorithms& algorithms, con
     const Graph::Tensor& y = graph.tensors()[output];
     const ConvolutionProblem problem{x.shape, y.shape,  kernel_,
                                      slope_,  training, training && x.requires_gradient};
-    const std::string key = backend.description() + " | " + problem.key();
-    convolution_ = backend.convolution(problem, algorithms.find(key));
+    const std::string key = backend.algorithm_key() + " | " + problem.key();
+    const std::string choice = algorithms.find(key);
+    try {
+        convolution_ = backend.convolution(problem, choice);
+    } catch (const Error& error) {
+        if (choice.empty()) throw;
+        algorithms.drop(key, error.what());
+        convolution_ = backend.convolution(problem, "");
+    }
     algorithms.store(key, convolution_->algorithms());
     forward_workspace = convolution_->forward_workspace_bytes();
     if (training) backward_workspace = convolution_->backward_workspace_bytes();

@@ -7,6 +7,7 @@
 
 #include "kernels/error.h"
 #include "kernels/leaky_relu.h"
+#include "kernels/machine_peak.h"
 #include "kernels/max_pool.h"
 #include "kernels/threads.h"
 #include "kernels/upsample.h"
@@ -18,6 +19,10 @@ class CpuBackend final : public Backend {
   public:
     std::string name() const override { return "cpu"; }
     std::string description() const override { return text("cpu, ", thread_count(), " threads, fp32"); }
+    std::string algorithm_key() const override {
+        static const std::string machine = cpu::processor_name(), onednn = cpu::onednn_version();
+        return text("cpu, ", machine, ", ", thread_count(), " threads, oneDNN ", onednn);
+    }
 
     // Pages straight from the system: they are zero, they are counted when first touched, and they go back
     // when released.

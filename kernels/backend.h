@@ -23,6 +23,9 @@ class Backend {
     virtual std::string name() const = 0;
     /// What it runs on, for banners: processor, threads, library versions.
     virtual std::string description() const = 0;
+    /// All but the problem that algorithms chosen by measurement depend on: device, processor, threads,
+    /// libraries.
+    virtual std::string algorithm_key() const = 0;
 
     /// Memory aligned to at least 64 bytes, zero at first. Throws Error when there is not enough.
     virtual void* allocate(std::size_t bytes) = 0;
