@@ -1,6 +1,7 @@
 // A batch of feature maps in memory with sentinels: before, behind, and between the images where these are
 // strided. Values go in and out in the plain order n, c, h, w, so that tests need not know about blocks.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
@@ -14,17 +15,23 @@ class FeatureBuffer {
 
     /// `slack` channels lie between one image and the next; values start as the sentinel.
     FeatureBuffer(int n, int c, int h, int w, int block, int slack = 0)
-        : shape_(tvmap::dense_features(n, c, h, w, block)) {
-        shape_.image_stride = std::int64_t(c + slack) * h * w;
-        floats_ = 2 * margin + n * shape_.image_stride;
+        : FeatureBuffer(tvmap::Features{n, c, h, w, block, std::int64_t(c + slack) * h * w}) {}
+    explicit FeatureBuffer(const tvmap::Features& shape) : shape_(shape) {
+        floats_ = 2 * margin + shape.n * shape.image_stride;
         memory_.reset(static_cast<float*>(std::aligned_alloc(64, (floats_ * 4 + 63) / 64 * 64)));
         std::fill(memory_.get(), memory_.get() + floats_, sentinel);
+    }
+    /// So many plain floats.
+    static FeatureBuffer vector(std::int64_t count) {
+        return FeatureBuffer(tvmap::dense_features(1, 1, 1, int(count), 1));
     }
     FeatureBuffer(int n, int c, int h, int w, int block, int slack, const std::vector<double>& values)
         : FeatureBuffer(n, c, h, w, block, slack) {
         set(values);
     }
 
+    const tvmap::Features& shape() const { return shape_; }
+    float* data() { return memory_.get() + margin; }
     tvmap::View view() { return {memory_.get() + margin, shape_}; }
     tvmap::ConstView view() const { return {memory_.get() + margin, shape_}; }
 
