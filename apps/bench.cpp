@@ -331,7 +331,7 @@ int run(const Options& options, const CommonOptions& common) {
     ProgressLine progress("bench", double(cases.all().size()), "kernels", common.quiet || !common.json);
     double done = 0;
     for (const auto& entry : cases.all()) {
-        if (interrupted()) fail("interrupted");
+        if (interrupted()) throw Interrupted("interrupted");
         progress.update(done++);
         if (!wanted(entry)) continue;
         const auto& [kernel, make] = entry;

@@ -108,8 +108,10 @@ int Program::main(int argc, char** argv) {
                       wrong_usage);
     } catch (const UsageError& error) {
         return report(name_, error.what(), wrong_usage);
+    } catch (const Interrupted& stopped) {
+        return report(name_, stopped.what(), was_interrupted);
     } catch (const Error& error) {
-        return report(name_, error.what(), stop_requested ? was_interrupted : failure);
+        return report(name_, error.what(), failure);
     } catch (const std::bad_alloc&) {
         return report(name_, "not enough memory; use smaller images, fewer at a time, or fewer iterations",
                       failure);

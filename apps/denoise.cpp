@@ -54,6 +54,33 @@ class Denoisers {
     int height_ = 0, width_ = 0;
 };
 
+/// What an image's results are called: OUT/NAME with these endings.
+constexpr const char* endings[] = {".png", "_lambda.npy", "_lambda.png"};
+
+std::string result_stem(const std::string& out, const std::string& image) {
+    return out + "/" + std::filesystem::path(image).stem().string();
+}
+
+/// Refuses results that would take each other's names, or an input's.
+void check_names(const std::vector<std::string>& images, const std::string& out) {
+    const auto place = [](const std::string& path) {
+        std::error_code ignored;
+        return std::filesystem::weakly_canonical(path, ignored).string();
+    };
+    std::map<std::string, std::string> inputs, results;
+    for (const std::string& image : images) inputs.emplace(place(image), image);
+    for (const std::string& image : images)
+        for (const char* ending : endings) {
+            const std::string result = result_stem(out, image) + ending;
+            if (const auto [other, fresh] = results.emplace(result, image); !fresh)
+                fail(image, " and ", other->second, " would both be written as ", result,
+                     "; denoise them into two folders");
+            if (const auto input = inputs.find(place(result)); input != inputs.end())
+                fail(input->second, ": would be overwritten by the result of ", image,
+                     "; choose another --out");
+        }
+}
+
 /// Denoises each channel by itself and writes NAME.png, NAME_lambda.npy and NAME_lambda.png.
 void denoise(const std::string& path, Denoisers& denoisers, const std::string& out) {
     const Picture noisy = read_picture(path);
@@ -67,39 +94,37 @@ void denoise(const std::string& path, Denoisers& denoisers, const std::string& o
         denoiser.run(plane.data(), &maps[c * pixels * denoiser.maps()], result.data());
         for (std::size_t i = 0; i < pixels; ++i) denoised.values[i * noisy.channels + c] = result[i];
     }
-    const std::string stem = out + "/" + std::filesystem::path(path).stem().string();
-    write_png(stem + ".png", denoised, noisy.bits);
+    const std::string stem = result_stem(out, path);
     const int planes = denoiser.maps() * noisy.channels;
-    write_npy(stem + "_lambda.npy",
+    write_png(stem + endings[0], denoised, noisy.bits);
+    write_npy(stem + endings[1],
               planes == 1 ? std::vector<std::int64_t>{h, w} : std::vector<std::int64_t>{planes, h, w},
               maps.data());
-    write_png(stem + "_lambda.png", map_picture(maps.data(), h, w));
+    write_png(stem + endings[2], map_picture(maps.data(), h, w));
 }
 
 int run(const Options& options, const CommonOptions& common) {
     Config config = checkpoint_config(options.checkpoint);
     if (!options.set.empty()) config = parse_config(config.to_yaml(), options.checkpoint, options.set);
     if (common.device != "auto") config.device = common.device;
-    std::map<std::string, std::string> stems;
+    check_names(options.images, options.out);
+    // All images are read once before the first is worked on, and the weights with the first one's plan.
+    Denoisers denoisers(config, options.checkpoint);
     for (const std::string& image : options.images) {
-        const std::string stem = std::filesystem::path(image).stem().string();
-        if (const auto [entry, fresh] = stems.insert({stem, image}); !fresh)
-            fail(image, " and ", entry->second, " would both be written as ", stem,
-                 ".png; denoise them into two folders");
-        std::error_code error;
-        if (std::filesystem::equivalent(image, options.out + "/" + stem + ".png", error))
-            fail(image, ": would be overwritten by its own result; choose another --out");
+        const Picture picture = read_picture(image);
+        if (image == options.images.front()) denoisers.of(picture.height, picture.width);
     }
     make_folder(options.out);
 
-    Denoisers denoisers(config, options.checkpoint);
     ProgressLine progress("denoising", double(options.images.size()), "images", common.quiet);
     interrupted();
-    double done = 0;
+    std::size_t done = 0;
     for (const std::string& image : options.images) {
-        if (interrupted()) return was_interrupted;
+        if (interrupted())
+            throw Interrupted(text("interrupted; ", options.out, " holds the first ", done, " of ",
+                                   options.images.size(), " images"));
         denoise(image, denoisers, options.out);
-        progress.update(++done);
+        progress.update(double(++done));
     }
     print_result(common,
                  Json{{"command", "denoise"}, {"out", options.out}, {"images", options.images.size()}},

@@ -39,7 +39,6 @@ int run(Options options, const CommonOptions& common) {
     if (options.out.empty()) options.out = options.run.empty() ? "evaluation" : options.run + "/evaluation";
     Config config = read_config(options.config, options.set);
     if (common.device != "auto") config.device = common.device;
-    prepare_output(options.out + "/summary.txt");
 
     std::unique_ptr<ProgressLine> progress;
     const Evaluation result = evaluate(

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <memory>
 
-#include "apps/arrays.h"
 #include "apps/command.h"
 #include "apps/solver_options.h"
 #include "engine/npy.h"
@@ -13,8 +12,8 @@ namespace tvmap {
 namespace {
 
 struct Options {
-    SolverOptions solver;
-    std::string input, lambda, lambda_y, target, mode = "masks", out, out_z;
+    ProblemOptions problem;
+    std::string target, mode = "masks", out, out_z;
 };
 
 double norm(const std::vector<float>& values) {
@@ -24,42 +23,37 @@ double norm(const std::vector<float>& values) {
 }
 
 int run(const Options& options, const CommonOptions& common) {
-    const SolverConfig solver = options.solver.config();
+    const SolverConfig solver = options.problem.solver.config();
+    const int repeat = options.problem.solver.repeat;
+    const bool with_d_z = !options.out_z.empty();
     if (options.mode != "masks")
         throw UsageError(text("--mode ", options.mode, ": not built in; the only mode is masks (exact)"));
     for (const std::string& path : {options.out, options.out_z})
         if (!path.empty() && !ends_with(path, ".npy"))
             throw UsageError(text(path, ": a gradient is written as .npy; give such a name"));
 
-    const InputImages input = read_images(options.input);
+    const auto [input, lambda] = read_problem(options.problem, solver);
     const InputImages target = read_images(options.target);
-    const Regularisation lambda =
-        read_regularisation(options.lambda, options.lambda_y, input.height, input.width);
+    check_target(input, target);
     prepare_output(options.out);
-    if (!options.out_z.empty()) prepare_output(options.out_z);
+    if (with_d_z) prepare_output(options.out_z);
 
     const std::size_t resident = resident_bytes();
-    const SolverGradient gradient = solver_gradient(solver, input, lambda, target, options.solver.repeat);
+    const SolverGradient gradient = solver_gradient(solver, input, lambda, target, repeat, with_d_z);
     const std::size_t peak = peak_resident_bytes();
     std::vector<std::int64_t> shape{input.height, input.width};
     if (lambda.kind == MapKind::scalar) shape = {1};
     if (lambda.kind == MapKind::separate) shape.insert(shape.begin(), 2);
     write_npy(options.out, shape, gradient.d_lambda.data());
-    if (!options.out_z.empty()) write_npy(options.out_z, input.shape(), gradient.d_z.data());
+    if (with_d_z) write_npy(options.out_z, input.shape(), gradient.d_z.data());
 
-    const Json json{{"command", "gradient"},
-                    {"input", options.input},
-                    {"shape", input.shape()},
-                    {"out", options.out},
-                    {"mode", options.mode},
-                    {"iterations", solver.iterations},
-                    {"repeat", options.solver.repeat},
-                    {"seconds", gradient.seconds},
-                    {"bytes", gradient.bytes},
-                    {"peak_bytes_above_start", std::max(peak, resident) - resident},
-                    {"mse", gradient.mse},
-                    {"d_lambda_norm", norm(gradient.d_lambda)},
-                    {"d_z_norm", norm(gradient.d_z)}};
+    Json json{{"command", "gradient"},   {"input", options.problem.input},
+              {"shape", input.shape()},  {"out", options.out},
+              {"mode", options.mode},    {"iterations", solver.iterations},
+              {"repeat", repeat},        {"seconds", gradient.seconds},
+              {"bytes", gradient.bytes}, {"peak_bytes_above_start", std::max(peak, resident) - resident},
+              {"mse", gradient.mse},     {"d_lambda_norm", norm(gradient.d_lambda)}};
+    if (with_d_z) json["d_z_norm"] = norm(gradient.d_z);
     print_result(
         common, json,
         text(options.out, ": MSE ", number(gradient.mse), ", ‖∂MSE/∂Λ‖ ", number(norm(gradient.d_lambda)),
@@ -75,20 +69,13 @@ void add_gradient(Program& program) {
         program.add("gradient", "the derivative of the mean squared error by the map",
                     "tvmap gradient noisy.npy --lambda map.npy --target clean.npy --out d_lambda.npy",
                     [options](const CommonOptions& common) { return run(*options, common); });
-    command.add_option("input", options->input, "a picture (colours one by one) or .npy, H×W or N×H×W")
-        ->required();
-    command
-        .add_option("--lambda", options->lambda,
-                    "a number, or a .npy map H×W or 2×H×W (vertical, horizontal)")
-        ->required();
-    command.add_option("--lambda-y", options->lambda_y,
-                       "the horizontal part; --lambda is then the vertical one");
+    options->problem.add(command);
     command.add_option("--target", options->target, "the clean image, of the input's shape")->required();
     command.add_option("--mode", options->mode, "how the gradient is computed: masks (exact)")
         ->capture_default_str();
     command.add_option("--out", options->out, "∂MSE/∂Λ, .npy of the map's shape")->required();
     command.add_option("--out-z", options->out_z, "∂MSE/∂z, .npy of the input's shape");
-    options->solver.add(command);
+    options->problem.solver.add(command);
 }
 
 }  // namespace tvmap

@@ -10,6 +10,14 @@
 namespace tvmap {
 namespace {
 
+#if defined(__clang__)
+constexpr const char* compiler = "clang++ " __clang_version__;
+#elif defined(__GNUC__)
+constexpr const char* compiler = "g++ " __VERSION__;
+#else
+constexpr const char* compiler = "unknown";
+#endif
+
 int run(const CommonOptions& common) {
     const double gibibytes = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE)) / (1 << 30);
     const std::string sets = cpu::instruction_sets().front();
@@ -20,14 +28,14 @@ int run(const CommonOptions& common) {
                     {"threads", thread_count()},
                     {"memory_gib", gibibytes},
                     {"onednn", cpu::onednn_version()},
-                    {"compiler", "g++ " __VERSION__},
+                    {"compiler", compiler},
                     {"cuda_backend", cuda_status()}};
     print_result(
         common, json,
         text("tvmap            ", TVMAP_VERSION, "\nprocessor        ", cpu::processor_name(),
              "\ninstruction set  ", sets, "\nthreads          ", thread_count(), "\nmemory           ",
-             number(gibibytes, 4), " GiB\noneDNN           ", cpu::onednn_version(),
-             "\ncompiler         g++ ", __VERSION__, "\nCUDA backend     ", cuda_status(), "\n"));
+             number(gibibytes, 4), " GiB\noneDNN           ", cpu::onednn_version(), "\ncompiler         ",
+             compiler, "\nCUDA backend     ", cuda_status(), "\n"));
     return success;
 }
 

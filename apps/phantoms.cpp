@@ -21,7 +21,8 @@ int run(const Options& options, const CommonOptions& common) {
     ProgressLine progress("phantoms", options.count, "images", common.quiet);
     interrupted();
     for (int first = 0; first < options.count; first += group) {
-        if (interrupted()) fail("interrupted after ", first, " images; those stand in ", options.out);
+        if (interrupted())
+            throw Interrupted(text("interrupted after ", first, " images; those stand in ", options.out));
         write_phantoms(options.out, std::min(group, options.count - first), options.size, options.seed,
                        std::uint32_t(first));
         progress.update(first);

@@ -1,10 +1,11 @@
 // tvmap search: which scalar parameter denoises an image best? An oracle, since it looks at the clean image.
 #include <algorithm>
 #include <memory>
+#include <utility>
 
-#include "apps/arrays.h"
 #include "apps/command.h"
 #include "apps/solver_options.h"
+#include "engine/csv.h"
 #include "engine/file.h"
 #include "engine/search.h"
 
@@ -25,28 +26,26 @@ struct Searched {
     ScalarCurve curve;
 };
 
-/// The place of the best λ by one of the figures.
-std::size_t best(const ScalarCurve& curve, double Quality::*figure) {
-    const auto worse = [&](const Quality& a, const Quality& b) { return a.*figure < b.*figure; };
-    return std::size_t(std::max_element(curve.quality.begin(), curve.quality.end(), worse) -
-                       curve.quality.begin());
-}
-
-std::string csv_name(const std::string& name) {
-    std::string quoted = "\"";
-    for (char c : name) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
-    return quoted + "\"";
-}
-
 std::string table(const std::vector<Searched>& searched, const std::vector<double>& lambdas) {
     std::string csv = "image,lambda,psnr,ssim_gaussian,ssim_uniform\n";
     for (const Searched& image : searched)
         for (std::size_t i = 0; i < lambdas.size(); ++i) {
             const Quality& q = image.curve.quality[i];
-            csv += text(csv_name(image.name), ",", number(lambdas[i]), ",", number(q.psnr, 9), ",",
+            csv += text(csv_field(image.name), ",", number(lambdas[i]), ",", number(q.psnr, 9), ",",
                         number(q.ssim, 9), ",", number(q.ssim_uniform, 9), "\n");
         }
     return csv;
+}
+
+/// An input and its clean counterpart, checked.
+std::pair<InputImages, InputImages> read_pair(const Options& options, std::size_t i,
+                                              const SolverConfig& solver) {
+    InputImages noisy = read_images(options.inputs[i]), clean = read_images(options.clean[i]);
+    if (noisy.shape() != clean.shape())
+        fail(options.clean[i], ": another size than ", options.inputs[i],
+             "; give the clean image of the same size");
+    solver_problem(solver, noisy, {MapKind::scalar, {0.0f}}, option_names());
+    return {std::move(noisy), std::move(clean)};
 }
 
 int report(const Options& options, const CommonOptions& common, const std::vector<Searched>& searched,
@@ -64,7 +63,7 @@ int report(const Options& options, const CommonOptions& common, const std::vecto
             {"ssim_gaussian", &Quality::ssim},
             {"ssim_uniform", &Quality::ssim_uniform}};
         for (const auto& [name, figure] : figures) {
-            const std::size_t at = best(image.curve, figure);
+            const int at = best_of(image.curve.quality, figure);
             entry[name] = {{"best", image.curve.quality[at].*figure}, {"lambda", lambdas[at]}};
             lines += text(" best ", name, " ", number(image.curve.quality[at].*figure, 5),
                           " at λ = ", number(lambdas[at]), name == figures[2].first ? "\n" : ",");
@@ -84,6 +83,8 @@ int run(const Options& options, const CommonOptions& common) {
                               " noisy ones; give one for each, in the same order"));
     if (!(options.from >= 0) || !(options.from <= options.to) || !std::isfinite(options.to))
         throw UsageError("--from, --to: give 0 or more, the smaller number first");
+    // All inputs are checked before the first is worked on, and read again then.
+    for (std::size_t i = 0; i < options.inputs.size(); ++i) read_pair(options, i, solver);
     if (!options.out.empty()) prepare_output(options.out);
     const std::vector<double> lambdas = equally_spaced(options.from, options.to, options.count);
     const std::vector<float> parameters(lambdas.begin(), lambdas.end());
@@ -91,28 +92,27 @@ int run(const Options& options, const CommonOptions& common) {
     ProgressLine progress("search", double(options.inputs.size()), "inputs", common.quiet);
     std::vector<Searched> searched;
     interrupted();
-    for (std::size_t i = 0; i < options.inputs.size(); ++i) {
-        const InputImages noisy = read_images(options.inputs[i]), clean = read_images(options.clean[i]);
-        if (noisy.shape() != clean.shape())
-            fail(options.clean[i], ": another size than ", options.inputs[i],
-                 "; give the clean image of the same size");
-        for (int n = 0; n < noisy.images; ++n) {
-            const auto proceed = [&](int done) {
-                progress.update(double(i) + (n + done / double(options.count)) / noisy.images);
-                return !interrupted();
-            };
-            const std::int64_t at = n * noisy.pixels();
-            try {
+    try {
+        for (std::size_t i = 0; i < options.inputs.size(); ++i) {
+            const auto [noisy, clean] = read_pair(options, i, solver);
+            for (int n = 0; n < noisy.images; ++n) {
+                const double begun = double(i) + n / double(noisy.images), share = 1.0 / noisy.images;
+                const auto proceed = [&](int done) {
+                    progress.update(begun + share * done / options.count);
+                    return !interrupted();
+                };
+                const std::int64_t at = n * noisy.pixels();
                 const std::string name =
                     noisy.images == 1 ? options.inputs[i] : text(options.inputs[i], "#", n);
                 searched.push_back(
                     {name, scalar_search(solver, &noisy.values[at], &clean.values[at], noisy.height,
                                          noisy.width, parameters, options.solver.repeat, proceed)});
-            } catch (const Error&) {
-                if (interrupted()) report(options, common, searched, lambdas);  // what is finished is kept
-                throw;
             }
         }
+    } catch (const Interrupted&) {
+        report(options, common, searched, lambdas);  // what is finished is kept
+        throw Interrupted(text("interrupted; ", searched.size(), " images are finished",
+                               options.out.empty() ? "" : " and stand in " + options.out));
     }
     return report(options, common, searched, lambdas);
 }

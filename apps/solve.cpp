@@ -1,11 +1,12 @@
 // tvmap solve: the total-variation solver alone, on pictures and arrays.
 #include <algorithm>
 #include <memory>
+#include <utility>
 
-#include "apps/arrays.h"
 #include "apps/command.h"
 #include "apps/solver_options.h"
 #include "engine/file.h"
+#include "engine/solver_state.h"
 
 namespace tvmap {
 namespace {
@@ -13,32 +14,38 @@ namespace {
 constexpr int iterations_to_gap = 20000;  // unless --iterations says otherwise
 
 struct Options {
-    SolverOptions solver;
-    std::string input, lambda, lambda_y, out, trace;
+    ProblemOptions problem;
+    std::string out, trace, state_in, state_out;
     double gap = -1;
     CLI::Option* iterations = nullptr;
     CLI::Option* gap_given = nullptr;
 };
 
 int run(const Options& options, const CommonOptions& common) {
-    SolverConfig solver = options.solver.config();
+    const int repeat = options.problem.solver.repeat;
+    SolverConfig solver = options.problem.solver.config();
     const bool to_gap = options.gap_given->count() > 0;
     if (to_gap && !(options.gap >= 0)) throw UsageError("--gap: give a tolerance of 0 or more");
     if (to_gap && options.iterations->count() == 0) solver.iterations = iterations_to_gap;
     const bool watch = to_gap || !options.trace.empty();
-    if (watch && options.solver.repeat > 1) throw UsageError("--repeat does not go with --gap or --trace");
+    const bool with_state = !options.state_in.empty() || !options.state_out.empty();
+    if ((watch || with_state) && repeat > 1)
+        throw UsageError("--repeat does not go with --gap, --trace, --state-in or --state-out");
 
-    const InputImages input = read_images(options.input);
-    const Regularisation lambda =
-        read_regularisation(options.lambda, options.lambda_y, input.height, input.width);
+    const auto [input, lambda] = read_problem(options.problem, solver);
+    SolverState state;
+    if (!options.state_in.empty())
+        state = read_solver_state(options.state_in, input.images, input.height, input.width);
     prepare_image_output(options.out, input);
-    if (!options.trace.empty()) prepare_output(options.trace);
+    for (const std::string& path : {options.trace, options.state_out})
+        if (!path.empty()) prepare_output(path);
 
     std::string trace = "step,image,primal,gap,relative\n";
     ProgressLine progress("solve", solver.iterations, "steps", common.quiet);
     std::string relative;
     SolveOptions how;
-    how.repeat = options.solver.repeat;
+    how.repeat = repeat;
+    if (with_state) how.state = &state;
     how.watch_gap = watch;
     if (to_gap) how.tolerance = options.gap;
     how.trace = [&](int step, int image, const cpu::PdhgGap& gap) {
@@ -55,9 +62,11 @@ int run(const Options& options, const CommonOptions& common) {
     const Solution solution = solve(solver, input, lambda, how);
     write_images(options.out, input, solution.x);
     if (!options.trace.empty()) write_file(options.trace, trace);
+    if (!options.state_out.empty())
+        write_solver_state(options.state_out, std::move(state), input.images, input.height, input.width);
 
-    Json json{{"command", "solve"},         {"input", options.input},  {"shape", input.shape()},
-              {"out", options.out},         {"steps", solution.steps}, {"repeat", options.solver.repeat},
+    Json json{{"command", "solve"},         {"input", options.problem.input}, {"shape", input.shape()},
+              {"out", options.out},         {"steps", solution.steps},        {"repeat", repeat},
               {"seconds", solution.seconds}};
     std::string line = text(options.out, ": ", solution.steps, " steps on ", input.images, "×", input.height,
                             "×", input.width, " in ", number(solution.seconds, 4), " s");
@@ -75,7 +84,8 @@ int run(const Options& options, const CommonOptions& common) {
     json["interrupted"] = solution.stopped;
     print_result(common, json, line + "\n");
     if (solution.stopped && !solution.reached)
-        fail("interrupted after ", solution.steps, " steps; ", options.out, " holds what was reached");
+        throw Interrupted(
+            text("interrupted after ", solution.steps, " steps; ", options.out, " holds what was reached"));
     return to_gap && !solution.reached ? gap_not_reached : success;
 }
 
@@ -86,19 +96,17 @@ void add_solve(Program& program) {
     CLI::App& command = program.add("solve", "denoise by total variation with a given parameter or map",
                                     "tvmap solve noisy.png --lambda 0.07 --gap 1e-4 --out denoised.png",
                                     [options](const CommonOptions& common) { return run(*options, common); });
-    command.add_option("input", options->input, "a picture (colours one by one) or .npy, H×W or N×H×W")
-        ->required();
-    command
-        .add_option("--lambda", options->lambda,
-                    "a number, or a .npy map H×W or 2×H×W (vertical, horizontal)")
-        ->required();
-    command.add_option("--lambda-y", options->lambda_y,
-                       "the horizontal part; --lambda is then the vertical one");
+    options->problem.add(command);
     command.add_option("--out", options->out, "result, .npy or .png (clamped to [0, 1])")->required();
     options->gap_given = command.add_option(
         "--gap", options->gap, "stop at this relative primal-dual gap; exit code 3 if not reached");
     command.add_option("--trace", options->trace, "CSV of the gap, every 32 steps");
-    options->solver.add(command);
+    command.add_option("--state-in", options->state_in,
+                       "iterates to go on from, as --state-out wrote them (.safetensors)");
+    command.add_option(
+        "--state-out", options->state_out,
+        "the iterates reached: x, x_bar, p, q (.safetensors); --out is the best one with --gap");
+    options->problem.solver.add(command);
     options->iterations = command.get_option("--iterations");
 }
 

@@ -4,9 +4,12 @@
 #include <cmath>
 #include <cstdarg>
 #include <cstdio>
+#include <filesystem>
 
+#include "engine/csv.h"
 #include "engine/figures.h"
 #include "engine/file.h"
+#include "kernels/error.h"
 
 namespace tvmap {
 namespace {
@@ -48,15 +51,24 @@ const std::vector<Column>& columns() {
     return list;
 }
 
+/// A figure's name while it is drawn.
+std::string unfinished(const std::string& figure) { return ".unfinished-" + figure; }
+
+struct Figure {
+    const char *name, *terminal;
+};
+constexpr Figure figures[] = {{"curves.svg", "svg size 900,420 background 'white'"},
+                              {"curves.png", "pngcairo size 900,420"}};
+
 /// The mean curves over λ with the map's mean as a level, once as a vector and once as a pixel file.
 std::string curve_script(const Evaluation& evaluation) {
     const double psnr = statistic(evaluation.images, [](auto& i) { return i.map.psnr; }).mean;
     const double ssim = statistic(evaluation.images, [](auto& i) { return i.map.ssim; }).mean;
     std::string script =
         "set datafile separator ','\nset grid\nset xlabel 'λ'\nset key below\nset style data lines\n";
-    for (const char* terminal : {"svg size 900,420 background 'white'", "pngcairo size 900,420"}) {
-        script += format("set terminal %s\nset output 'curves.%.3s'\nset multiplot layout 1,2\n", terminal,
-                         terminal);
+    for (const auto& [name, terminal] : figures) {
+        script += format("set terminal %s\nset output '%s'\nset multiplot layout 1,2\n", terminal,
+                         unfinished(name).c_str());
         script += format(
             "set ylabel 'PSNR, dB'\n"
             "plot 'curves.csv' skip 1 using 1:2 lw 2 title 'scalar λ', %.6f lw 2 title 'map Λ'\n"
@@ -66,6 +78,28 @@ std::string curve_script(const Evaluation& evaluation) {
             psnr, ssim);
     }
     return script;
+}
+
+/// Draws to other names first, so that no half of a figure ever bears its name.
+void draw_curves(const std::string& folder, const Evaluation& evaluation) {
+    namespace fs = std::filesystem;
+    const auto remove_unfinished = [&] {
+        std::error_code ignored;
+        for (const Figure& figure : figures) fs::remove(fs::path(folder) / unfinished(figure.name), ignored);
+    };
+    try {
+        if (!run_gnuplot(curve_script(evaluation), folder)) return;
+        for (const Figure& figure : figures) {
+            const fs::path drawn = fs::path(folder) / figure.name;
+            std::error_code error;
+            fs::rename(fs::path(folder) / unfinished(figure.name), drawn, error);
+            if (error)
+                fail("cannot write ", drawn.string(), ": ", error.message(), "; choose another folder");
+        }
+    } catch (...) {
+        remove_unfinished();
+        throw;
+    }
 }
 
 }  // namespace
@@ -124,7 +158,7 @@ void write_evaluation(const std::string& folder, const Evaluation& evaluation) {
     for (const Column& column : columns()) csv += std::string(",") + column.name;
     csv += "\n";
     for (const EvaluatedImage& image : evaluation.images) {
-        csv += image.name;
+        csv += csv_field(image.name);
         for (const Column& column : columns()) csv += format(",%.6g", column.pick(image));
         csv += "\n";
     }
@@ -147,7 +181,7 @@ void write_evaluation(const std::string& folder, const Evaluation& evaluation) {
     }
     write_file(folder + "/curves.csv", csv);
     write_file(folder + "/summary.txt", evaluation.table());
-    run_gnuplot(curve_script(evaluation), folder);
+    draw_curves(folder, evaluation);
 }
 
 }  // namespace tvmap

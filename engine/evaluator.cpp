@@ -22,14 +22,6 @@ std::vector<float> denoise_by_scalar(const SolverConfig& solver, const std::vect
     return solve(solver, {1, side, side, noisy}, {MapKind::scalar, {float(lambda)}}, {}).x;
 }
 
-/// The place of the best entry of a curve.
-int best_of(const std::vector<Quality>& curve, double Quality::*measure) {
-    int best = 0;
-    for (int i = 1; i < int(curve.size()); ++i)
-        if (curve[i].*measure > curve[best].*measure) best = i;
-    return best;
-}
-
 }  // namespace
 
 Statistic statistic(const std::vector<EvaluatedImage>& images,
@@ -53,7 +45,8 @@ Evaluation evaluate(const Config& config, const std::string& checkpoint, const s
                     int pictures, const std::function<void(int, int)>& report,
                     const std::atomic<bool>& stop) {
     const auto backend = make_backend(config.device);
-    const Dataset data(config.data.test, config.data.size, config.data.limit.test);
+    const Dataset data(config.data.test, config.data.size, config.data.limit.test, "data.test",
+                       1 << halvings(config.network));
     const int side = config.data.size;
     const std::int64_t pixels = std::int64_t(side) * side;
 
@@ -64,6 +57,7 @@ Evaluation evaluate(const Config& config, const std::string& checkpoint, const s
     read_checkpoint(checkpoint, parameters, false);
     const Arena arena(*backend, denoiser.arena_bytes());
     denoiser.bind(arena, parameters);
+    if (stop) throw Interrupted("interrupted before the first image; nothing was written");
     make_folder(folder);
 
     Evaluation result;
@@ -74,9 +68,17 @@ Evaluation evaluate(const Config& config, const std::string& checkpoint, const s
     solver.iterations = config.evaluate.iterations;
     std::vector<double> search_seconds, map_seconds;
     std::vector<float> clean(pixels), noisy(pixels), denoised(pixels), lambda(pixels * denoiser.maps());
+    const auto finish = [&] {
+        result.search_seconds = median(search_seconds);
+        result.map_seconds = median(map_seconds);
+        write_evaluation(folder, result);
+    };
     for (int i = 0; i < data.count(); ++i) {
-        if (stop)
-            fail("evaluation interrupted after ", i, " of ", data.count(), " images; nothing was written");
+        if (stop && i > 0) {
+            finish();
+            throw Interrupted(text("interrupted; the tables and pictures in ", folder, " are of the first ",
+                                   i, " of ", data.count(), " images"));
+        }
         EvaluatedImage image;
         image.name = data.name(i);
         data.copy(i, clean.data());
@@ -109,9 +111,7 @@ Evaluation evaluate(const Config& config, const std::string& checkpoint, const s
         result.images.push_back(std::move(image));
         report(i + 1, data.count());
     }
-    result.search_seconds = median(search_seconds);
-    result.map_seconds = median(map_seconds);
-    write_evaluation(folder, result);
+    finish();
     return result;
 }
 

@@ -9,6 +9,11 @@
 
 namespace tvmap {
 
+int best_of(const std::vector<Quality>& curve, double Quality::*measure) {
+    const auto worse = [&](const Quality& a, const Quality& b) { return a.*measure < b.*measure; };
+    return int(std::max_element(curve.begin(), curve.end(), worse) - curve.begin());
+}
+
 ScalarCurve scalar_search(const SolverConfig& solver, const float* noisy, const float* clean, int height,
                           int width, const std::vector<float>& lambdas, int repeat,
                           const std::function<bool(int done)>& proceed, std::size_t batch_bytes) {
@@ -43,7 +48,7 @@ ScalarCurve scalar_search(const SolverConfig& solver, const float* noisy, const 
 #pragma omp parallel for schedule(dynamic)
         for (int i = 0; i < problem.solves; ++i)
             curve.quality[first + i] = quality(x.data() + pixels * i, clean, height, width);
-        if (proceed && !proceed(first + problem.solves)) fail("search: interrupted");
+        if (proceed && !proceed(first + problem.solves)) throw Interrupted("search: interrupted");
     }
     curve.seconds = median(seconds);
     return curve;

@@ -14,8 +14,11 @@ struct ScalarCurve {
     double seconds = 0;            ///< median over the runs, solver alone
 };
 
+/// The place of the best λ by one of the measures, the first of equals.
+int best_of(const std::vector<Quality>& curve, double Quality::*measure);
+
 /// noisy and clean: H×W. λ are solved in batches whose results take at most `batch_bytes`. proceed (may be
-/// empty) is called after each batch; false ends the search by Error.
+/// empty) is called after each batch; false ends the search by Interrupted.
 ScalarCurve scalar_search(const SolverConfig& solver, const float* noisy, const float* clean, int height,
                           int width, const std::vector<float>& lambdas, int repeat,
                           const std::function<bool(int done)>& proceed, std::size_t batch_bytes = 128 << 20);

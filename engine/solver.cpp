@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "engine/aligned_buffer.h"
 #include "engine/stopwatch.h"
@@ -16,53 +17,50 @@ constexpr double piece_of_work = 3e8;
 /// A piece has so many steps at least, since the solver carries several through the memory at once.
 constexpr int least_piece = 64;
 
-/// Λ of every solve, one after the other, as the kernel reads it.
-void repeat_map(const Regularisation& lambda, AlignedBuffer<float>& maps) {
-    for (std::size_t at = 0; at < maps.size(); at += lambda.values.size())
-        std::copy(lambda.values.begin(), lambda.values.end(), maps.begin() + at);
-}
-
-/// The memory of a solve: inputs in the kernel's alignment, result, workspace.
-struct Memory {
-    AlignedBuffer<float> z, lambda, x;
-    AlignedBuffer<std::byte> workspace;
-
-    Memory(const PdhgProblem& problem, const ImageStack& images, const Regularisation& regularisation)
-        : z(images.values.size()),
-          lambda(problem.solves * problem.map_size()),
-          x(images.values.size()),
-          workspace(cpu::pdhg_workspace_bytes(problem)) {
-        std::copy(images.values.begin(), images.values.end(), z.begin());
-        repeat_map(regularisation, lambda);
+/// Λ of every solve, one after the other, as the kernel reads it; a single solve reads it where it stands.
+class Maps {
+  public:
+    Maps(const PdhgProblem& problem, const Regularisation& lambda) : data_(lambda.values.data()) {
+        if (problem.solves == 1) return;
+        for (int n = 0; n < problem.solves; ++n)
+            repeated_.insert(repeated_.end(), lambda.values.begin(), lambda.values.end());
+        data_ = repeated_.data();
     }
+    Maps(const Maps&) = delete;
+    Maps& operator=(const Maps&) = delete;
+
+    const float* data() const { return data_; }
+    std::size_t bytes() const { return repeated_.size() * sizeof(float); }
+
+  private:
+    std::vector<float> repeated_;
+    const float* data_;
 };
 
 /// Runs in pieces that carry the iterates on, to look at the gap or to be stopped in between.
 class PiecewiseSolve {
   public:
-    PiecewiseSolve(const PdhgProblem& problem, const Memory& memory)
-        : problem_(problem),
-          memory_(memory),
-          x_(memory.x.size()),
-          x_bar_(memory.x.size()),
-          p_(memory.x.size()),
-          q_(2 * memory.x.size()) {}
+    PiecewiseSolve(const PdhgProblem& problem, const ImageStack& z, const Maps& lambda, SolverState& state)
+        : problem_(problem), z_(z), lambda_(lambda), state_(state) {}
 
-    Solution run(int iterations, const SolveOptions& options) {
-        Solution solution;
+    Solution run(int iterations, const SolveOptions& options, void* workspace) {
+        bool go_on = !state_.empty();
+        if (!go_on) state_ = SolverState(z_.values.size());
+        const PdhgState iterates{state_.x.data(), state_.x_bar.data(), state_.p.data(), state_.q.data()};
         const double pixels = double(problem_.solves) * double(problem_.pixels());
         const int piece = options.watch_gap
                               ? options.check_every
                               : std::max(least_piece, int(std::min(1e9, piece_of_work / pixels)));
-        solution.x.resize(memory_.x.size());
-        const PdhgState state{x_.data(), x_bar_.data(), p_.data(), q_.data()};
+        Solution solution;
+        solution.x.resize(z_.values.size());
         while (solution.steps < iterations && !solution.stopped && !solution.reached) {
             const int steps = std::min(piece, iterations - solution.steps);
             const Stopwatch watch;
-            cpu::pdhg_forward(problem_, steps, memory_.z.data(), memory_.lambda.data(), memory_.x.data(),
-                              nullptr, &state, solution.steps > 0, memory_.workspace.data());
+            cpu::pdhg_forward(problem_, steps, z_.values.data(), lambda_.data(), solution.x.data(), nullptr,
+                              &iterates, go_on, workspace);
             solution.seconds += watch.seconds();
             solution.steps += steps;
+            go_on = true;
             if (options.watch_gap) {
                 keep_best(solution, options);
                 solution.reached =
@@ -71,31 +69,46 @@ class PiecewiseSolve {
             }
             if (options.proceed && !options.proceed(solution.steps)) solution.stopped = true;
         }
-        if (!options.watch_gap) std::copy(memory_.x.begin(), memory_.x.end(), solution.x.begin());
+        if (options.watch_gap) solution.x = std::move(best_);
         return solution;
     }
 
   private:
-    void keep_best(Solution& solution, const SolveOptions& options) const {
+    void keep_best(Solution& solution, const SolveOptions& options) {
         const std::int64_t pixels = problem_.pixels();
         const bool first = solution.gaps.empty();
         solution.gaps.resize(problem_.solves);
+        best_.resize(solution.x.size());
         for (int n = 0; n < problem_.solves; ++n) {
-            const float* x = memory_.x.data() + n * pixels;
+            const float* x = solution.x.data() + n * pixels;
             const cpu::PdhgGap gap =
-                cpu::pdhg_gap(problem_, memory_.z.data() + n * pixels,
-                              memory_.lambda.data() + n * problem_.map_size(), x, q_.data() + 2 * n * pixels);
+                cpu::pdhg_gap(problem_, z_.values.data() + n * pixels,
+                              lambda_.data() + n * problem_.map_size(), x, state_.q.data() + 2 * n * pixels);
             if (options.trace) options.trace(solution.steps, n, gap);
             if (!first && !(gap.relative() < solution.gaps[n].relative())) continue;
             solution.gaps[n] = gap;
-            std::copy(x, x + pixels, solution.x.begin() + n * pixels);
+            std::copy(x, x + pixels, best_.begin() + n * pixels);
         }
     }
 
     const PdhgProblem& problem_;
-    const Memory& memory_;
-    AlignedBuffer<float> x_, x_bar_, p_, q_;
+    const ImageStack& z_;
+    const Maps& lambda_;
+    SolverState& state_;
+    std::vector<float> best_;
 };
+
+void check_state(const SolverState& state, std::size_t values) {
+    const std::pair<const char*, const std::vector<float>*> parts[] = {
+        {"x", &state.x}, {"x_bar", &state.x_bar}, {"p", &state.p}, {"q", &state.q}};
+    for (const auto& [name, part] : parts) {
+        const std::size_t wanted = part == &state.q ? 2 * values : values;
+        if (part->size() != wanted)
+            fail("state: ", name, " has ", part->size(), " values where the images need ", wanted,
+                 "; give the state of a solve of such images");
+        check_finite(text("state: ", name), *part);
+    }
+}
 
 }  // namespace
 
@@ -105,10 +118,11 @@ void check_finite(const std::string& name, const std::vector<float>& values) {
             fail(name, ": value number ", i, " is ", values[i], "; give finite numbers alone");
 }
 
-PdhgProblem solver_problem(const SolverConfig& solver, const ImageStack& z, const Regularisation& lambda) {
+PdhgProblem solver_problem(const SolverConfig& solver, const ImageStack& z, const Regularisation& lambda,
+                           const KeyPlace& where) {
     MapConfig map;
     map.separate = lambda.kind == MapKind::separate;
-    PdhgProblem problem = pdhg_problem(solver, map, z.images, z.height, z.width);
+    PdhgProblem problem = pdhg_problem(solver, map, z.images, z.height, z.width, where);
     problem.map = lambda.kind;
     if (std::int64_t(z.values.size()) != z.images * problem.pixels())
         fail("images: ", z.values.size(), " values do not make ", z.images, "×", z.height, "×", z.width);
@@ -123,72 +137,86 @@ PdhgProblem solver_problem(const SolverConfig& solver, const ImageStack& z, cons
     return problem;
 }
 
+void check_target(const ImageStack& z, const ImageStack& target) {
+    if (target.images != z.images || target.height != z.height || target.width != z.width)
+        fail("target: ", target.images, "×", target.height, "×", target.width, " does not fit images of ",
+             z.images, "×", z.height, "×", z.width, "; give a clean image for each");
+    check_finite("target", target.values);
+}
+
 Solution solve(const SolverConfig& solver, const ImageStack& z, const Regularisation& lambda,
                const SolveOptions& options) {
     const PdhgProblem problem = solver_problem(solver, z, lambda);
     if (options.repeat < 1) fail("solver: ", options.repeat, " runs; give 1 or more");
     if (options.watch_gap && options.check_every < 1)
         fail("solver: the gap every ", options.check_every, " steps; give 1 or more");
-    Memory memory(problem, z, lambda);
+    if (options.state && !options.state->empty()) check_state(*options.state, z.values.size());
+    const Maps maps(problem, lambda);
+    const AlignedBuffer<std::byte> workspace(cpu::pdhg_workspace_bytes(problem));
     const double work = double(z.values.size()) * solver.iterations;
-    if (options.repeat == 1 && (options.watch_gap || (options.proceed && work > 2 * piece_of_work)))
-        return PiecewiseSolve(problem, memory).run(solver.iterations, options);
+    if (options.repeat == 1 &&
+        (options.state || options.watch_gap || (options.proceed && work > 2 * piece_of_work))) {
+        SolverState own;
+        return PiecewiseSolve(problem, z, maps, options.state ? *options.state : own)
+            .run(solver.iterations, options, workspace.data());
+    }
 
     Solution solution;
+    solution.x.resize(z.values.size());
     std::vector<double> seconds;
     for (int run = 0; run < options.repeat && !solution.stopped; ++run) {
         const Stopwatch watch;
-        cpu::pdhg_forward(problem, solver.iterations, memory.z.data(), memory.lambda.data(), memory.x.data(),
-                          nullptr, nullptr, false, memory.workspace.data());
+        cpu::pdhg_forward(problem, solver.iterations, z.values.data(), maps.data(), solution.x.data(),
+                          nullptr, nullptr, false, workspace.data());
         seconds.push_back(watch.seconds());
         solution.stopped = options.proceed && run + 1 < options.repeat && !options.proceed(solver.iterations);
     }
-    solution.x.assign(memory.x.begin(), memory.x.end());
     solution.steps = solver.iterations;
     solution.seconds = median(seconds);
     return solution;
 }
 
 SolverGradient solver_gradient(const SolverConfig& solver, const ImageStack& z, const Regularisation& lambda,
-                               const ImageStack& target, int repeat) {
+                               const ImageStack& target, int repeat, bool with_d_z) {
     const PdhgProblem problem = solver_problem(solver, z, lambda);
     if (repeat < 1) fail("solver: ", repeat, " runs; give 1 or more");
-    if (target.images != z.images || target.height != z.height || target.width != z.width)
-        fail("target: ", target.images, "×", target.height, "×", target.width, " does not fit images of ",
-             z.images, "×", z.height, "×", z.width, "; give a clean image for each");
-    check_finite("target", target.values);
+    check_target(z, target);
 
-    Memory memory(problem, z, lambda);
-    AlignedBuffer<float> clean(z.values.size()), d_x(z.values.size()), d_z(z.values.size());
-    AlignedBuffer<float> d_lambda(memory.lambda.size());
-    AlignedBuffer<std::uint8_t> masks(cpu::pdhg_mask_bytes(problem, solver.iterations));
-    std::copy(target.values.begin(), target.values.end(), clean.begin());
+    const Maps maps(problem, lambda);
+    const AlignedBuffer<std::byte> workspace(cpu::pdhg_workspace_bytes(problem));
+    const AlignedBuffer<std::uint8_t> masks(cpu::pdhg_mask_bytes(problem, solver.iterations));
+    std::vector<float> x(z.values.size());  // then ∂mse/∂x
     std::vector<double> image_mse(z.images);
     const Features shape = dense_features(z.images, 1, z.height, z.width, 1);
 
     SolverGradient gradient;
+    gradient.d_lambda.resize(problem.solves * lambda.values.size());
+    if (with_d_z) gradient.d_z.resize(z.values.size());
+    gradient.bytes = masks.size() + workspace.size() + maps.bytes() +
+                     sizeof(float) * (x.size() + gradient.d_lambda.size() + gradient.d_z.size());
     std::vector<double> seconds;
     for (int run = 0; run < repeat; ++run) {
         const Stopwatch watch;
-        cpu::pdhg_forward(problem, solver.iterations, memory.z.data(), memory.lambda.data(), memory.x.data(),
-                          masks.data(), nullptr, false, memory.workspace.data());
-        gradient.mse = cpu::loss_forward(LossKind::mse, {memory.x.data(), shape}, {clean.data(), shape},
-                                         image_mse.data());
-        cpu::loss_backward(LossKind::mse, {memory.x.data(), shape}, {clean.data(), shape}, image_mse.data(),
-                           {d_x.data(), shape}, Write::overwrite);
-        cpu::pdhg_adjoint(problem, solver.iterations, masks.data(), d_x.data(), d_lambda.data(), d_z.data(),
-                          Write::overwrite, memory.workspace.data());
+        cpu::pdhg_forward(problem, solver.iterations, z.values.data(), maps.data(), x.data(), masks.data(),
+                          nullptr, false, workspace.data());
+        const ConstView result{x.data(), shape}, clean{target.values.data(), shape};
+        gradient.mse = cpu::loss_forward(LossKind::mse, result, clean, image_mse.data());
+        cpu::loss_backward(LossKind::mse, result, clean, image_mse.data(), {x.data(), shape},
+                           Write::overwrite);
+        cpu::pdhg_adjoint(problem, solver.iterations, masks.data(), x.data(), gradient.d_lambda.data(),
+                          with_d_z ? gradient.d_z.data() : nullptr, Write::overwrite, workspace.data());
         seconds.push_back(watch.seconds());
     }
     gradient.seconds = median(seconds);
-    gradient.bytes = masks.size() + memory.workspace.size();
-    gradient.d_z.assign(d_z.begin(), d_z.end());
 
-    // The images share one map: its gradient is the sum over them, image by image.
+    // The images share one map: its gradient is the sum over them.
     const std::size_t map_size = lambda.values.size();
-    std::vector<double> sum(map_size);
-    for (std::size_t i = 0; i < d_lambda.size(); ++i) sum[i % map_size] += d_lambda.data()[i];
-    gradient.d_lambda.assign(sum.begin(), sum.end());
+    for (std::size_t i = 0; i < map_size; ++i) {
+        double sum = 0;
+        for (std::size_t at = i; at < gradient.d_lambda.size(); at += map_size) sum += gradient.d_lambda[at];
+        gradient.d_lambda[i] = float(sum);
+    }
+    gradient.d_lambda.resize(map_size);
     return gradient;
 }
 

@@ -29,14 +29,29 @@ struct Regularisation {
 void check_finite(const std::string& name, const std::vector<float>& values);
 
 /// The problem of a stack and its map. Throws Error for sizes that do not fit, values that are not finite, a
-/// negative Λ, and what pdhg_problem refuses.
-PdhgProblem solver_problem(const SolverConfig& solver, const ImageStack& z, const Regularisation& lambda);
+/// negative Λ, and what pdhg_problem refuses (to which `where` goes).
+PdhgProblem solver_problem(const SolverConfig& solver, const ImageStack& z, const Regularisation& lambda,
+                           const KeyPlace& where = {});
+
+/// Throws Error unless there is a finite clean image for each of z.
+void check_target(const ImageStack& z, const ImageStack& target);
+
+/// The iterates of a solve: N×H×W each, q N×2×H×W (vertical plane, then horizontal).
+struct SolverState {
+    std::vector<float> x, x_bar, p, q;
+
+    SolverState() = default;
+    explicit SolverState(std::size_t values) : x(values), x_bar(values), p(values), q(2 * values) {}
+    bool empty() const { return x.empty(); }
+};
 
 struct SolveOptions {
     int repeat = 1;          ///< runs; the time is their median
     bool watch_gap = false;  ///< measures the gap every `check_every` steps (one run alone)
     double tolerance = -1;   ///< stops when every image's relative gap is at most this; below 0: never
     int check_every = 32;
+    /// Goes on from these iterates unless they are empty, and leaves there those reached (one run alone).
+    SolverState* state = nullptr;
     /// Called at each measurement, with the image and its gap.
     std::function<void(int step, int image, const cpu::PdhgGap& gap)> trace;
     /// Called now and then in long work (one run alone); false stops it.
@@ -45,7 +60,7 @@ struct SolveOptions {
 
 struct Solution {
     std::vector<float> x;  ///< N×H×W; with watch_gap the iterate of the smallest gap, image by image
-    int steps = 0;         ///< that were done
+    int steps = 0;         ///< that were done, those before the given state not counted
     double seconds = 0;    ///< in the solver, gaps not counted
     std::vector<cpu::PdhgGap> gaps;  ///< of x, by image; empty unless watched
     bool reached = false;            ///< the tolerance
@@ -57,13 +72,13 @@ Solution solve(const SolverConfig& solver, const ImageStack& z, const Regularisa
 struct SolverGradient {
     double mse = 0;               ///< mean((x_T − target)²) over all images
     std::vector<float> d_lambda;  ///< ∂mse/∂Λ, the shape of Λ
-    std::vector<float> d_z;       ///< ∂mse/∂z, N×H×W
+    std::vector<float> d_z;       ///< ∂mse/∂z, N×H×W, if asked for
     double seconds = 0;           ///< median over the runs: solver, loss and adjoint
-    std::size_t bytes = 0;        ///< of masks and workspace: what the gradient needs beyond its arrays
+    std::size_t bytes = 0;        ///< taken beyond z, Λ and target: masks, workspace, result and gradients
 };
-/// The exact gradient by the recorded masks. d_z is always computed; it costs next to nothing.
+/// The exact gradient by the recorded masks.
 SolverGradient solver_gradient(const SolverConfig& solver, const ImageStack& z, const Regularisation& lambda,
-                               const ImageStack& target, int repeat);
+                               const ImageStack& target, int repeat, bool with_d_z);
 
 /// Median of a list that is not empty (the upper one of an even count).
 double median(std::vector<double> values);

@@ -5,7 +5,7 @@
 //     and
 //               below that its gradient is zero)
 // Sums are taken in double in an order that depends on the shape alone, never on the number of threads or the
-// instruction set.
+// instruction set. The views need no alignment.
 #pragma once
 #include "kernels/features.h"
 
@@ -21,7 +21,7 @@ double squared_error(const float* x, const float* y, std::int64_t count);
 /// Returns the loss and writes MSE_n to image_mse[n] (N doubles, never null).
 double loss_forward(LossKind kind, ConstView x, ConstView target, double* image_mse);
 
-/// d_x = ∂loss/∂x. image_mse as loss_forward left it.
+/// d_x = ∂loss/∂x. image_mse as loss_forward left it. d_x may take the place of x.
 void loss_backward(LossKind kind, ConstView x, ConstView target, const double* image_mse, View d_x,
                    Write write);
 

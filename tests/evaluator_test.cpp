@@ -11,7 +11,9 @@
 
 #include "engine/batches.h"
 #include "engine/checkpoint.h"
+#include "engine/csv.h"
 #include "engine/denoiser.h"
+#include "engine/evaluation_files.h"
 #include "engine/file.h"
 #include "engine/image.h"
 #include "kernels/error.h"
@@ -238,14 +240,44 @@ TEST_CASE("gains and statistics") {
     CHECK(evaluation.table().find("better on 2 of 3 images") != std::string::npos);
 }
 
-TEST_CASE("a search of one value; interruption; weights of another network") {
+TEST_CASE("a search of one value; weights of another network") {
     Workshop w;
     w.config.evaluate.search = {0.1, 0.4, 1};
     CHECK(w.run().lambdas == std::vector<double>{0.1});
-    const std::atomic<bool> stop{true};
-    CHECK_THROWS_AS(evaluate(
-                        w.config, w.checkpoint, w.folder / "none", 0, [](int, int) {}, stop),
-                    Error);
     w.config.network.channels = {4, 8};
     CHECK_THROWS_AS(w.run(), Error);
+}
+
+TEST_CASE("an interruption keeps the tables of what is finished") {
+    const Workshop w;
+    std::atomic<bool> stop{true};
+    const std::string none = w.folder / "none", some = w.folder / "some";
+    const auto evaluate_into = [&](const std::string& folder) {
+        evaluate(
+            w.config, w.checkpoint, folder, 1, [&](int done, int) { stop = done == 2; }, stop);
+    };
+    CHECK_THROWS_AS(evaluate_into(none), Interrupted);
+    CHECK(!std::filesystem::exists(none));
+    stop = false;
+    CHECK_THROWS_AS(evaluate_into(some), Interrupted);
+    CHECK(csv(some + "/per_image.csv").size() == 1 + 2);
+    CHECK(csv(some + "/curves.csv").size() == 1 + 5);
+    for (const auto& entry : std::filesystem::directory_iterator(some))
+        CHECK(entry.path().filename().string()[0] != '.');  // no unfinished figure
+}
+
+TEST_CASE("names that CSV must quote; a folder that a figure cannot be renamed in") {
+    const Workshop w;
+    std::filesystem::rename(w.folder / "test/image_0.png", w.folder / "test/a, \"b\".png");
+    const Evaluation evaluation = w.run(1);
+    CHECK(evaluation.images[0].name == "a, \"b\"");
+    CHECK(read_file(w.folder / "evaluation/per_image.csv").find("\n\"a, \"\"b\"\"\",") != std::string::npos);
+    CHECK(csv_field("plain_1") == "plain_1");
+
+    if (!std::filesystem::exists(w.folder / "evaluation/curves.svg")) return;  // no gnuplot
+    const std::string blocked = w.folder / "blocked";
+    std::filesystem::create_directories(blocked + "/curves.png/inside");
+    CHECK_THROWS_AS(write_evaluation(blocked, evaluation), Error);
+    for (const auto& entry : std::filesystem::directory_iterator(blocked))
+        CHECK(entry.path().filename().string()[0] != '.');
 }
