@@ -3,6 +3,8 @@
 and where, nothing on standard output, and no file half-written or left behind. Needs Python's own library alone."""
 import json
 import os
+import pty
+import select
 import signal
 import struct
 import subprocess
@@ -15,6 +17,7 @@ from pathlib import Path
 program = os.environ["TVMAP"]
 source = Path(os.environ["TVMAP_SOURCE"])
 failures = []
+skipped = []
 
 
 def npy(values, shape, descr="<f4", cut=0, order="False"):
@@ -32,6 +35,18 @@ def png(side):
     rows = b"".join(b"\x00" + bytes((i * j) % 256 for j in range(side)) for i in range(side))
     return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
             + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+def safetensors(tensors):
+    """Tensors 1×12×16, or 1×2×12×16 for twice as many values."""
+    header, data = {}, b""
+    for name, values in tensors.items():
+        begin = len(data)
+        data += struct.pack(f"<{len(values)}f", *values)
+        shape = [1, 12, 16] if len(values) == 192 else [1, 2, 12, 16]
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, len(data)]}
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
 
 
 def run(arguments, folder, **how):
@@ -62,8 +77,63 @@ def refused(code, arguments, *parts):
     check(contents(folder) == before, f"{what}; files changed: {set(contents(folder)) ^ set(before)}")
 
 
-with tempfile.TemporaryDirectory() as name:
+def wait_for_progress(arguments, folder):
+    """Starts the program with a terminal for its messages and waits for the progress line: then it is at work."""
+    master, terminal = pty.openpty()
+    process = subprocess.Popen([program, *arguments], cwd=folder, stderr=terminal, stdout=subprocess.DEVNULL)
+    os.close(terminal)
+    said = b""
+    limit = time.monotonic() + 60
+    while b"left" not in said and process.poll() is None and time.monotonic() < limit:
+        if select.select([master], [], [], 0.1)[0]:
+            said += os.read(master, 4096)
+    check(b"left" in said, f"tvmap {' '.join(arguments)}: no progress in a minute: {said!r}")
+    return process, master
+
+
+def interrupt(process, master):
+    """Ctrl-C; returns all that is said after it."""
+    process.send_signal(signal.SIGINT)
+    said = b""
+    limit = time.monotonic() + 60
+    while time.monotonic() < limit:
+        if select.select([master], [], [], 0.1)[0]:
+            try:
+                said += os.read(master, 4096)
+            except OSError:  # the program has closed its end
+                break
+    if process.poll() is None and time.monotonic() >= limit:
+        process.kill()
+        said += b"it went on for a minute"
+    process.wait()
+    os.close(master)
+    return said.decode(errors="replace")
+
+
+def train_on_a_full_disk(folder):
+    """A disk in memory, seen by this process alone, that has room for a run's first files but for no checkpoint."""
+    script = """mkdir -p disk && mount -t tmpfs -o size=96k none disk || exit 77
+        "$@"; code=$?
+        find disk -name '.*' > hidden.txt; ls disk/run/checkpoints > checkpoints.txt; exit $code"""
+    wide = "--set network.channels=[16,32]".split()
+    for unshare in (["unshare", "-m"], ["unshare", "-rm"]):
+        try:
+            result = subprocess.run([*unshare, "sh", "-c", script, "sh", program, "train", "tiny.yaml", *wide, "--run",
+                                     "disk/run", "--quiet"], cwd=folder, capture_output=True, text=True, timeout=120)
+        except FileNotFoundError:
+            break
+        if (folder / "hidden.txt").exists():
+            check(result.returncode == 1 and "No space left" in result.stderr and "disk/run" in result.stderr
+                  and result.stderr.count("\n") == 1, f"full disk: {result}")
+            check((folder / "hidden.txt").read_text() == "", "full disk: a temporary file stays")
+            check((folder / "checkpoints.txt").read_text() == "", "full disk: a part of a checkpoint stays")
+            return
+    skipped.append("a full disk while training (no mount namespace may be made here)")
+
+
+with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory() as cache:
     folder = Path(name)
+    os.environ["XDG_CACHE_HOME"] = cache  # where measured algorithms are kept
     image = [0.1 * (i % 7) for i in range(12 * 16)]
     nan, infinite = float("nan"), float("inf")
     files = {
@@ -93,6 +163,15 @@ with tempfile.TemporaryDirectory() as name:
         "broken.yaml": b"solver: {tau: 5\n",
         "twice.yaml": b"seed: 1\nseed: 2\n",
         "no_data.yaml": b"data: {train: missing, val: missing, test: missing}\n",
+        "unset.yaml": b"seed: 1\n",
+        "tiny.yaml": b"""data: {train: images, val: images, test: images, size: 32, limit: {train: 2, val: 1, test: 2}}
+network: {channels: [4, 4]}
+solver: {iterations: 8}
+train: {epochs: 1}
+evaluate: {iterations: 8, search: {count: 3}}
+""",
+        "nan_state.safetensors": safetensors({"x": [nan] * 192, "x_bar": [0.0] * 192, "p": [0.0] * 192, "q": [0.0] * 384}),
+        "part_state.safetensors": safetensors({"x": [0.0] * 192, "x_bar": [0.0] * 192, "p": [0.0] * 192}),
         "cut.safetensors": b"\x40\x00\x00\x00\x00\x00\x00\x00{",
         "huge.safetensors": b"\xff" * 8 + b"{}",
     }
@@ -147,12 +226,31 @@ with tempfile.TemporaryDirectory() as name:
     refused(1, solve + "nan.npy", "nan.npy")
     refused(1, solve + "maps.npy --lambda-y 0.1", "maps.npy")
     refused(1, solve + "0.1 --lambda-y small.npy", "small.npy")
-    refused(1, solve + "0.1 --iterations 0", "iterations")
-    refused(1, solve + "0.1 --tau 5", "tau", "L²")
-    refused(1, solve + "0.1 --norm 1", "norm", "L²")
-    refused(1, solve + "0.1 --norm -3", "norm")
-    refused(1, solve + "0.1 --sigma nan", "sigma")
-    refused(1, solve + "0.1 --theta 2", "theta")
+    # Messages name the options that were given, not the keys of a configuration.
+    refused(1, solve + "0.1 --iterations 0", "solve: --iterations: 0")
+    refused(1, solve + "0.1 --tau 5", "solve: --tau: ", "L²")
+    refused(1, solve + "0.1 --norm 1", "solve: --norm: ", "L²")
+    refused(1, solve + "0.1 --norm -3", "solve: --norm: ")
+    refused(1, solve + "0.1 --sigma nan", "solve: --sigma: ")
+    refused(1, solve + "0.1 --theta 2", "solve: --theta: ")
+    refused(1, "gradient image.npy --lambda 0.1 --target image.npy --out d.npy --tau 5", "gradient: --tau: ")
+    refused(1, "search image.npy --clean image.npy --iterations 0", "search: --iterations: 0")
+
+    # States.
+    refused(1, solve + "0.1 --state-in missing.safetensors", "missing.safetensors")
+    refused(1, solve + "0.1 --state-in cut.safetensors", "cut.safetensors")
+    refused(1, solve + "0.1 --state-in nan_state.safetensors", "nan_state.safetensors", "x: value number 0 is nan")
+    refused(1, solve + "0.1 --state-in part_state.safetensors", "part_state.safetensors", "no tensor q")
+    refused(1, "solve stack.npy --out x.npy --lambda 0.1 --state-in nan_state.safetensors", "1×12×16", "2×6×16")
+    refused(1, solve + "0.1 --state-out image.npy/s.safetensors", "image.npy")
+    refused(2, solve + "0.1 --state-out s.safetensors --repeat 2", "--repeat")
+
+    # Inputs are looked at before an output's folder is made.
+    refused(1, "solve nan.npy --lambda 0.1 --out new/x.npy", "nan.npy")
+    refused(1, "solve image.npy --lambda -1 --out new/x.npy", "lambda")
+    refused(1, "solve image.npy --lambda 0.1 --tau 5 --out new/x.npy", "--tau")
+    refused(1, "gradient image.npy --lambda 0.1 --target small.npy --out new/d.npy --out-z new2/z.npy", "target")
+    refused(1, "search image.npy image.npy --clean image.npy nan.npy --out new/s.csv", "nan.npy")
 
     # Outputs that cannot be written are found before the work: these steps would take hours.
     long = "--lambda 0.1 --iterations 1000000000 --out "
@@ -172,6 +270,66 @@ with tempfile.TemporaryDirectory() as name:
     refused(1, "train missing.yaml", "missing.yaml")
     refused(1, "train no_data.yaml", "missing")
     refused(1, "train no_data.yaml --set train.batch=0", "--set train.batch=0", "train.batch")
+    refused(1, "train unset.yaml", "no image folder")
+    for setting in ("noise.sigma=-0.1", "solver.iterations=0", "solver.iterations=many", "solver.tau=5", "data.size=33",
+                    "train.epochs=[1,2]"):
+        refused(1, ["train", "tiny.yaml", "--set", setting], f"--set {setting}", setting.split("=")[0])
+    refused(1, "train tiny.yaml --set solver.iteratons=8", "solver.iteratons", "solver.iterations")
+
+    # Folders of images.
+    (folder / "images").mkdir()
+    refused(1, "train tiny.yaml", "no pictures in images")
+    (folder / "images/a.png").write_bytes(png(32))
+    (folder / "images/b.png").write_bytes(png(40))
+    jpeg = (source / "tests/fixtures/image/grey.jpeg").read_bytes()
+    (folder / "images/c.jpeg").write_bytes(jpeg[: len(jpeg) * 2 // 3])
+    refused(1, "train tiny.yaml --set data.limit.train=3", "images/c.jpeg", "truncated")
+    refused(1, "evaluate --checkpoint cut.safetensors --config tiny.yaml --set data.limit.test=3 --out new", "images/c.jpeg")
+    (folder / "images/c.jpeg").unlink()
+    refused(1, "train tiny.yaml --set data.limit.train=100 --set train.batch=3", "train.batch")
+    for kind, side in (("thin", 4), ("twins", 32)):
+        (folder / kind).mkdir()
+        (folder / kind / "a.png").write_bytes(png(side))
+    (folder / "twins/a.bmp").write_bytes(png(32))
+    refused(1, "train tiny.yaml --set data.train=thin --set network.channels=[4,4,4,4]", "thin/a.png", "4×4", "at least 8")
+    refused(1, "train tiny.yaml --set data.train=twins", "a.bmp and a.png")
+
+    # Run folders.
+    refused(1, "train tiny.yaml --run image.npy/run", "image.npy/run")
+    refused(1, "train tiny.yaml --run /proc/run", "/proc/run")
+    (folder / "cuda.yaml").write_bytes(b"device: cuda\n" + files["tiny.yaml"])
+    refused(1, "train cuda.yaml", "cuda", "cpu")
+    train_on_a_full_disk(folder)
+
+    # Weights: of another network, truncated.
+    result = run("train tiny.yaml --run run --quiet".split(), folder)
+    check(result.returncode == 0, f"train tiny.yaml: {result}")
+    weights = "run/checkpoints/last.safetensors"
+    content = (folder / weights).read_bytes()
+    (folder / "short.safetensors").write_bytes(content[: len(content) * 3 // 4])
+    refused(1, "train tiny.yaml --run run", "run", "--resume")
+    refused(1, "train tiny.yaml --run run --resume --set solver.iterations=9", "run/config.yaml", "iterations: 9")
+    other = "--set network.channels=[4,8]"
+    refused(1, f"denoise picture.png --out new --checkpoint {weights} {other}", weights)
+    refused(1, "denoise picture.png --out new --checkpoint short.safetensors", "short.safetensors")
+    refused(1, f"evaluate --checkpoint {weights} --config tiny.yaml {other} --out new", weights)
+    refused(1, "evaluate --checkpoint short.safetensors --config tiny.yaml --out new", "short.safetensors")
+    refused(1, f"evaluate --checkpoint {weights} --config unset.yaml --out new", "data.test: no image folder")
+    refused(1, f"evaluate --checkpoint {weights} --config no_data.yaml --out new", "data.test: ", "missing does not exist")
+    refused(1, "evaluate run --set data.test=twins --out new", "data.test: ", "a.bmp and a.png")
+    refused(1, "evaluate run --out image.npy/e", "image.npy/e")
+    refused(1, "evaluate folder --out new", "folder", "no checkpoint")
+    refused(2, "evaluate --out new", "run folder")
+
+    # Results that would take each other's names, or an input's.
+    (folder / "picture_lambda.png").write_bytes(png(16))
+    denoise = f"denoise --checkpoint {weights} "
+    refused(1, denoise + "picture.png picture_lambda.png --out new", "picture_lambda.png", "both")
+    refused(1, denoise + "picture.png twins/a.png twins/a.bmp --out new", "twins/a.png", "twins/a.bmp", "both")
+    refused(1, denoise + "picture.png --out .", "picture.png", "overwritten")
+    refused(1, denoise + "picture.png --out folder/..", "picture.png", "overwritten")
+    refused(1, denoise + "picture.png missing.png --out new", "missing.png")
+    refused(1, denoise + "picture.png cut.png --out new", "cut.png", "truncated")
     refused(1, "denoise picture.png --out x --checkpoint missing.safetensors", "missing.safetensors")
     refused(1, "denoise picture.png --out x --checkpoint cut.safetensors", "cut.safetensors")
     refused(1, "denoise picture.png --out x --checkpoint huge.safetensors", "huge.safetensors")
@@ -199,24 +357,35 @@ with tempfile.TemporaryDirectory() as name:
     check(result.returncode == 3 and json.loads(result.stdout)["reached"] is False, f"gap not reached: {result}")
     check((folder / "best.npy").stat().st_size > 192 * 4, "gap not reached: no best iterate")
 
-    # Ctrl-C: exit code 130, and what was reached is written. The ready signal is the handler's installation, which
-    # comes before the work; half a second is ample for it.
-    process = subprocess.Popen([program, *"solve image.npy --lambda 0.1 --iterations 2000000000 --out broken_off.npy".split()],
-                               cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    try:
-        _, message = process.communicate(timeout=60)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        message = "it went on for a minute"
-    check(process.returncode == 130, f"Ctrl-C: exit {process.returncode}, {message!r}")
-    check((folder / "broken_off.npy").exists(), "Ctrl-C: nothing was written")
+    # 100 steps and 156 from their state are 256 steps, to the bit.
+    for arguments in ("--iterations 256 --out whole.npy --state-out whole.safetensors",
+                      "--iterations 100 --out part.npy --state-out part.safetensors",
+                      "--iterations 156 --state-in part.safetensors --out joined.npy --state-out joined.safetensors",
+                      "--gap 1e-4 --state-in part.safetensors --out near.npy --state-out near.safetensors"):
+        result = run(f"solve image.npy --lambda map.npy {arguments} --quiet".split(), folder)
+        check(result.returncode == 0, f"solve {arguments}: {result}")
+    check((folder / "whole.npy").read_bytes() != (folder / "part.npy").read_bytes(), "156 more steps change nothing")
+    for kind in ("npy", "safetensors"):
+        check((folder / f"whole.{kind}").read_bytes() == (folder / f"joined.{kind}").read_bytes(), f"state: another .{kind}")
+
+    # Ctrl-C: exit code 130, and what was reached is written; code 1 where it cannot be.
+    endless = "solve image.npy --lambda 0.1 --iterations 2000000000 --out "
+    process, terminal = wait_for_progress((endless + "broken_off.npy --state-out broken_off.safetensors").split(), folder)
+    said = interrupt(process, terminal)
+    check(process.returncode == 130 and "interrupted after" in said, f"Ctrl-C: exit {process.returncode}, {said!r}")
+    for kind in ("npy", "safetensors"):
+        check((folder / f"broken_off.{kind}").exists(), f"Ctrl-C: no broken_off.{kind}")
+    process, terminal = wait_for_progress((endless + "gone/x.npy").split(), folder)
+    (folder / "gone").rmdir()
+    said = interrupt(process, terminal)
+    check(process.returncode == 1 and "gone/x.npy" in said, f"Ctrl-C, unsaved: exit {process.returncode}, {said!r}")
 
     # Standard output that is full.
     with open("/dev/full", "w") as full:
         result = subprocess.run([program, "info"], stdout=full, stderr=subprocess.PIPE, text=True)
     check(result.returncode == 1 and "standard output" in result.stderr, f"info > /dev/full: {result}")
 
+for what in skipped:
+    print("SKIPPED:", what)
 print(f"{len(failures)} failures" if failures else "all refusals as they should be")
 sys.exit(bool(failures))
