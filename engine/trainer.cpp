@@ -101,11 +101,12 @@ void Trainer::State::log(const std::string& line) const {
 
 void Trainer::State::read_data() {
     const DataConfig& data = config.data;
-    train = std::make_unique<Dataset>(data.train, data.size, data.limit.train);
+    const int least_side = 1 << halvings(config.network);
+    train = std::make_unique<Dataset>(data.train, data.size, data.limit.train, "data.train", least_side);
     if (train->count() < config.train.batch)
         fail(data.train, ": ", train->count(),
              " images are fewer than one batch (train.batch: ", config.train.batch, ")");
-    val = std::make_unique<Dataset>(data.val, data.size, data.limit.val);
+    val = std::make_unique<Dataset>(data.val, data.size, data.limit.val, "data.val", least_side);
 }
 
 void Trainer::State::make_plan(Algorithms& algorithms) {

@@ -81,7 +81,6 @@ def search(options, z, clean):
     scale = options.count / len(values)
     result["seconds"] *= scale
     result["all_seconds"] = [seconds * scale for seconds in result["all_seconds"]]
-    result["best"] = min(errors, key=errors.get)
     result["computed_values"] = len(values)
     return result
 
