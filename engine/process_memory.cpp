@@ -1,5 +1,7 @@
 #include "engine/process_memory.h"
 
+#include <malloc.h>
+
 #include <fstream>
 #include <string>
 
@@ -22,6 +24,12 @@ std::size_t status_bytes(const std::string& key) {
 std::size_t resident_bytes() { return status_bytes("VmRSS:"); }
 
 std::size_t peak_resident_bytes() { return status_bytes("VmHWM:"); }
+
+void release_free_memory() {
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
 
 void reset_peak_resident() { std::ofstream("/proc/self/clear_refs") << "5"; }
 

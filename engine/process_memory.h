@@ -8,6 +8,9 @@ namespace tvmap {
 std::size_t resident_bytes();
 std::size_t peak_resident_bytes();
 
+/// Gives memory that was freed back to the system, so that what is resident is in use.
+void release_free_memory();
+
 /// Starts VmHWM anew from what is resident now, where the system allows it.
 void reset_peak_resident();
 

@@ -127,6 +127,7 @@ void Trainer::State::make_plan(Algorithms& algorithms) {
     denoiser->bind(*arena, *parameters);
     // Arena and parameters are not touched yet: what has become resident is generated code and the
     // primitives' own tables.
+    release_free_memory();  // of the candidates that were timed and not taken
     memory.primitives = std::max(resident_bytes(), resident_before) - resident_before;
     memory.parameters = parameters->bytes();
     // Two batches, the one in use and the next, each noisy and clean.
