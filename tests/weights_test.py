@@ -86,9 +86,9 @@ def check_denoise(folder, name, checkpoint, options, weights, picture):
     tvmap("solve", image, "--lambda", map_file, "--iterations", ITERATIONS, "--out", x_file)
     lambda_, x = denoised_by_torch(weights, picture.astype(numpy.float32) / numpy.float32(65535))
     # Some ten layers in single precision, Winograd's among them with up to 5e-6 each.
-    check_near(numpy.load(map_file), lambda_, 2e-5, f"map, {name} weights")
+    check_near(numpy.load(map_file), lambda_, 1e-5, f"map, {name} weights")
     # The solver damps errors of the map (some 0.07) and adds a rounding of 1e-7 or so a step.
-    check_near(numpy.load(x_file), x, 2e-5, f"image, {name} weights")
+    check_near(numpy.load(x_file), x, 1e-5, f"image, {name} weights")
     return [(out / written).read_bytes() for written in ("image.png", "image_lambda.npy")]
 
 
