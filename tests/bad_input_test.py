@@ -3,8 +3,7 @@
 and where, nothing on standard output, and no file half-written or left behind. Needs Python's own library alone."""
 import json
 import os
-import pty
-import select
+import re
 import signal
 import struct
 import subprocess
@@ -77,37 +76,29 @@ def refused(code, arguments, *parts):
     check(contents(folder) == before, f"{what}; files changed: {set(contents(folder)) ^ set(before)}")
 
 
-def wait_for_progress(arguments, folder):
-    """Starts the program with a terminal for its messages and waits for the progress line: then it is at work."""
-    master, terminal = pty.openpty()
-    process = subprocess.Popen([program, *arguments], cwd=folder, stderr=terminal, stdout=subprocess.DEVNULL)
-    os.close(terminal)
-    said = b""
+def start_working(arguments, folder):
+    """Starts the program and waits until it catches Ctrl-C and has spent a tenth of a second of processor time."""
+    process = subprocess.Popen([program, *arguments], cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     limit = time.monotonic() + 60
-    while b"left" not in said and process.poll() is None and time.monotonic() < limit:
-        if select.select([master], [], [], 0.1)[0]:
-            said += os.read(master, 4096)
-    check(b"left" in said, f"tvmap {' '.join(arguments)}: no progress in a minute: {said!r}")
-    return process, master
+    catches = spent = False
+    while not (catches and spent) and process.poll() is None and time.monotonic() < limit:
+        time.sleep(0.01)
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        catches = int(re.search(r"SigCgt:\s*([0-9a-f]+)", status)[1], 16) >> (signal.SIGINT - 1) & 1 == 1
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        spent = int(fields[11]) >= os.sysconf("SC_CLK_TCK") // 10
+    check(catches and spent, f"tvmap {' '.join(arguments)}: not at work after a minute")
+    return process
 
 
-def interrupt(process, master):
-    """Ctrl-C; returns all that is said after it."""
+def interrupt(process):
+    """Ctrl-C; returns all that is said."""
     process.send_signal(signal.SIGINT)
-    said = b""
-    limit = time.monotonic() + 60
-    while time.monotonic() < limit:
-        if select.select([master], [], [], 0.1)[0]:
-            try:
-                said += os.read(master, 4096)
-            except OSError:  # the program has closed its end
-                break
-    if process.poll() is None and time.monotonic() >= limit:
+    try:
+        return process.communicate(timeout=60)[1]
+    except subprocess.TimeoutExpired:
         process.kill()
-        said += b"it went on for a minute"
-    process.wait()
-    os.close(master)
-    return said.decode(errors="replace")
+        return process.communicate()[1] + "it went on for a minute"
 
 
 def train_on_a_full_disk(folder):
@@ -370,14 +361,14 @@ evaluate: {iterations: 8, search: {count: 3}}
 
     # Ctrl-C: exit code 130, and what was reached is written; code 1 where it cannot be.
     endless = "solve image.npy --lambda 0.1 --iterations 2000000000 --out "
-    process, terminal = wait_for_progress((endless + "broken_off.npy --state-out broken_off.safetensors").split(), folder)
-    said = interrupt(process, terminal)
+    process = start_working((endless + "broken_off.npy --state-out broken_off.safetensors").split(), folder)
+    said = interrupt(process)
     check(process.returncode == 130 and "interrupted after" in said, f"Ctrl-C: exit {process.returncode}, {said!r}")
     for kind in ("npy", "safetensors"):
         check((folder / f"broken_off.{kind}").exists(), f"Ctrl-C: no broken_off.{kind}")
-    process, terminal = wait_for_progress((endless + "gone/x.npy").split(), folder)
+    process = start_working((endless + "gone/x.npy").split(), folder)
     (folder / "gone").rmdir()
-    said = interrupt(process, terminal)
+    said = interrupt(process)
     check(process.returncode == 1 and "gone/x.npy" in said, f"Ctrl-C, unsaved: exit {process.returncode}, {said!r}")
 
     # Standard output that is full.

@@ -139,7 +139,8 @@ TEST_CASE("folders are made with their parents and proved writable") {
     CHECK(contains(message(tvmap::make_folder, folder / "file"), folder / "file"));
     CHECK(contains(message(tvmap::make_folder, folder / "file/below"), folder / "file/below"));
     // Where the permission bits would let root write and the file system does not.
-    for (const char* path : {"/proc", "/sys", "/proc/tvmap", "/sys/tvmap"}) {
+    REQUIRE(fs::exists("/proc/self"));
+    for (const char* path : {"/proc", "/proc/tvmap"}) {
         CAPTURE(path);
         CHECK(contains(message(tvmap::make_folder, path), path));
     }
