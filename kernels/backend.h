@@ -3,18 +3,31 @@
 // memory.
 #pragma once
 #include <cstddef>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "kernels/adam.h"
 #include "kernels/convolution.h"
 #include "kernels/features.h"
 #include "kernels/loss.h"
+#include "kernels/metrics.h"
 #include "kernels/parameter_map.h"
 #include "kernels/pdhg.h"
+#include "kernels/training_step.h"
 
 namespace tvmap {
 
+/// Work that was recorded and can be done again, with the same pointers: one graph launch on CUDA, a call on
+/// the CPU.
+class Recording {
+  public:
+    virtual ~Recording() = default;
+    virtual void replay() = 0;
+};
+
+/// Operations are queued and carried out in order; upload, download and synchronise wait.
 class Backend {
   public:
     virtual ~Backend() = default;
@@ -33,6 +46,18 @@ class Backend {
     virtual void upload(void* memory, const void* host, std::size_t bytes) = 0;
     virtual void download(void* host, const void* memory, std::size_t bytes) = 0;
     virtual void clear(View x) = 0;
+
+    /// Waits until everything queued is done; on CUDA, errors of kernels come up here at the latest.
+    virtual void synchronise() = 0;
+    /// `work` calls operations of this backend and nothing that waits. On CUDA it is recorded, not carried
+    /// out.
+    virtual std::unique_ptr<Recording> record(std::function<void()> work) = 0;
+    /// Whether it pays to keep data in the backend's memory: false where that is the host's own.
+    virtual bool separate_memory() const = 0;
+    /// Bytes of the device's memory in use, by everybody; nothing where the host's memory serves.
+    virtual std::optional<std::size_t> memory_in_use() const = 0;
+    /// Bytes that can still be allocated, roughly.
+    virtual std::size_t memory_free() const = 0;
 
     /// Channels per block of a tensor of C channels (see kernels/features.h).
     virtual int channel_block(int channels) const = 0;
@@ -58,7 +83,8 @@ class Backend {
     virtual std::size_t pdhg_mask_bytes(const PdhgProblem& problem, int iterations) const = 0;
     virtual std::size_t pdhg_workspace_bytes(const PdhgProblem& problem) const = 0;
     virtual void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, const float* lambda,
-                              float* x, std::uint8_t* masks, void* workspace) = 0;
+                              float* x, std::uint8_t* masks, const PdhgState* state, bool start_from_state,
+                              void* workspace) = 0;
     virtual void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t* masks,
                               const float* d_x, float* d_lambda, float* d_z, Write write,
                               void* workspace) = 0;
@@ -71,10 +97,22 @@ class Backend {
 
     virtual void adam_step(const Adam& adam, std::int64_t count, float* w, const float* gradient, float* m,
                            float* v) = 0;
+    /// With the values that the schedule has for its next step.
+    virtual void adam_step(const Schedule& schedule, std::int64_t count, float* w, const float* gradient,
+                           float* m, float* v) = 0;
+    virtual void make_batch(std::uint64_t seed, const TrainingImages& images, const Schedule& schedule,
+                            View target, View noisy) = 0;
+    virtual void finish_step(const Schedule& schedule, const double* loss) = 0;
+
+    /// Measures `count` images against the truth; image i belongs to truth i / images_per_truth.
+    virtual void image_quality(const float* images, const float* truths, int count, int images_per_truth,
+                               int height, int width, ImageQuality* quality) = 0;
 };
 
-/// `device`: auto, cpu or cuda. Throws Error for cuda where there is none, saying what was missing.
-std::unique_ptr<Backend> make_backend(const std::string& device);
+/// `device`: auto (CUDA where it can be used, else the CPU), cpu or cuda. `precision`: fp32, tf32 or bf16, of
+/// the network's products; the CPU has fp32 alone. Throws Error for cuda where there is none, saying what was
+/// missing.
+std::unique_ptr<Backend> make_backend(const std::string& device, const std::string& precision = "fp32");
 
 /// One line on the CUDA backend: the device, or why there is none.
 std::string cuda_status();

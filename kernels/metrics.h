@@ -2,7 +2,14 @@
 #pragma once
 #include <cstdint>
 
-namespace tvmap::cpu {
+namespace tvmap {
+
+/// PSNR and both SSIMs of one image, as the functions below define them.
+struct ImageQuality {
+    double psnr = 0, ssim = 0, ssim_uniform = 0;  ///< ssim: Gaussian window
+};
+
+namespace cpu {
 
 /// Peak signal-to-noise ratio in dB, 10·log10(1 / MSE), over `count` values. Infinite where both agree.
 double psnr(const float* image, const float* truth, std::int64_t count);
@@ -15,4 +22,9 @@ double ssim_uniform(const float* image, const float* truth, int height, int widt
 /// excluded (scikit-image with gaussian_weights, use_sample_covariance = False). H, W ≥ 11, else NaN.
 double ssim_gaussian(const float* image, const float* truth, int height, int width);
 
-}  // namespace tvmap::cpu
+/// All three for `count` images of H×W; image i belongs to truth i / images_per_truth.
+void image_quality(const float* images, const float* truths, int count, int images_per_truth, int height,
+                   int width, ImageQuality* quality);
+
+}  // namespace cpu
+}  // namespace tvmap
