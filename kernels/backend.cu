@@ -1,0 +1,219 @@
+// The CUDA backend: one stream, into which every operation of tvmap::cuda is queued; and the entry through
+// which the program opens this library.
+#include "kernels/backend.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/activation_gradient.h"
+#include "kernels/convolution_passes.h"
+#include "kernels/cuda_loader.h"
+#include "kernels/error.h"
+#include "kernels/gpu_runtime.h"
+#include "kernels/leaky_relu.h"
+#include "kernels/max_pool.h"
+#include "kernels/random.h"
+#include "kernels/upsample.h"
+
+namespace tvmap {
+namespace {
+
+class StreamOwner {
+  public:
+    StreamOwner() : stream_(gpu::make_stream()) {}
+    ~StreamOwner() { gpu::release_stream(stream_); }
+    StreamOwner(const StreamOwner&) = delete;
+    StreamOwner& operator=(const StreamOwner&) = delete;
+    gpu::Stream get() const { return stream_; }
+
+  private:
+    gpu::Stream stream_;
+};
+
+/// Device memory that grows when more is asked for.
+class Scratch {
+  public:
+    Scratch() = default;
+    ~Scratch() { gpu::release(memory_); }
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+    void* of(std::size_t bytes) {
+        if (bytes > bytes_) {
+            gpu::release(memory_);
+            memory_ = nullptr;
+            bytes_ = 0;
+            memory_ = gpu::allocate(bytes);
+            bytes_ = bytes;
+        }
+        return memory_;
+    }
+
+  private:
+    void* memory_ = nullptr;
+    std::size_t bytes_ = 0;
+};
+
+class GraphRecording final : public Recording {
+  public:
+    GraphRecording(gpu::Stream stream, const std::function<void()>& work)
+        : stream_(stream), graph_(gpu::record(stream, work)) {}
+    void replay() override { graph_->launch(stream_); }
+
+  private:
+    gpu::Stream stream_;
+    std::unique_ptr<gpu::Graph> graph_;
+};
+
+class CudaBackend final : public Backend {
+  public:
+    explicit CudaBackend(cuda::Precision precision) : precision_(precision) {}
+
+    std::string name() const override { return "cuda"; }
+    std::string description() const override {
+        const char* note = precision_ == cuda::Precision::fp32 ? " (TF32 off)" : " products, sums in fp32";
+        return text("cuda, ", gpu::device().name, ", ", cuda::precision_name(precision_), note);
+    }
+    std::string algorithm_key() const override {
+        return text("cuda, ", gpu::device().name, ", ", cuda::precision_name(precision_), ", ",
+                    cuda::vendor_library_versions());
+    }
+
+    void* allocate(std::size_t bytes) override {
+        void* memory = gpu::allocate(bytes);
+        gpu::fill(stream(), memory, 0, bytes);
+        gpu::synchronise(stream());
+        return memory;
+    }
+    void release(void* memory, std::size_t) noexcept override { gpu::release(memory); }
+    void upload(void* memory, const void* host, std::size_t bytes) override {
+        gpu::copy(stream(), memory, host, bytes);
+        gpu::synchronise(stream());
+    }
+    void download(void* host, const void* memory, std::size_t bytes) override {
+        gpu::copy(stream(), host, memory, bytes);
+        gpu::synchronise(stream());
+    }
+    void clear(View x) override { cuda::clear(stream(), x); }
+
+    void synchronise() override { gpu::synchronise(stream()); }
+    std::unique_ptr<Recording> record(std::function<void()> work) override {
+        return std::make_unique<GraphRecording>(stream(), work);
+    }
+    bool separate_memory() const override { return true; }
+    std::optional<std::size_t> memory_in_use() const override { return gpu::memory_in_use(); }
+    std::size_t memory_free() const override { return gpu::memory_free(); }
+
+    int channel_block(int) const override { return 1; }
+
+    std::unique_ptr<Convolution> convolution(const ConvolutionProblem& problem,
+                                             const std::string& algorithms) override {
+        return cuda::make_convolution(stream(), precision_, problem, algorithms);
+    }
+
+    void max_pool_forward(ConstView x, View y) override { cuda::max_pool_forward(stream(), x, y); }
+    void max_pool_backward(ConstView x, ConstView d_y, View d_x, Write write) override {
+        cuda::max_pool_backward(stream(), x, d_y, d_x, write);
+    }
+
+    void upsample_forward(ConstView x, View y) override { cuda::upsample_forward(stream(), x, y); }
+    void upsample_backward(ConstView d_y, View d_x, Write write) override {
+        cuda::upsample_backward(stream(), d_y, d_x, write);
+    }
+
+    void leaky_relu_forward(ConstView x, View y, float slope) override {
+        cuda::leaky_relu_forward(stream(), x, y, slope);
+    }
+    void leaky_relu_backward(ConstView y, ConstView d_y, View d_x, float slope, Write write) override {
+        cuda::leaky_relu_backward(stream(), y, d_y, d_x, slope, write);
+    }
+
+    void add(ConstView a, ConstView b, View sum) override { cuda::add(stream(), a, b, sum); }
+
+    void parameter_map_forward(const ParameterMap& map, ConstView raw, View lambda) override {
+        cuda::parameter_map_forward(stream(), map, raw, lambda);
+    }
+    void parameter_map_backward(const ParameterMap& map, ConstView raw, ConstView d_lambda, View d_raw,
+                                Write write) override {
+        cuda::parameter_map_backward(stream(), map, raw, d_lambda, d_raw, write);
+    }
+
+    std::size_t pdhg_mask_bytes(const PdhgProblem& problem, int iterations) const override {
+        return cuda::pdhg_mask_bytes(problem, iterations);
+    }
+    std::size_t pdhg_workspace_bytes(const PdhgProblem& problem) const override {
+        return cuda::pdhg_workspace_bytes(problem);
+    }
+    void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, const float* lambda,
+                      float* x, std::uint8_t* masks, const PdhgState* state, bool start_from_state,
+                      void* workspace) override {
+        cuda::pdhg_forward(stream(), problem, iterations, z, lambda, x, masks, state, start_from_state,
+                           workspace);
+    }
+    void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t* masks, const float* d_x,
+                      float* d_lambda, float* d_z, Write write, void* workspace) override {
+        cuda::pdhg_adjoint(stream(), problem, iterations, masks, d_x, d_lambda, d_z, write, workspace);
+    }
+
+    void loss_forward(LossKind kind, ConstView x, ConstView target, double* image_mse,
+                      double* loss) override {
+        cuda::loss_forward(stream(), kind, x, target, image_mse, loss);
+    }
+    void loss_backward(LossKind kind, ConstView x, ConstView target, const double* image_mse, View d_x,
+                       Write write) override {
+        cuda::loss_backward(stream(), kind, x, target, image_mse, d_x, write);
+    }
+
+    void adam_step(const Adam& adam, std::int64_t count, float* w, const float* gradient, float* m,
+                   float* v) override {
+        cuda::adam_step(stream(), adam, count, w, gradient, m, v);
+    }
+    void adam_step(const Schedule& schedule, std::int64_t count, float* w, const float* gradient, float* m,
+                   float* v) override {
+        cuda::adam_step(stream(), schedule, count, w, gradient, m, v);
+    }
+    void make_batch(std::uint64_t seed, const TrainingImages& images, const Schedule& schedule, View target,
+                    View noisy) override {
+        cuda::make_batch(stream(), seed, images, schedule, target, noisy);
+    }
+    void finish_step(const Schedule& schedule, const double* loss) override {
+        cuda::finish_step(stream(), schedule, loss);
+    }
+
+    void image_quality(const float* images, const float* truths, int count, int images_per_truth, int height,
+                       int width, ImageQuality* quality) override {
+        void* workspace = quality_scratch_.of(cuda::image_quality_workspace_bytes(count, height, width));
+        cuda::image_quality(stream(), images, truths, count, images_per_truth, height, width, quality,
+                            workspace);
+    }
+
+  private:
+    gpu::Stream stream() const { return stream_.get(); }
+
+    StreamOwner stream_;
+    cuda::Precision precision_;
+    Scratch quality_scratch_;
+};
+
+std::string unavailable() {
+    const std::string obstacle = gpu::unavailable();
+    return obstacle.empty() ? cuda::vendor_libraries_missing() : obstacle;
+}
+
+std::string describe() {
+    const gpu::Device& device = gpu::device();
+    return text(device.name, ", compute capability ", device.major, ".", device.minor, ", ",
+                device.memory >> 20, " MiB, driver for CUDA ", device.driver, ", runtime ", device.runtime,
+                ", ", cuda::vendor_library_versions());
+}
+
+std::unique_ptr<Backend> open(const std::string& precision) {
+    return std::make_unique<CudaBackend>(cuda::parse_precision(precision));
+}
+
+}  // namespace
+}  // namespace tvmap
+
+extern "C" __attribute__((visibility("default"))) const tvmap::CudaLibrary* tvmap_cuda_library() {
+    static const tvmap::CudaLibrary library{TVMAP_VERSION, tvmap::unavailable, tvmap::describe, tvmap::open};
+    return &library;
+}
