@@ -2,9 +2,12 @@
 #include "kernels/backend.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstring>
+#include <utility>
 
+#include "kernels/cuda_loader.h"
 #include "kernels/error.h"
 #include "kernels/leaky_relu.h"
 #include "kernels/machine_peak.h"
@@ -14,6 +17,15 @@
 
 namespace tvmap {
 namespace {
+
+class RecordedCall final : public Recording {
+  public:
+    explicit RecordedCall(std::function<void()> work) : work_(std::move(work)) {}
+    void replay() override { work_(); }
+
+  private:
+    std::function<void()> work_;
+};
 
 class CpuBackend final : public Backend {
   public:
@@ -44,6 +56,16 @@ class CpuBackend final : public Backend {
     }
     void clear(View x) override {
         for (int n = 0; n < x.shape.n; ++n) std::memset(x.image(n), 0, sizeof(float) * x.shape.image_size());
+    }
+
+    void synchronise() override {}
+    std::unique_ptr<Recording> record(std::function<void()> work) override {
+        return std::make_unique<RecordedCall>(std::move(work));
+    }
+    bool separate_memory() const override { return false; }
+    std::optional<std::size_t> memory_in_use() const override { return std::nullopt; }
+    std::size_t memory_free() const override {
+        return std::size_t(sysconf(_SC_AVPHYS_PAGES)) * std::size_t(sysconf(_SC_PAGESIZE));
     }
 
     int channel_block(int channels) const override { return cpu::channel_block(channels); }
@@ -87,8 +109,9 @@ class CpuBackend final : public Backend {
         return cpu::pdhg_workspace_bytes(problem);
     }
     void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, const float* lambda,
-                      float* x, std::uint8_t* masks, void* workspace) override {
-        cpu::pdhg_forward(problem, iterations, z, lambda, x, masks, nullptr, false, workspace);
+                      float* x, std::uint8_t* masks, const PdhgState* state, bool start_from_state,
+                      void* workspace) override {
+        cpu::pdhg_forward(problem, iterations, z, lambda, x, masks, state, start_from_state, workspace);
     }
     void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t* masks, const float* d_x,
                       float* d_lambda, float* d_z, Write write, void* workspace) override {
@@ -108,17 +131,41 @@ class CpuBackend final : public Backend {
                    float* v) override {
         cpu::adam_step(adam, count, w, gradient, m, v);
     }
+    void adam_step(const Schedule& schedule, std::int64_t count, float* w, const float* gradient, float* m,
+                   float* v) override {
+        cpu::adam_step(schedule.adam[*schedule.counter], count, w, gradient, m, v);
+    }
+    void make_batch(std::uint64_t seed, const TrainingImages& images, const Schedule& schedule, View target,
+                    View noisy) override {
+        cpu::make_batch(seed, images, schedule, target, noisy);
+    }
+    void finish_step(const Schedule& schedule, const double* loss) override {
+        cpu::finish_step(schedule, loss);
+    }
+
+    void image_quality(const float* images, const float* truths, int count, int images_per_truth, int height,
+                       int width, ImageQuality* quality) override {
+        cpu::image_quality(images, truths, count, images_per_truth, height, width, quality);
+    }
 };
 
 }  // namespace
 
-std::string cuda_status() { return "not built in"; }
+void check_device(const std::string& device) {
+    if (device != "auto" && device != "cpu" && device != "cuda")
+        fail("device: ", device, " is not one of auto, cpu, cuda");
+    if (device != "cuda") return;
+    if (const std::string missing = cuda_unavailable(); !missing.empty())
+        fail("device: cuda: ", missing, "; use device: cpu or auto");
+}
 
-std::unique_ptr<Backend> make_backend(const std::string& device) {
-    if (device == "auto" || device == "cpu") return std::make_unique<CpuBackend>();
-    if (device == "cuda")
-        fail("device: cuda: the CUDA backend is ", cuda_status(), "; use device: cpu or auto");
-    fail("device: ", device, " is not one of auto, cpu, cuda");
+std::unique_ptr<Backend> make_backend(const std::string& device, const std::string& precision) {
+    check_device(device);
+    if (device == "cuda" || (device == "auto" && cuda_unavailable().empty()))
+        return open_cuda_backend(precision);
+    if (precision != "fp32")
+        fail("network.precision: ", precision, " needs device: cuda; the CPU computes in fp32");
+    return std::make_unique<CpuBackend>();
 }
 
 }  // namespace tvmap

@@ -114,6 +114,9 @@ class Backend {
 /// missing.
 std::unique_ptr<Backend> make_backend(const std::string& device, const std::string& precision = "fp32");
 
+/// Throws the Error that make_backend would throw for this device, without opening it.
+void check_device(const std::string& device);
+
 /// One line on the CUDA backend: the device, or why there is none.
 std::string cuda_status();
 
