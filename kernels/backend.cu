@@ -11,6 +11,7 @@
 #include "kernels/error.h"
 #include "kernels/gpu_runtime.h"
 #include "kernels/leaky_relu.h"
+#include "kernels/machine_peak.h"
 #include "kernels/max_pool.h"
 #include "kernels/random.h"
 #include "kernels/upsample.h"
@@ -77,6 +78,8 @@ class CudaBackend final : public Backend {
         return text("cuda, ", gpu::device().name, ", ", cuda::precision_name(precision_), ", ",
                     cuda::vendor_library_versions());
     }
+
+    MachinePeak measure_peak() override { return cuda::measure_peak(stream()); }
 
     void* allocate(std::size_t bytes) override {
         void* memory = gpu::allocate(bytes);

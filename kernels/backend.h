@@ -12,6 +12,7 @@
 #include "kernels/convolution.h"
 #include "kernels/features.h"
 #include "kernels/loss.h"
+#include "kernels/machine_peak.h"
 #include "kernels/metrics.h"
 #include "kernels/parameter_map.h"
 #include "kernels/pdhg.h"
@@ -39,6 +40,9 @@ class Backend {
     /// All but the problem that algorithms chosen by measurement depend on: device, processor, threads,
     /// libraries.
     virtual std::string algorithm_key() const = 0;
+
+    /// Measures what the device can reach: the yardstick of `tvmap bench`. Takes a second or so.
+    virtual MachinePeak measure_peak() = 0;
 
     /// Memory aligned to at least 64 bytes, zero at first. Throws Error when there is not enough.
     virtual void* allocate(std::size_t bytes) = 0;
