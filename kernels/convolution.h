@@ -1,15 +1,16 @@
 // Two-dimensional convolution (cross-correlation), stride 1, zero padding that keeps H×W, bias, and an
 // optional leaky ReLU:
 //     a[n,o,i,j] = bias[o] + Σ_c Σ_u Σ_v weight[o,c,u,v]·x[n,c,i+u−k/2,j+v−k/2]        y = leaky_relu(a)
-// Weights are out×in×k×k, plain C order, k = 1 or 3. The CPU side stands on oneDNN; several algorithms
-// (direct, Winograd, plain matrix products, …) and ways of batching are timed when the object is made, and
-// the fastest is kept.
+// Weights are out×in×k×k, plain C order, k = 1 or 3. The CPU side stands on oneDNN, the CUDA side on cuDNN
+// and cuBLAS; several algorithms (direct, Winograd, plain matrix products, …) and ways of batching are timed
+// when the object is made, and the fastest is kept.
 #pragma once
 #include <cstddef>
 #include <memory>
 #include <string>
 
 #include "kernels/features.h"
+#include "kernels/stream.h"
 
 namespace tvmap {
 
@@ -24,6 +25,9 @@ struct ConvolutionProblem {
 
     /// One line that names the problem in full: the key under which its algorithms are remembered.
     std::string key() const;
+
+    /// Throws Error where the shapes contradict each other or the contract.
+    void check() const;
 };
 
 /// A planned convolution. Nothing is allocated by us in forward() and backward(); all scratch memory is
@@ -66,4 +70,29 @@ std::unique_ptr<Convolution> make_convolution(const ConvolutionProblem& problem,
                                               const std::string& algorithms);
 
 }  // namespace cpu
+
+namespace cuda {
+
+/// What products are made of; sums are always fp32, and so is every tensor in memory.
+///     fp32  floats as they are, on no tensor core
+///     tf32  floats rounded to 10 bits of mantissa
+///     bf16  floats rounded to 7 bits of mantissa, results too: 3×3 convolutions whose channels are multiples
+///           of 8; the others, which memory bounds, are computed in tf32
+enum class Precision { fp32, tf32, bf16 };
+
+/// "fp32", "tf32", "bf16".
+const char* precision_name(Precision precision);
+/// Throws Error for anything but those.
+Precision parse_precision(const std::string& name);
+
+/// Plans a convolution on `stream`, as cpu::make_convolution does: timing waits for the stream and takes
+/// memory for a while, what is returned queues into it. Tensors are planar, d_y is destroyed. Where H·W is a
+/// multiple of 4, x, y and their gradients are aligned to 16 bytes (whole channels from an aligned base are).
+/// Only deterministic algorithms are taken: the results depend on algorithms(), the device and the libraries'
+/// versions alone.
+std::unique_ptr<Convolution> make_convolution(gpu::Stream stream, Precision precision,
+                                              const ConvolutionProblem& problem,
+                                              const std::string& algorithms);
+
+}  // namespace cuda
 }  // namespace tvmap
