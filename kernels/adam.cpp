@@ -1,8 +1,6 @@
 // Elementwise: four streams read, three written, so it runs at the memory's speed.
 #include "kernels/adam.h"
 
-#include <cmath>
-
 #include "kernels/parallel.h"
 #include "kernels/simd.h"
 
@@ -12,35 +10,11 @@
 #include <hwy/highway.h>
 #include "kernels/simd_loops.h"
 
-#ifndef TVMAP_KERNELS_ADAM_ONCE
-#define TVMAP_KERNELS_ADAM_ONCE
-namespace tvmap::cpu {
-
-/// The factors of one step, worked out in double.
-struct AdamFactors {
-    float decay1, gain1, decay2, gain2, eps;
-    float rate;       // rate/(1−β1ᵗ)
-    float root_gain;  // 1/√(1−β2ᵗ)
-
-    explicit AdamFactors(const Adam& a)
-        : decay1(float(a.beta1)),
-          gain1(float(1 - a.beta1)),
-          decay2(float(a.beta2)),
-          gain2(float(1 - a.beta2)),
-          eps(float(a.eps)),
-          rate(float(a.rate / (1 - std::pow(a.beta1, double(a.step))))),
-          root_gain(float(1 / std::sqrt(1 - std::pow(a.beta2, double(a.step))))) {}
-};
-
-}  // namespace tvmap::cpu
-#endif
-
 HWY_BEFORE_NAMESPACE();
 namespace tvmap::cpu::HWY_NAMESPACE {
 namespace {
 
-void update_span(const AdamFactors& f, std::int64_t count, float* w, const float* gradient, float* m,
-                 float* v) {
+void update_span(const AdamStep& f, std::int64_t count, float* w, const float* gradient, float* m, float* v) {
     for_each_vector(count, [&](auto d, std::int64_t i) HWY_ATTR {
         const auto g = hn::LoadU(d, gradient + i);
         const auto m1 =
@@ -64,11 +38,15 @@ namespace {
 HWY_EXPORT(update_span);
 }
 
-void adam_step(const Adam& adam, std::int64_t count, float* w, const float* gradient, float* m, float* v) {
-    const AdamFactors factors(adam);
+void adam_step(const AdamStep& step, std::int64_t count, float* w, const float* gradient, float* m,
+               float* v) {
     parallel_pieces(count, 4 * count, [&](std::int64_t at, std::int64_t length) {
-        HWY_DYNAMIC_DISPATCH(update_span)(factors, length, w + at, gradient + at, m + at, v + at);
+        HWY_DYNAMIC_DISPATCH(update_span)(step, length, w + at, gradient + at, m + at, v + at);
     });
+}
+
+void adam_step(const Adam& adam, std::int64_t count, float* w, const float* gradient, float* m, float* v) {
+    adam_step(AdamStep(adam), count, w, gradient, m, v);
 }
 
 }  // namespace tvmap::cpu

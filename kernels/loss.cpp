@@ -83,8 +83,6 @@ namespace {
 HWY_EXPORT(squared_error_piece);
 HWY_EXPORT(backward_span);
 
-constexpr double mse_floor = 1e-12;
-
 }  // namespace
 
 double squared_error(const float* x, const float* y, std::int64_t count) {

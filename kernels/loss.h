@@ -2,16 +2,19 @@
 // C·H·W values.
 //     mse:      mean over n of MSE_n
 //     log_mse:  mean over n of log MSE_n   (faint and strong noise weigh alike; MSE_n is floored at 1e-12,
-//     and
-//               below that its gradient is zero)
+//               and below that its gradient is zero)
 // Sums are taken in double in an order that depends on the shape alone, never on the number of threads or the
 // instruction set. The views need no alignment.
 #pragma once
 #include "kernels/features.h"
+#include "kernels/stream.h"
 
 namespace tvmap {
 
 enum class LossKind { mse, log_mse };
+
+/// What the logarithm takes a smaller MSE_n for.
+inline constexpr double mse_floor = 1e-12;
 
 namespace cpu {
 
@@ -26,4 +29,15 @@ void loss_backward(LossKind kind, ConstView x, ConstView target, const double* i
                    Write write);
 
 }  // namespace cpu
+namespace cuda {
+
+/// Writes the loss to *loss and MSE_n to image_mse[n].
+void loss_forward(gpu::Stream stream, LossKind kind, ConstView x, ConstView target, double* image_mse,
+                  double* loss);
+
+/// Given the same image_mse, the same bits as the CPU's.
+void loss_backward(gpu::Stream stream, LossKind kind, ConstView x, ConstView target, const double* image_mse,
+                   View d_x, Write write);
+
+}  // namespace cuda
 }  // namespace tvmap

@@ -15,6 +15,7 @@
 #include "kernels/loss.h"
 #include "kernels/parallel.h"
 #include "kernels/simd.h"
+#include "kernels/ssim_window.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/metrics.cpp"
@@ -24,18 +25,8 @@
 #ifndef TVMAP_KERNELS_METRICS_ONCE
 #define TVMAP_KERNELS_METRICS_ONCE
 namespace tvmap::cpu {
-
-/// A separable window: `taps` weights that sum up to one.
-struct Window {
-    static constexpr int most_taps = 11;
-    int taps = 0;
-    double weight[most_taps] = {};
-    double covariance_scale = 1;  // S
-};
-
 inline constexpr int ssim_sums = 4;
-
-}  // namespace tvmap::cpu
+}
 #endif
 
 HWY_BEFORE_NAMESPACE();
@@ -46,7 +37,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 /// The window's rows from x, y on, summed for each column; sums[k][j]. Columns from j on, as many whole
 /// vectors as fit; returns the first left over.
 template <class D>
-int sum_rows(D d, const Window& window, const float* x, const float* y, int j, int width,
+int sum_rows(D d, const SsimWindow& window, const float* x, const float* y, int j, int width,
              double* const* sums) {
     const hn::Rebind<float, D> df;
     const int lanes = int(hn::Lanes(d));
@@ -73,9 +64,9 @@ int sum_rows(D d, const Window& window, const float* x, const float* y, int j, i
 /// Adds the SSIM at columns j, j+1, … of one output row to the lanes of `total`; returns the first column
 /// left over.
 template <class D>
-int add_ssim(D d, const Window& window, const double* const* sums, int j, int columns, double& total) {
+int add_ssim(D d, const SsimWindow& window, const double* const* sums, int j, int columns, double& total) {
     const int lanes = int(hn::Lanes(d));
-    const auto c1 = hn::Set(d, 0.01 * 0.01), c2 = hn::Set(d, 0.03 * 0.03), two = hn::Set(d, 2.0);
+    const auto c1 = hn::Set(d, ssim_c1), c2 = hn::Set(d, ssim_c2), two = hn::Set(d, 2.0);
     const auto scale = hn::Set(d, window.covariance_scale);
     auto sum = hn::Zero(d);
     for (; j + lanes <= columns; j += lanes) {
@@ -99,7 +90,7 @@ int add_ssim(D d, const Window& window, const double* const* sums, int j, int co
 }
 
 /// Σ of the SSIM along the output row whose window begins at x, y; sums is room for four rows of `width`.
-double ssim_row(const Window& window, const float* x, const float* y, int width, double* const* sums) {
+double ssim_row(const SsimWindow& window, const float* x, const float* y, int width, double* const* sums) {
     const hn::CappedTag<double, 8> whole;
     const hn::CappedTag<double, 1> single;
     sum_rows(single, window, x, y, sum_rows(whole, window, x, y, 0, width, sums), width, sums);
@@ -119,7 +110,7 @@ namespace tvmap::cpu {
 namespace {
 HWY_EXPORT(ssim_row);
 
-double ssim(const float* x, const float* y, int height, int width, const Window& window) {
+double ssim(const float* x, const float* y, int height, int width, const SsimWindow& window) {
     const int rows = height - window.taps + 1, columns = width - window.taps + 1;
     if (rows < 1 || columns < 1) return std::numeric_limits<double>::quiet_NaN();
     // A band of rows shares its buffers; the rows' sums are added in order, so that threads do not show.
@@ -147,22 +138,21 @@ double psnr(const float* image, const float* truth, std::int64_t count) {
 }
 
 double ssim_uniform(const float* image, const float* truth, int height, int width) {
-    Window window{.taps = 7, .covariance_scale = 49.0 / 48.0};
-    std::fill(window.weight, window.weight + window.taps, 1.0 / window.taps);
-    return ssim(image, truth, height, width, window);
+    return ssim(image, truth, height, width, uniform_ssim_window());
 }
 
 double ssim_gaussian(const float* image, const float* truth, int height, int width) {
-    constexpr double deviation = 1.5;
-    Window window{.taps = 11};
-    double sum = 0;
-    for (int k = 0; k < window.taps; ++k) {
-        const double distance = k - window.taps / 2;
-        window.weight[k] = std::exp(-distance * distance / (2 * deviation * deviation));
-        sum += window.weight[k];
+    return ssim(image, truth, height, width, gaussian_ssim_window());
+}
+
+void image_quality(const float* images, const float* truths, int count, int images_per_truth, int height,
+                   int width, ImageQuality* quality) {
+    const std::int64_t pixels = std::int64_t(height) * width;
+    for (int i = 0; i < count; ++i) {
+        const float *image = images + i * pixels, *truth = truths + i / images_per_truth * pixels;
+        quality[i] = {psnr(image, truth, pixels), ssim_gaussian(image, truth, height, width),
+                      ssim_uniform(image, truth, height, width)};
     }
-    for (int k = 0; k < window.taps; ++k) window.weight[k] /= sum;
-    return ssim(image, truth, height, width, window);
 }
 
 }  // namespace tvmap::cpu

@@ -1,10 +1,5 @@
-// Inverse normal distribution function of a 32-bit word u. With the top bit as the sign, a = u or ~u in [0,
-// 2³¹) is the distance from the centre and b = 2³¹ − 1 − a the distance from the end, both exact integers:
-//     y = (a + ½)/2³²  the probability's distance from ½          h = (b + ½)/2³² = ½ − y  the tail beyond it
-//     centre, y < 0.4:  x = y·P(y²)
-//     tail:             x = Q((s − 3.15)/1.64),  s = √(−ln h),  ln h = (e − 33)·ln 2 + ln m,  2b + 1 = m·2ᵉ,
-//                       m in [√½, √2),  ln m = (m − 1)·R(m − 1)
-// Every lane computes both, the comparison chooses. tools/fit_inverse_normal.py makes P, Q and R.
+// The formulas of kernels/philox.h on vectors. Every lane computes the normal number's centre and tail, the
+// comparison chooses.
 #include "kernels/random.h"
 
 #include <cmath>
@@ -12,6 +7,7 @@
 
 #include "kernels/error.h"
 #include "kernels/parallel.h"
+#include "kernels/philox.h"
 #include "kernels/simd.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -22,24 +18,9 @@
 
 #ifndef TVMAP_KERNELS_RANDOM_ONCE
 #define TVMAP_KERNELS_RANDOM_ONCE
-namespace tvmap {
-
-inline constexpr std::uint32_t philox_multiplier[2] = {0xD2511F53u, 0xCD9E8D57u};
-inline constexpr std::uint32_t philox_weyl[2] = {0x9E3779B9u, 0xBB67AE85u};
-inline constexpr int philox_rounds = 10;
-
-}  // namespace tvmap
-
 namespace tvmap::cpu {
 
-inline constexpr float centre[] = {2.50662804f, 2.62507677f,  5.74498272f, 17.7283154f,  -30.3469067f,
-                                   1790.18982f, -20102.6289f, 154528.891f, -620105.562f, 1142527.25f};
-inline constexpr float tail[] = {3.89520264f,      2.5042417f,     -0.0711764991f,  0.0291004442f,
-                                 -0.0122618647f,   0.00543427607f, -0.00257306616f, 0.000846269599f,
-                                 -0.000178039903f, 0.00041399672f, -0.000275970611f};
-inline constexpr float logarithm[] = {1.0f,          -0.499999881f, 0.333341867f,
-                                      -0.250020742f, 0.199568331f,  -0.165623963f,
-                                      0.149522722f,  -0.143668249f, 0.0872231722f};
+inline constexpr NormalPolynomials polynomials = normal_polynomials();
 
 /// The place of one image's noise in the stream.
 struct NoiseStream {
@@ -97,19 +78,19 @@ HWY_INLINE hn::Vec<D> normal(D d, Words u) {
     const auto b = hn::Sub(hn::Set(di, 0x7fffffff), a);
 
     const auto y = fused_multiply_add(d, hn::ConvertTo(d, a), hn::Set(d, 0x1p-32f), hn::Set(d, 0x1p-33f));
-    const auto near_centre = hn::Mul(y, polynomial(d, centre, hn::Mul(y, y)));
+    const auto near_centre = hn::Mul(y, polynomial(d, polynomials.centre, hn::Mul(y, y)));
 
     const auto odd = fused_multiply_add(d, hn::ConvertTo(d, b), hn::Set(d, 2.0f), hn::Set(d, 1.0f));
     const auto sqrt_half = hn::Set(di, 0x3f3504f3);  // the bits of √½
     const auto exponent = hn::ShiftRight<23>(hn::Sub(hn::BitCast(di, odd), sqrt_half));
     const auto mantissa = hn::BitCast(d, hn::Sub(hn::BitCast(di, odd), hn::ShiftLeft<23>(exponent)));
     const auto m = hn::Sub(mantissa, hn::Set(d, 1.0f));
-    const auto log_m = hn::Mul(m, polynomial(d, logarithm, m));
+    const auto log_m = hn::Mul(m, polynomial(d, polynomials.logarithm, m));
     const auto halvings = hn::ConvertTo(d, hn::Sub(hn::Set(di, 33), exponent));
     const auto minus_log_h = fused_multiply_add(d, halvings, hn::Set(d, 0.693147182f), hn::Neg(log_m));
     const auto t =
         fused_multiply_add(d, hn::Sqrt(minus_log_h), hn::Set(d, 0.609756098f), hn::Set(d, -1.92073171f));
-    const auto near_end = polynomial(d, tail, t);
+    const auto near_end = polynomial(d, polynomials.tail, t);
 
     const auto magnitude = hn::IfThenElse(hn::Lt(y, hn::Set(d, 0.4f)), near_centre, near_end);
     return hn::Xor(magnitude, hn::BitCast(d, hn::And(word, hn::Set(di, INT32_MIN))));
@@ -208,15 +189,8 @@ HWY_AFTER_NAMESPACE();
 namespace tvmap {
 
 std::array<std::uint32_t, 4> philox(std::uint64_t key, std::array<std::uint32_t, 4> c) {
-    std::uint32_t k0 = std::uint32_t(key), k1 = std::uint32_t(key >> 32);
-    for (int round = 0; round < philox_rounds; ++round) {
-        const std::uint64_t p0 = std::uint64_t(philox_multiplier[0]) * c[0];
-        const std::uint64_t p1 = std::uint64_t(philox_multiplier[1]) * c[2];
-        c = {std::uint32_t(p1 >> 32) ^ c[1] ^ k0, std::uint32_t(p1), std::uint32_t(p0 >> 32) ^ c[3] ^ k1,
-             std::uint32_t(p0)};
-        k0 += philox_weyl[0], k1 += philox_weyl[1];
-    }
-    return c;
+    const PhiloxBlock block = philox_block(key, {{c[0], c[1], c[2], c[3]}});
+    return {block.word[0], block.word[1], block.word[2], block.word[3]};
 }
 
 float uniform(std::uint64_t seed, Purpose purpose, std::uint32_t epoch, std::uint32_t item,
@@ -235,8 +209,7 @@ void inverse_normal(const std::uint32_t* words, std::int64_t count, float* norma
 
 void add_noise(std::uint64_t seed, std::uint32_t epoch, std::uint32_t image, std::int64_t count,
                const float* clean, float scale, float* noisy) {
-    if (count > std::int64_t(4) << 32)
-        fail("noise for ", count, " values of one image: the counter ends at 2^34; use smaller images");
+    require_noise_count(count);
     const NoiseStream stream{seed, epoch, image};
     parallel_pieces(count, 2 * count, [&](std::int64_t begin, std::int64_t length) {
         HWY_DYNAMIC_DISPATCH(noise_span)(stream, begin, length, clean + begin, scale, noisy + begin);

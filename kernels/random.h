@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "kernels/features.h"
+#include "kernels/stream.h"
 
 namespace tvmap {
 
@@ -37,4 +38,11 @@ void add_noise(std::uint64_t seed, std::uint32_t epoch, std::uint32_t image, std
                const float* clean, float scale, float* noisy);
 
 }  // namespace cpu
+namespace cuda {
+
+/// The same bits as the CPU's.
+void add_noise(gpu::Stream stream, std::uint64_t seed, std::uint32_t epoch, std::uint32_t image,
+               std::int64_t count, const float* clean, float scale, float* noisy);
+
+}  // namespace cuda
 }  // namespace tvmap

@@ -1,13 +1,16 @@
 // What a training step reads besides the weights, kept in the backend's memory, so that a step recorded once
 // can be replayed for ever: a schedule of steps with a counter that each step moves on by one.
 //     make_batch    crop, mirror and noise of the step's images, cut from the resident training set
-//     adam_step     with the step's rate and bias corrections
+//     adam_step     with the step's rate and bias corrections (kernels/adam.h)
 //     finish_step   notes the loss, ++counter
+// All read the counter when they are carried out, not when they are queued. A batch has the same bits on
+// every device.
 #pragma once
 #include <cstdint>
 
 #include "kernels/adam.h"
 #include "kernels/features.h"
+#include "kernels/stream.h"
 
 namespace tvmap {
 
@@ -24,7 +27,7 @@ struct BatchItem {
 struct Schedule {
     int steps = 0, batch = 0;
     std::uint32_t* counter = nullptr;  ///< the step that is next, 0 … steps − 1
-    const Adam* adam = nullptr;        ///< by step
+    const AdamStep* adam = nullptr;    ///< by step
     const BatchItem* items = nullptr;  ///< steps × batch
     double* losses = nullptr;          ///< by step
 };
@@ -47,4 +50,17 @@ void make_batch(std::uint64_t seed, const TrainingImages& images, const Schedule
 void finish_step(const Schedule& schedule, const double* loss);
 
 }  // namespace cpu
+namespace cuda {
+
+/// As on the CPU; but what the schedule says is taken on trust, since it is read on the device: the counter
+/// below `steps`, every image and square within the training set.
+void make_batch(gpu::Stream stream, std::uint64_t seed, const TrainingImages& images,
+                const Schedule& schedule, View target, View noisy);
+void finish_step(gpu::Stream stream, const Schedule& schedule, const double* loss);
+
+/// Adam with the factors of the schedule's next step.
+void adam_step(gpu::Stream stream, const Schedule& schedule, std::int64_t count, float* w,
+               const float* gradient, float* m, float* v);
+
+}  // namespace cuda
 }  // namespace tvmap
