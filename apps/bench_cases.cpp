@@ -1,0 +1,319 @@
+#include "apps/bench_cases.h"
+
+#include <array>
+
+#include "engine/algorithms.h"
+#include "engine/config.h"
+#include "engine/device_array.h"
+#include "engine/parameters.h"
+#include "engine/plan.h"
+#include "engine/unet.h"
+#include "kernels/random.h"
+
+namespace tvmap {
+namespace {
+
+template <class T>
+using Shared = std::shared_ptr<DeviceArray<T>>;
+
+std::string describe_features(const Features& f) { return text(f.n, "×", f.c, "×", f.h, "×", f.w); }
+
+class Cases {
+  public:
+    Cases(Backend& backend, const BenchOptions& options) : backend_(backend), options_(options) {
+        const int n = options.batch, s = options.size;
+        for (const auto& [in, out, side] : {std::array{1, 32, s},
+                                            {32, 32, s},
+                                            {64, 32, s},
+                                            {32, 64, s / 2},
+                                            {64, 64, s / 2},
+                                            {128, 64, s / 2},
+                                            {128, 128, s / 4},
+                                            {256, 128, s / 4},
+                                            {256, 256, s / 8}})
+            convolution(dense_features(n, in, side, side, 1), out, 3, 0.01f);
+        convolution(dense_features(n, 64, s / 2, s / 2, 1), 32, 1, 1.0f);
+        convolution(dense_features(n, 32, s, s, 1), 2, 1, 1.0f);
+        const Features wide = dense_features(n, 32, s, s, backend.channel_block(32));
+        sampling(wide);
+        elementwise(wide);
+        losses();
+        solver();
+        training();
+    }
+
+    std::vector<std::pair<std::string, std::function<BenchCase()>>> makers;
+
+  private:
+    void add(const std::string& name, std::function<BenchCase()> make) {
+        makers.emplace_back(name, std::move(make));
+    }
+
+    /// Numbers in [from, to), the same each time: never zeros, which can run faster than data.
+    Shared<float> numbers(std::int64_t count, float from, float to) const {
+        std::vector<float> host(static_cast<std::size_t>(count));
+        for (std::size_t i = 0; i < host.size(); ++i)
+            host[i] = from + (to - from) * uniform(1, Purpose::phantom, 0, 0, std::uint32_t(i));
+        return std::make_shared<DeviceArray<float>>(backend_, host);
+    }
+    template <class T>
+    Shared<T> memory(std::size_t count) const {
+        return std::make_shared<DeviceArray<T>>(backend_, count);
+    }
+
+    void convolution(Features x, int channels, int kernel, float slope) {
+        x.block = std::min(backend_.channel_block(x.c), backend_.channel_block(channels));
+        const Features y = dense_features(x.n, channels, x.h, x.w, x.block);
+        for (const bool backward : {false, true})
+            add(backward ? "convolution_backward" : "convolution_forward", [=, this] {
+                const ConvolutionProblem problem{x, y, kernel, slope, true, x.c > 1};
+                const std::shared_ptr<Convolution> planned = backend_.convolution(problem, "");
+                const std::int64_t weights = std::int64_t(channels) * x.c * kernel * kernel;
+                const auto in = numbers(x.size(), 0, 1), out = numbers(y.size(), -1, 1),
+                           d_out = numbers(y.size(), -1, 1), w = numbers(weights, -0.1f, 0.1f);
+                const auto b = numbers(channels, -0.1f, 0.1f);
+                const auto work = memory<std::byte>(
+                    std::max(planned->forward_workspace_bytes(), planned->backward_workspace_bytes()));
+                const double forward_operations = 2.0 * double(weights) * x.n * x.h * x.w;
+                BenchCase c;
+                c.shape = text(describe_features(x), " → ", channels, ", ", kernel, "×", kernel);
+                if (!backward) {
+                    c.bytes = 4.0 * double(x.size() + y.size() + weights);
+                    c.operations = forward_operations;
+                    c.run = [=] {
+                        planned->forward(in->data(), w->data(), b->data(), out->data(), work->data());
+                    };
+                } else {
+                    const bool d_x = problem.needs_d_x;
+                    const auto d_in = memory<float>(x.size()), d_w = memory<float>(weights);
+                    const auto d_b = memory<float>(channels);
+                    c.bytes = 4.0 * double((d_x ? 2 : 1) * x.size() + 2 * y.size() + (d_x ? 2 : 1) * weights);
+                    c.operations = (d_x ? 2 : 1) * forward_operations;
+                    c.run = [=] {
+                        planned->backward(in->data(), w->data(), out->data(), d_out->data(),
+                                          d_x ? d_in->data() : nullptr, Write::overwrite, d_w->data(),
+                                          d_b->data(), Write::overwrite, work->data());
+                    };
+                }
+                return c;
+            });
+    }
+
+    /// An operation on arrays of floats, given as shapes; it moves `floats` floats.
+    void plain(const std::string& name, const std::vector<Features>& shapes, double floats,
+               const std::function<void(Backend&, const std::vector<View>&)>& run) {
+        add(name, [=, this] {
+            std::vector<Shared<float>> buffers;
+            std::vector<View> views;
+            for (const Features& shape : shapes) {
+                buffers.push_back(numbers(shape.size(), -1, 1));
+                views.push_back({buffers.back()->data(), shape});
+            }
+            BenchCase c;
+            c.shape = describe_features(shapes.front());
+            c.bytes = 4.0 * floats;
+            c.run = [&backend = backend_, run, buffers, views] { run(backend, views); };
+            return c;
+        });
+    }
+
+    void sampling(const Features& large) {
+        const Features small = dense_features(large.n, large.c, large.h / 2, large.w / 2, large.block);
+        const double l = double(large.size()), s = double(small.size());
+        plain("max_pool_forward", {large, small}, l + s,
+              [](Backend& on, const auto& v) { on.max_pool_forward(v[0], v[1]); });
+        plain("max_pool_backward", {large, small, large}, 2 * l + s,
+              [](Backend& on, const auto& v) { on.max_pool_backward(v[0], v[1], v[2], Write::overwrite); });
+        plain("upsample_forward", {large, small}, l + s,
+              [](Backend& on, const auto& v) { on.upsample_forward(v[1], v[0]); });
+        plain("upsample_backward", {large, small}, l + s,
+              [](Backend& on, const auto& v) { on.upsample_backward(v[0], v[1], Write::overwrite); });
+    }
+
+    void elementwise(const Features& f) {
+        const double floats = double(f.size());
+        plain("leaky_relu_forward", {f, f}, 2 * floats,
+              [](Backend& on, const auto& v) { on.leaky_relu_forward(v[0], v[1], 0.01f); });
+        plain("leaky_relu_backward", {f, f, f}, 3 * floats, [](Backend& on, const auto& v) {
+            on.leaky_relu_backward(v[0], v[1], v[2], 0.01f, Write::overwrite);
+        });
+        plain("add", {f, f, f}, 3 * floats, [](Backend& on, const auto& v) { on.add(v[0], v[1], v[2]); });
+        const Features raw = dense_features(f.n, 2, f.h, f.w, 1);
+        plain("parameter_map_forward", {raw, raw}, 2 * double(raw.size()),
+              [](Backend& on, const auto& v) { on.parameter_map_forward({}, v[0], v[1]); });
+        plain("parameter_map_backward", {raw, raw, raw}, 3 * double(raw.size()),
+              [](Backend& on, const auto& v) {
+                  on.parameter_map_backward({}, v[0], v[1], v[2], Write::overwrite);
+              });
+        const Features weights = dense_features(1, 1, 1, 1796034, 1);  // the reference network's parameters
+        plain("adam_step", {weights, weights, weights, weights}, 7 * double(weights.size()),
+              [](Backend& on, const auto& v) {
+                  on.adam_step(Adam{}, v[0].shape.size(), v[0].data, v[1].data, v[2].data, v[3].data);
+              });
+    }
+
+    void losses() {
+        const int n = options_.batch, s = options_.size;
+        const Features f = dense_features(n, 1, s, s, 1);
+        const double floats = double(f.size());
+        const auto sums = std::make_shared<std::optional<DeviceArray<double>>>();
+        const auto mse = [sums, n](Backend& on) {
+            if (!*sums) sums->emplace(on, std::vector<double>(std::size_t(n) + 1, 0.1));
+            return (*sums)->data();
+        };
+        plain("loss_forward", {f, f}, 2 * floats, [mse](Backend& on, const auto& v) {
+            on.loss_forward(LossKind::mse, v[0], v[1], mse(on) + 1, mse(on));
+        });
+        plain("loss_backward", {f, f, f}, 3 * floats, [mse](Backend& on, const auto& v) {
+            on.loss_backward(LossKind::mse, v[0], v[1], mse(on) + 1, v[2], Write::overwrite);
+        });
+        add("make_batch", [=, this] {
+            const auto images = numbers(f.size(), 0, 1), clean = memory<float>(f.size()),
+                       noisy = memory<float>(f.size());
+            const auto counter = memory<std::uint32_t>(1);
+            std::vector<BatchItem> batch(static_cast<std::size_t>(n));
+            for (int i = 0; i < n; ++i) batch[std::size_t(i)] = {std::uint32_t(i), 0, 0, i % 2, 0.1f, 1};
+            const auto items = std::make_shared<DeviceArray<BatchItem>>(backend_, batch);
+            Schedule schedule;
+            schedule.steps = 1, schedule.batch = n;
+            schedule.counter = counter->data(), schedule.items = items->data();
+            BenchCase c;
+            c.shape = describe_features(f);
+            c.bytes = 4.0 * 3 * floats;
+            c.run = [=, &backend = backend_] {
+                (void)counter, (void)items;  // kept alive
+                backend.make_batch(1, {images->data(), n, s}, schedule, {clean->data(), f},
+                                   {noisy->data(), f});
+            };
+            return c;
+        });
+        add("image_quality", [=, this] {
+            const auto images = numbers(f.size(), 0, 1), truths = numbers(f.size(), 0, 1);
+            const auto quality = memory<ImageQuality>(static_cast<std::size_t>(n));
+            BenchCase c;
+            c.shape = describe_features(f);
+            c.bytes = 4.0 * 2 * floats;
+            c.run = [=, &backend = backend_] {
+                backend.image_quality(images->data(), truths->data(), n, 1, s, s, quality->data());
+            };
+            return c;
+        });
+    }
+
+    /// Per pixel and step: 4 operations for p, 2·3 for q (the clip not counted), 6 for x, 3 for x̄. The
+    /// traffic is that of a plain sweep: 5 floats of state read and written, z and Λ read. So its share of
+    /// the memory's peak says how much is saved by keeping the state on the chip, or carrying several steps
+    /// through the caches.
+    void solver() {
+        PdhgProblem problem;
+        problem.solves = options_.batch;
+        problem.height = problem.width = options_.size;
+        PdhgProblem search = problem;
+        search.map = MapKind::scalar;
+        search.solves = search.solves_per_image = 81;
+        enum Kind { forward, with_masks, adjoint };
+        const auto pdhg = [&](const char* name, PdhgProblem p, Kind kind) {
+            add(name, [=, this, iterations = options_.iterations] {
+                const std::int64_t count = p.solves * p.pixels();
+                const auto z = numbers(count, 0, 1), lambda = numbers(p.solves * p.map_size(), 0, 0.2f),
+                           x = numbers(count, -1e-5f, 1e-5f);
+                const auto d_lambda = memory<float>(p.solves * p.map_size());
+                const auto work = memory<std::byte>(backend_.pdhg_workspace_bytes(p));
+                const auto masks =
+                    memory<std::uint8_t>(kind == forward ? 0 : backend_.pdhg_mask_bytes(p, iterations));
+                BenchCase c;
+                c.shape = text(p.solves, "×", p.height, "×", p.width, ", T = ", iterations);
+                c.operations = 19.0 * double(count) * iterations;
+                c.bytes = 4.0 * 12 * double(count) * iterations;
+                const auto run_forward = [=, &backend = backend_] {
+                    backend.pdhg_forward(p, iterations, z->data(), lambda->data(), x->data(), masks->data(),
+                                         nullptr, false, work->data());
+                };
+                c.run = run_forward;
+                if (kind == adjoint) {
+                    run_forward();
+                    c.run = [=, &backend = backend_] {
+                        backend.pdhg_adjoint(p, iterations, masks->data(), x->data(), d_lambda->data(),
+                                             nullptr, Write::overwrite, work->data());
+                    };
+                }
+                return c;
+            });
+        };
+        pdhg("pdhg_forward", problem, forward);
+        pdhg("pdhg_forward_masks", problem, with_masks);
+        pdhg("pdhg_adjoint", problem, adjoint);
+        pdhg("pdhg_search", search, forward);
+    }
+
+    /// Network, solver, loss, backward pass and optimiser of the reference experiment, batches not counted.
+    /// Some 53.4 GFLOP at 256² (convolutions: forward, and twice as much backward).
+    void training() {
+        add("training_step", [this] {
+            struct State {
+                std::unique_ptr<Parameters> parameters;
+                std::unique_ptr<Plan> plan;
+                std::unique_ptr<Arena> arena;
+            };
+            Config config;
+            config.solver.iterations = options_.iterations;
+            const int n = options_.batch, s = options_.size;
+            Model model = record_training_model(backend_, config, n, s, s);
+            const Value noisy = model.noisy, clean = model.target;
+            const auto state = std::make_shared<State>();
+            state->parameters = std::make_unique<Parameters>(backend_, model.graph.parameters(), true);
+            state->parameters->initialise(1);
+            Algorithms algorithms = Algorithms::of_machine();
+            state->plan = std::make_unique<Plan>(std::move(model.graph), backend_, algorithms, true);
+            algorithms.save_for_machine();
+            state->arena = std::make_unique<Arena>(backend_, state->plan->arena_bytes());
+            state->plan->bind(*state->arena, *state->parameters);
+            for (const Value input : {noisy, clean}) {
+                std::vector<float> values(std::size_t(n) * s * s);
+                for (std::size_t i = 0; i < values.size(); ++i)
+                    values[i] = uniform(1, Purpose::phantom, 0, std::uint32_t(input.id), std::uint32_t(i));
+                backend_.upload(state->plan->view(input).data, values.data(), sizeof(float) * values.size());
+            }
+            BenchCase c;
+            c.shape = text(n, "×1×", s, "×", s, ", T = ", options_.iterations);
+            double operations = 0;
+            for (const Parameter& p : state->parameters->list())
+                if (p.shape.size() == 4) operations += 6.0 * double(p.size) * pixels_of(p, *state->plan) * n;
+            c.operations = operations;
+            c.run = [state] {
+                state->plan->forward();
+                state->plan->backward();
+                state->parameters->adam_step(Adam{});
+            };
+            return c;
+        });
+    }
+
+    /// Pixels that a convolution's weights are applied to.
+    static double pixels_of(const Parameter& weight, const Plan& plan) {
+        const Graph& graph = plan.graph();
+        for (const auto& operation : graph.operations())
+            for (const int index : operation->parameters)
+                if (graph.parameters()[std::size_t(index)].name == weight.name) {
+                    const Features& y = graph.tensors()[std::size_t(operation->output)].shape;
+                    return double(y.h) * y.w;
+                }
+        return 0;
+    }
+
+    Backend& backend_;
+    const BenchOptions options_;
+};
+
+}  // namespace
+
+std::vector<std::pair<std::string, std::function<BenchCase()>>> bench_cases(Backend& backend,
+                                                                            const BenchOptions& options) {
+    const auto cases = std::make_shared<Cases>(backend, options);  // the makers refer to it
+    std::vector<std::pair<std::string, std::function<BenchCase()>>> result;
+    for (const auto& [name, make] : cases->makers)
+        result.emplace_back(name, [cases, make] { return make(); });
+    return result;
+}
+
+}  // namespace tvmap
