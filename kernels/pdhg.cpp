@@ -11,24 +11,12 @@
 #include <cmath>
 #include <cstring>
 #include <new>
-#include <numbers>
 
 #include "kernels/error.h"
+#include "kernels/pdhg_problem.h"
 #include "kernels/pdhg_sweep.h"
 
-namespace tvmap {
-
-double pdhg_operator_norm(int height, int width, Boundary boundary) {
-    double squared = 1.0;
-    for (const int n : {height, width}) {
-        const double angle = boundary == Boundary::periodic ? double(n / 2) / n : double(n - 1) / (2.0 * n);
-        const double sine = std::sin(std::numbers::pi * angle);
-        squared += 4.0 * sine * sine;
-    }
-    return std::sqrt(squared);
-}
-
-namespace cpu {
+namespace tvmap::cpu {
 namespace {
 
 constexpr int least_band_rows = 8;  // with fewer, waiting outweighs the work (two are the least that work)
@@ -152,34 +140,11 @@ void for_final_rows(const PdhgBand& band, const Body& body) {
     }
 }
 
-void check(const char* where, const PdhgProblem& problem, int iterations) {
-    const double norm =
-        pdhg_operator_norm(std::max(problem.height, 1), std::max(problem.width, 1), problem.boundary);
-    if (problem.solves < 1 || problem.height < 1 || problem.width < 1 || problem.solves_per_image < 1 ||
-        iterations < 0) {
-        fail(where, ": impossible problem: ", problem.solves, " solves (", problem.solves_per_image,
-             " per image) of ", problem.height, "x", problem.width, ", ", iterations,
-             " iterations; sizes must be at least 1");
-    }
-    if (!(problem.tau > 0) || !(problem.sigma > 0) || !(problem.theta >= 0) ||
-        double(problem.tau) * problem.sigma * norm * norm > 1 + 1e-5) {  // 1e-5: τ and σ are rounded to float
-        fail(where, ": steps tau ", problem.tau, " and sigma ", problem.sigma, " (theta ", problem.theta,
-             ") do not converge on ", problem.height, "x", problem.width,
-             "; keep both positive and tau*sigma at most ", 1 / (norm * norm));
-    }
-}
-
 void store(float value, Write write, float& target) {
     target = write == Write::overwrite ? value : target + value;
 }
 
 }  // namespace
-
-std::size_t pdhg_mask_bytes(const PdhgProblem& problem, int iterations) {
-    return round_up(std::size_t(problem.solves) * std::size_t(iterations) * std::size_t(problem.height) *
-                        pdhg_mask_row_bytes(problem.width),
-                    64);
-}
 
 std::size_t pdhg_workspace_bytes(const PdhgProblem& problem) {
     const int slots = std::min(problem.solves, omp_get_max_threads());
@@ -190,7 +155,7 @@ std::size_t pdhg_workspace_bytes(const PdhgProblem& problem) {
 
 void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, const float* lambda, float* x,
                   std::uint8_t* masks, const PdhgState* state, bool start_from_state, void* workspace) {
-    check("pdhg_forward", problem, iterations);
+    check_pdhg("pdhg_forward", problem, iterations);
     if (start_from_state && state == nullptr) {
         fail("pdhg_forward: told to start from a state but given none; pass the state or start afresh");
     }
@@ -259,7 +224,7 @@ void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, co
 
 void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t* masks, const float* d_x,
                   float* d_lambda, float* d_z, Write write, void* workspace) {
-    check("pdhg_adjoint", problem, iterations);
+    check_pdhg("pdhg_adjoint", problem, iterations);
     if (masks == nullptr && iterations > 0) {
         fail("pdhg_adjoint: no masks; run pdhg_forward with masks and pass them on");
     }
@@ -393,5 +358,4 @@ PdhgGap pdhg_gap(const PdhgProblem& problem, const float* z, const float* lambda
     return result;
 }
 
-}  // namespace cpu
-}  // namespace tvmap
+}  // namespace tvmap::cpu

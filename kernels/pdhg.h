@@ -11,13 +11,14 @@
 //
 // Adjoint: the same step with the signs e of the clip recorded (two bits per component, pixel and step),
 // derived in kernels/pdhg_sweep.cpp. Every result, masks included, is bit-identical for any number of
-// threads, any blocking and any instruction set: products and sums are rounded one by one, never fused
-// (measured: some 3 % slower than fused).
+// threads, any blocking, any instruction set, and on the GPU for any mapping: products and sums are rounded
+// one by one, never fused (measured on a CPU: some 3 % slower than fused).
 #pragma once
 #include <cstddef>
 #include <cstdint>
 
 #include "kernels/features.h"
+#include "kernels/stream.h"
 
 namespace tvmap {
 
@@ -98,4 +99,42 @@ PdhgGap pdhg_gap(const PdhgProblem& problem, const float* z, const float* lambda
                  const float* q);
 
 }  // namespace cpu
+
+namespace cuda {
+
+/// How solves are laid over a GPU. Results do not depend on it, to the bit; masks written by one mapping, or
+/// by the CPU, are read by any.
+struct PdhgMapping {
+    enum class Kind {
+        tiles,    ///< few solves: one block per tile of an image, all at once, halos through global memory
+        cluster,  ///< many solves: one cluster of blocks per solve, strips of whole rows, halos through each
+                  ///< other's shared memory
+        global    ///< every size and GPU: state in global memory, two kernels per step
+    };
+    Kind kind = Kind::global;
+    int tile_rows = 0, tile_columns = 0;  ///< tiles: columns are 16 or a multiple of 32, image width one of 8
+    int steps = 0;    ///< tiles: steps per exchange of halos, at most 8 for 16 columns, else 16
+    int cluster = 1;  ///< cluster: blocks, a power of two
+};
+
+/// The mapping that suits the problem on gpu::device().
+PdhgMapping pdhg_mapping(const PdhgProblem& problem);
+
+std::size_t pdhg_mask_bytes(const PdhgProblem& problem, int iterations);
+
+/// Scratch memory of pdhg_forward and pdhg_adjoint, aligned to 64 bytes, independent of T.
+std::size_t pdhg_workspace_bytes(const PdhgProblem& problem, const PdhgMapping* mapping = nullptr);
+
+/// As on the CPU, queued into the stream. mapping: null, or the one to use; Error where it does not fit the
+/// problem or the device.
+void pdhg_forward(gpu::Stream stream, const PdhgProblem& problem, int iterations, const float* z,
+                  const float* lambda, float* x, std::uint8_t* masks, const PdhgState* state,
+                  bool start_from_state, void* workspace, const PdhgMapping* mapping = nullptr);
+
+/// As on the CPU, queued into the stream.
+void pdhg_adjoint(gpu::Stream stream, const PdhgProblem& problem, int iterations, const std::uint8_t* masks,
+                  const float* d_x, float* d_lambda, float* d_z, Write write, void* workspace,
+                  const PdhgMapping* mapping = nullptr);
+
+}  // namespace cuda
 }  // namespace tvmap

@@ -20,14 +20,9 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/pdhg.h"
+#include "kernels/pdhg_problem.h"
 
 namespace tvmap::cpu {
-
-/// Pixels per group: every vector length divides it, so layouts do not depend on the instruction set.
-constexpr int pdhg_group = 16;
-/// A group's decisions of one step: 16 bits each for vertical v > Λ, vertical v < −Λ, and both horizontal.
-constexpr std::size_t pdhg_group_mask_bytes = 8;
 
 /// Planes of a record. Forward: x, p, q (two), z, Λ (none for a scalar, one, two), x̄. Adjoint: the same names
 /// for Y, P̃, Q̃, Ȳ; ΣP̃ in the place of z and d_Λ in that of Λ.
@@ -57,11 +52,6 @@ struct PdhgBand {
     int depth = 1;                                  ///< K at most; the same for all bands of an image
     PdhgProgress *own = nullptr, *below = nullptr;  ///< null: the band is the whole image
 };
-
-/// Bytes of the masks of one row and one step.
-inline std::size_t pdhg_mask_row_bytes(int width) {
-    return std::size_t((width + pdhg_group - 1) / pdhg_group) * pdhg_group_mask_bytes;
-}
 
 /// Sets the floats after x̄'s row to the neighbour across the border.
 inline void pdhg_close_row(Boundary boundary, int width, float* x_bar) {
