@@ -1,4 +1,4 @@
-// SSIM window by window, two passes each (means first, then centred moments), in double.
+// PSNR, and SSIM window by window, two passes each (means first, then centred moments), in double.
 #pragma once
 #include <cmath>
 #include <vector>
@@ -28,6 +28,12 @@ inline double ssim(const std::vector<float>& x, const std::vector<float>& y, int
             sum += (2 * mx * my + c1) * (2 * xy + c2) / ((mx * mx + my * my + c1) * (xx + yy + c2));
         }
     return sum / count;
+}
+
+inline double psnr(const std::vector<float>& x, const std::vector<float>& y) {
+    double sum = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) sum += (double(x[i]) - y[i]) * (double(x[i]) - y[i]);
+    return 10 * std::log10(double(x.size()) / sum);
 }
 
 inline std::vector<double> uniform_window() { return std::vector<double>(49, 1.0 / 49); }
