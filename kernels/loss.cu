@@ -36,6 +36,7 @@ __global__ void image_mse_kernel(const float* x, std::int64_t x_stride, const fl
     for (unsigned part = rank; part < parts; part += cluster) {
         const std::int64_t begin = part * length, end = begin + length < size ? begin + length : size;
         double sum = 0;
+#pragma unroll 8
         for (std::int64_t i = begin + threadIdx.x; i < end; i += threads) {
             const double error = double(x[i]) - double(y[i]);
             sum += error * error;
