@@ -94,7 +94,7 @@ int Program::main(int argc, char** argv) {
     try {
         app_.parse(argc, argv);
         set_threads(common_.threads);
-        make_backend(common_.device);  // refuses a device that is not there
+        check_device(common_.device);
         const int code = chosen_(common_);
         std::cout.flush();
         return std::cout ? code : report(name_, "standard output cannot be written", failure);
@@ -148,6 +148,10 @@ void ProgressLine::update(double done, const std::string& more) {
               << " " << unit_ << ", " << number(rate, 3) << " " << unit_ << "/s, "
               << duration((total_ - done) / rate) << " left" << (more.empty() ? "" : ", ") << more
               << (terminal_ ? "" : "\n") << std::flush;
+}
+
+void print_banner(const CommonOptions& common, const std::string& work, const std::string& device) {
+    if (!common.quiet) std::cerr << work << ": " << device << std::endl;
 }
 
 void print_result(const CommonOptions& common, const Json& json, const std::string& text) {

@@ -71,6 +71,10 @@ class ProgressLine {
     Clock::time_point start_ = Clock::now(), last_ = start_;
 };
 
+/// A line on standard error once the work goes well: on what it is done, device and precision (nothing with
+/// --quiet).
+void print_banner(const CommonOptions& common, const std::string& work, const std::string& device);
+
 /// Prints a result on standard output: the JSON object with --json, else the text (nothing with --quiet).
 void print_result(const CommonOptions& common, const Json& json, const std::string& text);
 

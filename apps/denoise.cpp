@@ -24,7 +24,11 @@ struct Options {
 class Denoisers {
   public:
     Denoisers(const Config& config, const std::string& checkpoint)
-        : config_(config), checkpoint_(checkpoint), backend_(make_backend(config.device)) {}
+        : config_(config),
+          checkpoint_(checkpoint),
+          backend_(make_backend(config.device, config.network.precision)) {}
+
+    std::string device() const { return backend_->description(); }
 
     Denoiser& of(int height, int width) {
         if (denoiser_ && height == height_ && width == width_) return *denoiser_;
@@ -115,6 +119,7 @@ int run(const Options& options, const CommonOptions& common) {
         if (image == options.images.front()) denoisers.of(picture.height, picture.width);
     }
     make_folder(options.out);
+    print_banner(common, options.checkpoint, denoisers.device());
 
     ProgressLine progress("denoising", double(options.images.size()), "images", common.quiet);
     interrupted();
@@ -127,7 +132,10 @@ int run(const Options& options, const CommonOptions& common) {
         progress.update(double(++done));
     }
     print_result(common,
-                 Json{{"command", "denoise"}, {"out", options.out}, {"images", options.images.size()}},
+                 Json{{"command", "denoise"},
+                      {"device", denoisers.device()},
+                      {"out", options.out},
+                      {"images", options.images.size()}},
                  text(options.out, ": ", options.images.size(), " images, each with its map\n"));
     return success;
 }

@@ -40,12 +40,15 @@ int run(Options options, const CommonOptions& common) {
     Config config = read_config(options.config, options.set);
     if (common.device != "auto") config.device = common.device;
 
+    const auto backend = make_backend(config.device, config.network.precision);
     std::unique_ptr<ProgressLine> progress;
     const Evaluation result = evaluate(
-        config, options.checkpoint, options.out, options.pictures,
+        *backend, config, options.checkpoint, options.out, options.pictures,
         [&](int done, int total) {
-            if (!progress)
+            if (!progress) {
+                print_banner(common, options.checkpoint, backend->description());
                 progress = std::make_unique<ProgressLine>("evaluating", total, "images", common.quiet);
+            }
             progress->update(done);
         },
         interrupted());
@@ -55,6 +58,7 @@ int run(Options options, const CommonOptions& common) {
     print_result(
         common,
         Json{{"command", "evaluate"},
+             {"device", backend->description()},
              {"checkpoint", options.checkpoint},
              {"out", options.out},
              {"images", result.images.size()},
@@ -64,7 +68,8 @@ int run(Options options, const CommonOptions& common) {
              {"gain", {{"psnr", gain.psnr}, {"ssim", gain.ssim}, {"ssim_uniform", gain.ssim_uniform}}},
              {"search_seconds", result.search_seconds},
              {"map_seconds", result.map_seconds}},
-        text(result.table(), "seconds an image (median): ", number(result.search_seconds, 3), " for all ",
+        text(result.table(), "on ", backend->description(),
+             "; seconds an image (median): ", number(result.search_seconds, 3), " for all ",
              result.lambdas.size(), " scalars, ", number(result.map_seconds, 3), " for network and solver\n",
              "tables, curves and pictures: ", options.out, "\n"));
     return success;

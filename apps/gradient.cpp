@@ -38,8 +38,10 @@ int run(const Options& options, const CommonOptions& common) {
     prepare_output(options.out);
     if (with_d_z) prepare_output(options.out_z);
 
+    const auto backend = make_backend(common.device);
     const std::size_t resident = resident_bytes();
-    const SolverGradient gradient = solver_gradient(solver, input, lambda, target, repeat, with_d_z);
+    const SolverGradient gradient =
+        solver_gradient(*backend, solver, input, lambda, target, repeat, with_d_z);
     const std::size_t peak = peak_resident_bytes();
     std::vector<std::int64_t> shape{input.height, input.width};
     if (lambda.kind == MapKind::scalar) shape = {1};
@@ -47,12 +49,19 @@ int run(const Options& options, const CommonOptions& common) {
     write_npy(options.out, shape, gradient.d_lambda.data());
     if (with_d_z) write_npy(options.out_z, input.shape(), gradient.d_z.data());
 
-    Json json{{"command", "gradient"},   {"input", options.problem.input},
-              {"shape", input.shape()},  {"out", options.out},
-              {"mode", options.mode},    {"iterations", solver.iterations},
-              {"repeat", repeat},        {"seconds", gradient.seconds},
-              {"bytes", gradient.bytes}, {"peak_bytes_above_start", std::max(peak, resident) - resident},
-              {"mse", gradient.mse},     {"d_lambda_norm", norm(gradient.d_lambda)}};
+    Json json{{"command", "gradient"},
+              {"device", backend->description()},
+              {"input", options.problem.input},
+              {"shape", input.shape()},
+              {"out", options.out},
+              {"mode", options.mode},
+              {"iterations", solver.iterations},
+              {"repeat", repeat},
+              {"seconds", gradient.seconds},
+              {"bytes", gradient.bytes},
+              {"peak_bytes_above_start", std::max(peak, resident) - resident},
+              {"mse", gradient.mse},
+              {"d_lambda_norm", norm(gradient.d_lambda)}};
     if (with_d_z) json["d_z_norm"] = norm(gradient.d_z);
     print_result(
         common, json,

@@ -48,10 +48,13 @@ std::pair<InputImages, InputImages> read_pair(const Options& options, std::size_
     return {std::move(noisy), std::move(clean)};
 }
 
-int report(const Options& options, const CommonOptions& common, const std::vector<Searched>& searched,
-           const std::vector<double>& lambdas) {
+int report(const Options& options, const CommonOptions& common, const Backend& backend,
+           const std::vector<Searched>& searched, const std::vector<double>& lambdas) {
     if (!options.out.empty()) write_file(options.out, table(searched, lambdas));
-    Json json{{"command", "search"}, {"count", options.count}, {"images", Json::array()}};
+    Json json{{"command", "search"},
+              {"device", backend.description()},
+              {"count", options.count},
+              {"images", Json::array()}};
     if (!options.out.empty()) json["out"] = options.out;
     std::string lines;
     std::vector<double> seconds;
@@ -90,31 +93,36 @@ int run(const Options& options, const CommonOptions& common) {
     const std::vector<float> parameters(lambdas.begin(), lambdas.end());
 
     ProgressLine progress("search", double(options.inputs.size()), "inputs", common.quiet);
+    const auto backend = make_backend(common.device);
     std::vector<Searched> searched;
     interrupted();
     try {
         for (std::size_t i = 0; i < options.inputs.size(); ++i) {
             const auto [noisy, clean] = read_pair(options, i, solver);
-            for (int n = 0; n < noisy.images; ++n) {
-                const double begun = double(i) + n / double(noisy.images), share = 1.0 / noisy.images;
+            const int group = images_at_once(*backend, solver, noisy.height, noisy.width, options.count);
+            for (int first = 0; first < noisy.images; first += group) {
+                const int together = std::min(group, noisy.images - first);
                 const auto proceed = [&](int done) {
-                    progress.update(begun + share * done / options.count);
+                    progress.update(double(i) + (first + double(done) / options.count) / noisy.images);
                     return !interrupted();
                 };
-                const std::int64_t at = n * noisy.pixels();
-                const std::string name =
-                    noisy.images == 1 ? options.inputs[i] : text(options.inputs[i], "#", n);
-                searched.push_back(
-                    {name, scalar_search(solver, &noisy.values[at], &clean.values[at], noisy.height,
-                                         noisy.width, parameters, options.solver.repeat, proceed)});
+                const std::int64_t at = first * noisy.pixels();
+                std::vector<ScalarCurve> curves =
+                    scalar_search(*backend, solver,
+                                  {&noisy.values[at], &clean.values[at], together, noisy.height, noisy.width},
+                                  parameters, options.solver.repeat, proceed);
+                for (int n = 0; n < together; ++n)
+                    searched.push_back(
+                        {noisy.images == 1 ? options.inputs[i] : text(options.inputs[i], "#", first + n),
+                         std::move(curves[n])});
             }
         }
     } catch (const Interrupted&) {
-        report(options, common, searched, lambdas);  // what is finished is kept
+        report(options, common, *backend, searched, lambdas);  // what is finished is kept
         throw Interrupted(text("interrupted; ", searched.size(), " images are finished",
                                options.out.empty() ? "" : " and stand in " + options.out));
     }
-    return report(options, common, searched, lambdas);
+    return report(options, common, *backend, searched, lambdas);
 }
 
 }  // namespace

@@ -59,14 +59,20 @@ int run(const Options& options, const CommonOptions& common) {
         return !interrupted();
     };
     interrupted();
-    const Solution solution = solve(solver, input, lambda, how);
+    const auto backend = make_backend(common.device);
+    const Solution solution = solve(*backend, solver, input, lambda, how);
     write_images(options.out, input, solution.x);
     if (!options.trace.empty()) write_file(options.trace, trace);
     if (!options.state_out.empty())
         write_solver_state(options.state_out, std::move(state), input.images, input.height, input.width);
 
-    Json json{{"command", "solve"},         {"input", options.problem.input}, {"shape", input.shape()},
-              {"out", options.out},         {"steps", solution.steps},        {"repeat", repeat},
+    Json json{{"command", "solve"},
+              {"device", backend->description()},
+              {"input", options.problem.input},
+              {"shape", input.shape()},
+              {"out", options.out},
+              {"steps", solution.steps},
+              {"repeat", repeat},
               {"seconds", solution.seconds}};
     std::string line = text(options.out, ": ", solution.steps, " steps on ", input.images, "×", input.height,
                             "×", input.width, " in ", number(solution.seconds, 4), " s");

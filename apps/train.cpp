@@ -1,5 +1,4 @@
 // tvmap train: a training run from a YAML experiment, or one for each point of its sweep.
-#include <cstdio>
 #include <memory>
 #include <vector>
 
@@ -19,7 +18,8 @@ std::string megabytes(std::size_t bytes) { return number(double(bytes) / 1e6, 4)
 
 Json to_json(const MemoryReport& memory) {
     return {{"arena", memory.arena},           {"parameters", memory.parameters},
-            {"batches", memory.batches},       {"primitives", memory.primitives},
+            {"batches", memory.batches},       {"training_set", memory.training_set},
+            {"schedule", memory.schedule},     {"primitives", memory.primitives},
             {"predicted", memory.predicted()}, {"measured", memory.measured}};
 }
 
@@ -27,10 +27,10 @@ int train(const Config& config, const std::string& folder, const Options& option
           const CommonOptions& common) {
     Trainer trainer(config, folder, options.resume);
     const Progress before = trainer.progress();
-    if (!common.quiet)
-        std::fprintf(
-            stderr, "%s: %s%s\n", folder.c_str(), trainer.device().c_str(),
-            before.steps ? text("; resumed after epoch ", before.epoch, ", step ", before.step).c_str() : "");
+    print_banner(
+        common, folder,
+        trainer.device() +
+            (before.steps ? text("; resumed after epoch ", before.epoch, ", step ", before.step) : ""));
 
     std::string validation;
     TrainReport last;
@@ -62,6 +62,7 @@ int train(const Config& config, const std::string& folder, const Options& option
     print_result(common,
                  Json{{"command", "train"},
                       {"run", folder},
+                      {"device", trainer.device()},
                       {"finished", finished},
                       {"epoch", reached.epoch},
                       {"steps", reached.steps},

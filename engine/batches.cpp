@@ -14,11 +14,20 @@ float noise_level(const Range& sigma, std::uint64_t seed, std::uint32_t epoch, i
     return float(sigma.from + (sigma.to - sigma.from) * u);
 }
 
+namespace {
+
+/// The standard deviation of an image's noise.
+float noise_scale(const NoiseConfig& noise, float sigma, const Dataset& data, int image) {
+    return noise.relative_to_image_std ? float(sigma * data.deviation(image)) : sigma;
+}
+
+}  // namespace
+
 float make_noisy(const NoiseConfig& noise, const Range& range, std::uint64_t seed, std::uint32_t epoch,
                  const Dataset& data, int image, std::int64_t count, const float* clean, float* noisy) {
     const float sigma = noise_level(range, seed, epoch, image);
-    const float scale = noise.relative_to_image_std ? float(sigma * data.deviation(image)) : sigma;
-    cpu::add_noise(seed, epoch, std::uint32_t(image), count, clean, scale, noisy);
+    cpu::add_noise(seed, epoch, std::uint32_t(image), count, clean, noise_scale(noise, sigma, data, image),
+                   noisy);
     return sigma;
 }
 
@@ -31,6 +40,29 @@ std::vector<int> shuffled(std::uint64_t seed, std::uint32_t epoch, int count) {
         std::swap(order[i], order[std::min(j, i)]);
     }
     return order;
+}
+
+std::vector<BatchItem> epoch_items(const Config& config, const Dataset& data, int epoch_number) {
+    const std::uint32_t epoch = std::uint32_t(epoch_number);
+    std::vector<int> order = shuffled(config.seed, epoch, data.count());
+    order.resize(std::size_t(Batches::steps_per_epoch(config, data)) * config.train.batch);
+    const int room = data.size() - Batches::side(config) + 1;
+    std::vector<BatchItem> items;
+    for (const int image : order) {
+        const auto draw = [&](Purpose purpose, std::uint32_t index, int count) {
+            const int value =
+                int(uniform(config.seed, purpose, epoch, std::uint32_t(image), index) * float(count));
+            return std::min(value, count - 1);
+        };
+        const float sigma = noise_level(config.noise.sigma, config.seed, epoch, image);
+        items.push_back({.image = std::uint32_t(image),
+                         .top = draw(Purpose::crop, 0, room),
+                         .left = draw(Purpose::crop, 1, room),
+                         .mirror = config.train.flip && draw(Purpose::flip, 0, 2) == 1,
+                         .scale = noise_scale(config.noise, sigma, data, image),
+                         .epoch = epoch});
+    }
+    return items;
 }
 
 int Batches::steps_per_epoch(const Config& config, const Dataset& data) {
@@ -85,28 +117,18 @@ void Batches::work() {
 }
 
 void Batches::prepare(Batch& batch) {
-    if (order_epoch_ != epoch_) {
-        order_ = shuffled(config_.seed, std::uint32_t(epoch_), data_.count());
-        order_epoch_ = epoch_;
+    if (items_epoch_ != epoch_) {
+        items_ = epoch_items(config_, data_, epoch_);
+        items_epoch_ = epoch_;
     }
     const int length = side(config_);
     const std::int64_t pixels = std::int64_t(length) * length;
-    const std::uint32_t epoch = std::uint32_t(epoch_);
     for (int n = 0; n < config_.train.batch; ++n) {
-        const int image = order_[step_ * config_.train.batch + n];
-        auto draw = [&](Purpose purpose, std::uint32_t index, int count) {
-            const int value =
-                int(uniform(config_.seed, purpose, epoch, std::uint32_t(image), index) * float(count));
-            return std::min(value, count - 1);
-        };
-        const int room = data_.size() - length + 1;
-        const int top = draw(Purpose::crop, 0, room), left = draw(Purpose::crop, 1, room);
-        const bool mirror = config_.train.flip && draw(Purpose::flip, 0, 2) == 1;
+        const BatchItem& item = items_[std::size_t(step_) * config_.train.batch + n];
         float* target = batch.target.data() + n * pixels;
         float* noisy = batch.noisy.data() + n * pixels;
-        data_.copy(image, top, left, length, mirror, target);
-        make_noisy(config_.noise, config_.noise.sigma, config_.seed, epoch, data_, image, pixels, target,
-                   noisy);
+        data_.copy(int(item.image), item.top, item.left, length, item.mirror != 0, target);
+        cpu::add_noise(config_.seed, item.epoch, item.image, pixels, target, item.scale, noisy);
     }
     if (++step_ == steps_per_epoch(config_, data_)) {
         step_ = 0;

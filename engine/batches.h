@@ -8,6 +8,7 @@
 
 #include "engine/config.h"
 #include "engine/dataset.h"
+#include "kernels/training_step.h"
 
 namespace tvmap {
 
@@ -24,6 +25,9 @@ float make_noisy(const NoiseConfig& noise, const Range& sigma, std::uint64_t see
 
 /// The order in which an epoch visits `count` images.
 std::vector<int> shuffled(std::uint64_t seed, std::uint32_t epoch, int count);
+
+/// What the batches of an epoch (from 1) are made of, steps × train.batch, a pure function of its arguments.
+std::vector<BatchItem> epoch_items(const Config& config, const Dataset& data, int epoch);
 
 class Batches {
   public:
@@ -53,8 +57,8 @@ class Batches {
     const Config& config_;
     const Dataset& data_;
     int epoch_, step_;
-    std::vector<int> order_;
-    int order_epoch_ = 0;
+    std::vector<BatchItem> items_;
+    int items_epoch_ = 0;
     Batch batches_[2];
     int ready_ = 0, taken_ = 0;  // how many were prepared, and handed out
     bool stop_ = false;

@@ -86,7 +86,7 @@ void Denoiser::run(const float* noisy, float* lambda, float* denoised) {
     float* map = take(map_bytes);
     backend_.upload(z, noisy, sizeof(float) * pixels);
     backend_.upload(map, lambda, map_bytes);
-    backend_.pdhg_forward(problem_, iterations_, z, map, x, nullptr, at);
+    backend_.pdhg_forward(problem_, iterations_, z, map, x, nullptr, nullptr, false, at);
     backend_.download(denoised, x, sizeof(float) * pixels);
 }
 

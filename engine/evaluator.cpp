@@ -17,9 +17,19 @@ namespace tvmap {
 namespace {
 
 /// One λ for the whole image.
-std::vector<float> denoise_by_scalar(const SolverConfig& solver, const std::vector<float>& noisy, int side,
-                                     double lambda) {
-    return solve(solver, {1, side, side, noisy}, {MapKind::scalar, {float(lambda)}}, {}).x;
+std::vector<float> denoise_by_scalar(Backend& backend, const SolverConfig& solver, const float* noisy,
+                                     int side, double lambda) {
+    const std::vector<float> z(noisy, noisy + std::ptrdiff_t(side) * side);
+    return solve(backend, solver, {1, side, side, z}, {MapKind::scalar, {float(lambda)}}, {}).x;
+}
+
+/// The best of a curve by each measure.
+void pick_best(EvaluatedImage& image, const std::vector<double>& lambdas) {
+    for (const auto measure : {&Quality::psnr, &Quality::ssim, &Quality::ssim_uniform}) {
+        const int best = best_of(image.curve, measure);
+        image.scalar.*measure = image.curve[best].*measure;
+        image.scalar_at.*measure = lambdas[best];
+    }
 }
 
 }  // namespace
@@ -41,21 +51,20 @@ Quality Evaluation::gain() const {
     return {mean_gain(&Quality::psnr), mean_gain(&Quality::ssim), mean_gain(&Quality::ssim_uniform)};
 }
 
-Evaluation evaluate(const Config& config, const std::string& checkpoint, const std::string& folder,
-                    int pictures, const std::function<void(int, int)>& report,
+Evaluation evaluate(Backend& backend, const Config& config, const std::string& checkpoint,
+                    const std::string& folder, int pictures, const std::function<void(int, int)>& report,
                     const std::atomic<bool>& stop) {
-    const auto backend = make_backend(config.device);
     const Dataset data(config.data.test, config.data.size, config.data.limit.test, "data.test",
                        1 << halvings(config.network));
     const int side = config.data.size;
     const std::int64_t pixels = std::int64_t(side) * side;
 
     Algorithms algorithms = Algorithms::of_machine();
-    Denoiser denoiser(*backend, algorithms, config, side, side);
+    Denoiser denoiser(backend, algorithms, config, side, side);
     algorithms.save_for_machine();
-    Parameters parameters(*backend, denoiser.graph().parameters(), false);
+    Parameters parameters(backend, denoiser.graph().parameters(), false);
     read_checkpoint(checkpoint, parameters, false);
-    const Arena arena(*backend, denoiser.arena_bytes());
+    const Arena arena(backend, denoiser.arena_bytes());
     denoiser.bind(arena, parameters);
     if (stop) throw Interrupted("interrupted before the first image; nothing was written");
     make_folder(folder);
@@ -67,49 +76,61 @@ Evaluation evaluate(const Config& config, const std::string& checkpoint, const s
     SolverConfig solver = config.solver;
     solver.iterations = config.evaluate.iterations;
     std::vector<double> search_seconds, map_seconds;
-    std::vector<float> clean(pixels), noisy(pixels), denoised(pixels), lambda(pixels * denoiser.maps());
     const auto finish = [&] {
         result.search_seconds = median(search_seconds);
         result.map_seconds = median(map_seconds);
         write_evaluation(folder, result);
     };
-    for (int i = 0; i < data.count(); ++i) {
-        if (stop && i > 0) {
-            finish();
-            throw Interrupted(text("interrupted; the tables and pictures in ", folder, " are of the first ",
-                                   i, " of ", data.count(), " images"));
-        }
-        EvaluatedImage image;
-        image.name = data.name(i);
-        data.copy(i, clean.data());
-        image.sigma = make_noisy(config.noise, config.evaluate.sigma, config.seed, test_epoch, data, i,
-                                 pixels, clean.data(), noisy.data());
-        const ScalarCurve curve =
-            scalar_search(solver, noisy.data(), clean.data(), side, side, lambdas, 1, {});
-        image.curve = curve.quality;
-        search_seconds.push_back(curve.seconds);
-        const int best_psnr = best_of(image.curve, &Quality::psnr),
-                  best_ssim = best_of(image.curve, &Quality::ssim),
-                  best_uniform = best_of(image.curve, &Quality::ssim_uniform);
-        image.scalar = {image.curve[best_psnr].psnr, image.curve[best_ssim].ssim,
-                        image.curve[best_uniform].ssim_uniform};
-        image.scalar_at = {result.lambdas[best_psnr], result.lambdas[best_ssim],
-                           result.lambdas[best_uniform]};
+    const auto leave_if_asked = [&] {
+        const std::size_t done = result.images.size();
+        if (!stop || done == 0) return;
+        finish();
+        throw Interrupted(text("interrupted; the tables and pictures in ", folder, " are of the first ", done,
+                               " of ", data.count(), " images"));
+    };
 
-        const Stopwatch watch;
-        denoiser.run(noisy.data(), lambda.data(), denoised.data());
-        map_seconds.push_back(watch.seconds());
-        image.noisy = quality(noisy.data(), clean.data(), side, side);
-        image.map = quality(denoised.data(), clean.data(), side, side);
-        for (float value : lambda) image.lambda_mean += value / double(lambda.size());
-        if (i < pictures)
-            write_example(folder, image,
-                          {clean.data(), noisy.data(),
-                           denoise_by_scalar(solver, noisy, side, result.lambdas[best_psnr]).data(),
-                           denoised.data(), lambda.data()},
-                          side, denoiser.maps());
-        result.images.push_back(std::move(image));
-        report(i + 1, data.count());
+    const int group = std::min(images_at_once(backend, solver, side, side, search.count), data.count());
+    std::vector<float> clean(group * pixels), noisy(group * pixels), lambda(pixels * denoiser.maps()),
+        denoised(pixels);
+    for (int first = 0; first < data.count(); first += group) {
+        leave_if_asked();
+        const int together = std::min(group, data.count() - first);
+        std::vector<float> sigmas;
+        for (int n = 0; n < together; ++n) {
+            data.copy(first + n, &clean[n * pixels]);
+            sigmas.push_back(make_noisy(config.noise, config.evaluate.sigma, config.seed, test_epoch, data,
+                                        first + n, pixels, &clean[n * pixels], &noisy[n * pixels]));
+        }
+        const std::vector<ScalarCurve> curves = scalar_search(
+            backend, solver, {noisy.data(), clean.data(), together, side, side}, lambdas, 1, {});
+        const std::vector<Quality> of_noisy =
+            measure(backend, noisy.data(), clean.data(), together, 1, side, side);
+
+        for (int n = 0; n < together; ++n) {
+            leave_if_asked();
+            const float *truth = &clean[n * pixels], *z = &noisy[n * pixels];
+            EvaluatedImage image;
+            image.name = data.name(first + n);
+            image.sigma = sigmas[n];
+            image.noisy = of_noisy[n];
+            image.curve = curves[n].quality;
+            pick_best(image, result.lambdas);
+            search_seconds.push_back(curves[n].seconds);
+
+            const Stopwatch watch;
+            denoiser.run(z, lambda.data(), denoised.data());
+            map_seconds.push_back(watch.seconds());
+            image.map = measure(backend, denoised.data(), truth, 1, 1, side, side).front();
+            for (float value : lambda) image.lambda_mean += value / double(lambda.size());
+            if (first + n < pictures)
+                write_example(
+                    folder, image,
+                    {truth, z, denoise_by_scalar(backend, solver, z, side, image.scalar_at.psnr).data(),
+                     denoised.data(), lambda.data()},
+                    side, denoiser.maps());
+            result.images.push_back(std::move(image));
+            report(int(result.images.size()), data.count());
+        }
     }
     finish();
     return result;

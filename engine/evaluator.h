@@ -40,12 +40,12 @@ struct Statistic {
 Statistic statistic(const std::vector<EvaluatedImage>& images,
                     const std::function<double(const EvaluatedImage&)>& pick);
 
-/// Runs the test set of `config` with the weights of `checkpoint`. Writes to `folder` (made if need be):
-/// per_image.csv, curves.csv, summary.csv, summary.txt and pictures of the first `pictures` images. When
-/// `stop` is set, writes the tables of the images that are finished and throws Interrupted. Nothing is
+/// Runs the test set of `config` on `backend` with the weights of `checkpoint`. Writes to `folder` (made if
+/// need be): per_image.csv, curves.csv, summary.csv, summary.txt and pictures of the first `pictures` images.
+/// When `stop` is set, writes the tables of the images that are finished and throws Interrupted. Nothing is
 /// written before test set and weights are read.
-Evaluation evaluate(const Config& config, const std::string& checkpoint, const std::string& folder,
-                    int pictures, const std::function<void(int done, int total)>& report,
-                    const std::atomic<bool>& stop);
+Evaluation evaluate(Backend& backend, const Config& config, const std::string& checkpoint,
+                    const std::string& folder, int pictures,
+                    const std::function<void(int done, int total)>& report, const std::atomic<bool>& stop);
 
 }  // namespace tvmap

@@ -84,7 +84,7 @@ void DenoiseOperation::prepare(Backend& backend, Algorithms&, const Graph& graph
 
 void DenoiseOperation::forward(const Binding& b) {
     b.backend->pdhg_forward(problem_, iterations_, b.inputs[0].data, b.inputs[1].data, b.output.data,
-                            static_cast<std::uint8_t*>(b.saved), b.workspace);
+                            static_cast<std::uint8_t*>(b.saved), nullptr, false, b.workspace);
 }
 
 void DenoiseOperation::backward(const Binding& b) {

@@ -40,6 +40,10 @@ void Parameters::adam_step(const Adam& adam) {
     backend_.adam_step(adam, count_, weights_, gradients_, m_, v_);
 }
 
+void Parameters::adam_step(const Schedule& schedule) {
+    backend_.adam_step(schedule, count_, weights_, gradients_, m_, v_);
+}
+
 std::vector<float> Parameters::download(const float* from) const {
     std::vector<float> host(count_);
     backend_.download(host.data(), from, sizeof(float) * count_);

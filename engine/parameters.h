@@ -31,6 +31,7 @@ class Parameters {
 
     /// One optimiser step on everything.
     void adam_step(const Adam& adam);
+    void adam_step(const Schedule& schedule);
 
     /// Adds the weights under their names and, where `moments`, Adam's moments as optimiser.m.NAME and
     /// optimiser.v.NAME.

@@ -59,8 +59,9 @@ class Plan {
     /// The gradient of an input that requires one, after backward(); zero where the loss does not depend on
     /// it.
     View gradient(Value value) const;
-    /// The loss after forward().
+    /// The loss after forward(), and where it lies in the backend's memory.
     double loss() const;
+    const double* loss_memory() const;
 
     /// A table of every tensor with bytes and lifetime, and the peak.
     std::string table() const;

@@ -1,18 +1,24 @@
-// The quality of a picture against the clean one, in the measures of the published tables.
+// The quality of pictures against the clean ones, in the measures of the published tables.
 #pragma once
-#include "kernels/metrics.h"
+#include <vector>
+
+#include "engine/device_array.h"
 
 namespace tvmap {
 
-struct Quality {
-    double psnr = 0, ssim = 0,
-           ssim_uniform = 0;  ///< ssim: 11×11 Gaussian; ssim_uniform: 7×7 (see kernels/metrics.h)
-};
+using Quality = ImageQuality;
 
-/// image and clean: H×W.
-inline Quality quality(const float* image, const float* clean, int height, int width) {
-    return {cpu::psnr(image, clean, std::int64_t(height) * width),
-            cpu::ssim_gaussian(image, clean, height, width), cpu::ssim_uniform(image, clean, height, width)};
+/// Measures `count` images of H×W on the host; image i belongs to truth i / images_per_truth.
+inline std::vector<Quality> measure(Backend& backend, const float* images, const float* truths, int count,
+                                    int images_per_truth, int height, int width) {
+    const std::size_t pixels = std::size_t(height) * width;
+    const int truth_count = (count + images_per_truth - 1) / images_per_truth;
+    const DeviceInput<float> x(backend, images, count * pixels), clean(backend, truths, truth_count * pixels);
+    std::vector<Quality> quality(count);
+    const DeviceMirror<Quality> result(backend, quality.data(), quality.size());
+    backend.image_quality(x.data(), clean.data(), count, images_per_truth, height, width, result.data());
+    result.download();
+    return quality;
 }
 
 }  // namespace tvmap

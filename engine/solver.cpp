@@ -4,64 +4,95 @@
 #include <cmath>
 #include <utility>
 
-#include "engine/aligned_buffer.h"
+#include "engine/device_array.h"
 #include "engine/stopwatch.h"
 #include "kernels/error.h"
-#include "kernels/loss.h"
 
 namespace tvmap {
 namespace {
 
 /// Steps × pixels of one uninterrupted piece of long work: a tenth of a second or so.
-constexpr double piece_of_work = 3e8;
+double piece_of_work(const Backend& backend) { return backend.separate_memory() ? 1e10 : 3e8; }
 /// A piece has so many steps at least, since the solver carries several through the memory at once.
 constexpr int least_piece = 64;
 
 /// Λ of every solve, one after the other, as the kernel reads it; a single solve reads it where it stands.
 class Maps {
   public:
-    Maps(const PdhgProblem& problem, const Regularisation& lambda) : data_(lambda.values.data()) {
-        if (problem.solves == 1) return;
-        for (int n = 0; n < problem.solves; ++n)
-            repeated_.insert(repeated_.end(), lambda.values.begin(), lambda.values.end());
-        data_ = repeated_.data();
-    }
-    Maps(const Maps&) = delete;
-    Maps& operator=(const Maps&) = delete;
+    Maps(Backend& backend, const PdhgProblem& problem, const Regularisation& lambda)
+        : repeated_(repeat(problem, lambda.values)),
+          maps_(backend, repeated_.empty() ? lambda.values.data() : repeated_.data(),
+                std::size_t(problem.solves * problem.map_size())) {}
 
-    const float* data() const { return data_; }
+    const float* data() const { return maps_.data(); }
     std::size_t bytes() const { return repeated_.size() * sizeof(float); }
 
   private:
+    static std::vector<float> repeat(const PdhgProblem& problem, const std::vector<float>& values) {
+        std::vector<float> all;
+        for (int n = 0; problem.solves > 1 && n < problem.solves; ++n)
+            all.insert(all.end(), values.begin(), values.end());
+        return all;
+    }
+
     std::vector<float> repeated_;
-    const float* data_;
+    DeviceInput<float> maps_;
+};
+
+/// The iterates where the kernel works on them.
+class DeviceState {
+  public:
+    DeviceState(Backend& backend, SolverState& host)
+        : x_(backend, host.x.data(), host.x.size()),
+          x_bar_(backend, host.x_bar.data(), host.x_bar.size()),
+          p_(backend, host.p.data(), host.p.size()),
+          q_(backend, host.q.data(), host.q.size()) {}
+
+    PdhgState iterates() const { return {x_.data(), x_bar_.data(), p_.data(), q_.data()}; }
+    void upload() {
+        for (DeviceMirror<float>* part : {&x_, &x_bar_, &p_, &q_}) part->upload();
+    }
+    void download() const {
+        for (const DeviceMirror<float>* part : {&x_, &x_bar_, &p_, &q_}) part->download();
+    }
+    void download_q() const { q_.download(); }
+
+  private:
+    DeviceMirror<float> x_, x_bar_, p_, q_;
 };
 
 /// Runs in pieces that carry the iterates on, to look at the gap or to be stopped in between.
 class PiecewiseSolve {
   public:
-    PiecewiseSolve(const PdhgProblem& problem, const ImageStack& z, const Maps& lambda, SolverState& state)
-        : problem_(problem), z_(z), lambda_(lambda), state_(state) {}
+    PiecewiseSolve(Backend& backend, const PdhgProblem& problem, const ImageStack& z,
+                   const Regularisation& lambda, SolverState& state)
+        : backend_(backend), problem_(problem), z_(z), lambda_(lambda), state_(state) {}
 
-    Solution run(int iterations, const SolveOptions& options, void* workspace) {
+    Solution run(int iterations, const SolveOptions& options, const float* z, const float* lambda,
+                 void* workspace) {
         bool go_on = !state_.empty();
         if (!go_on) state_ = SolverState(z_.values.size());
-        const PdhgState iterates{state_.x.data(), state_.x_bar.data(), state_.p.data(), state_.q.data()};
+        DeviceState state(backend_, state_);
+        if (go_on) state.upload();
+        const PdhgState iterates = state.iterates();
         const double pixels = double(problem_.solves) * double(problem_.pixels());
         const int piece = options.watch_gap
                               ? options.check_every
-                              : std::max(least_piece, int(std::min(1e9, piece_of_work / pixels)));
+                              : std::max(least_piece, int(std::min(1e9, piece_of_work(backend_) / pixels)));
         Solution solution;
         solution.x.resize(z_.values.size());
+        const DeviceMirror<float> x(backend_, solution.x.data(), solution.x.size());
         while (solution.steps < iterations && !solution.stopped && !solution.reached) {
             const int steps = std::min(piece, iterations - solution.steps);
-            const Stopwatch watch;
-            cpu::pdhg_forward(problem_, steps, z_.values.data(), lambda_.data(), solution.x.data(), nullptr,
-                              &iterates, go_on, workspace);
-            solution.seconds += watch.seconds();
+            solution.seconds += seconds_of(backend_, [&] {
+                backend_.pdhg_forward(problem_, steps, z, lambda, x.data(), nullptr, &iterates, go_on,
+                                      workspace);
+            });
             solution.steps += steps;
             go_on = true;
             if (options.watch_gap) {
+                x.download();
+                state.download_q();
                 keep_best(solution, options);
                 solution.reached =
                     std::all_of(solution.gaps.begin(), solution.gaps.end(),
@@ -69,11 +100,16 @@ class PiecewiseSolve {
             }
             if (options.proceed && !options.proceed(solution.steps)) solution.stopped = true;
         }
-        if (options.watch_gap) solution.x = std::move(best_);
+        if (options.state) state.download();
+        if (options.watch_gap)
+            solution.x = std::move(best_);
+        else
+            x.download();
         return solution;
     }
 
   private:
+    /// Gaps are measured on the host, in double.
     void keep_best(Solution& solution, const SolveOptions& options) {
         const std::int64_t pixels = problem_.pixels();
         const bool first = solution.gaps.empty();
@@ -82,8 +118,8 @@ class PiecewiseSolve {
         for (int n = 0; n < problem_.solves; ++n) {
             const float* x = solution.x.data() + n * pixels;
             const cpu::PdhgGap gap =
-                cpu::pdhg_gap(problem_, z_.values.data() + n * pixels,
-                              lambda_.data() + n * problem_.map_size(), x, state_.q.data() + 2 * n * pixels);
+                cpu::pdhg_gap(problem_, z_.values.data() + n * pixels, lambda_.values.data(), x,
+                              state_.q.data() + 2 * n * pixels);
             if (options.trace) options.trace(solution.steps, n, gap);
             if (!first && !(gap.relative() < solution.gaps[n].relative())) continue;
             solution.gaps[n] = gap;
@@ -91,9 +127,10 @@ class PiecewiseSolve {
         }
     }
 
+    Backend& backend_;
     const PdhgProblem& problem_;
     const ImageStack& z_;
-    const Maps& lambda_;
+    const Regularisation& lambda_;
     SolverState& state_;
     std::vector<float> best_;
 };
@@ -144,70 +181,79 @@ void check_target(const ImageStack& z, const ImageStack& target) {
     check_finite("target", target.values);
 }
 
-Solution solve(const SolverConfig& solver, const ImageStack& z, const Regularisation& lambda,
-               const SolveOptions& options) {
+Solution solve(Backend& backend, const SolverConfig& solver, const ImageStack& z,
+               const Regularisation& lambda, const SolveOptions& options) {
     const PdhgProblem problem = solver_problem(solver, z, lambda);
     if (options.repeat < 1) fail("solver: ", options.repeat, " runs; give 1 or more");
     if (options.watch_gap && options.check_every < 1)
         fail("solver: the gap every ", options.check_every, " steps; give 1 or more");
     if (options.state && !options.state->empty()) check_state(*options.state, z.values.size());
-    const Maps maps(problem, lambda);
-    const AlignedBuffer<std::byte> workspace(cpu::pdhg_workspace_bytes(problem));
+    const Maps maps(backend, problem, lambda);
+    const DeviceInput<float> noisy(backend, z.values.data(), z.values.size());
+    const DeviceArray<std::byte> workspace(backend, backend.pdhg_workspace_bytes(problem));
     const double work = double(z.values.size()) * solver.iterations;
     if (options.repeat == 1 &&
-        (options.state || options.watch_gap || (options.proceed && work > 2 * piece_of_work))) {
+        (options.state || options.watch_gap || (options.proceed && work > 2 * piece_of_work(backend)))) {
         SolverState own;
-        return PiecewiseSolve(problem, z, maps, options.state ? *options.state : own)
-            .run(solver.iterations, options, workspace.data());
+        return PiecewiseSolve(backend, problem, z, lambda, options.state ? *options.state : own)
+            .run(solver.iterations, options, noisy.data(), maps.data(), workspace.data());
     }
 
     Solution solution;
     solution.x.resize(z.values.size());
+    const DeviceMirror<float> x(backend, solution.x.data(), solution.x.size());
     std::vector<double> seconds;
     for (int run = 0; run < options.repeat && !solution.stopped; ++run) {
-        const Stopwatch watch;
-        cpu::pdhg_forward(problem, solver.iterations, z.values.data(), maps.data(), solution.x.data(),
-                          nullptr, nullptr, false, workspace.data());
-        seconds.push_back(watch.seconds());
+        seconds.push_back(seconds_of(backend, [&] {
+            backend.pdhg_forward(problem, solver.iterations, noisy.data(), maps.data(), x.data(), nullptr,
+                                 nullptr, false, workspace.data());
+        }));
         solution.stopped = options.proceed && run + 1 < options.repeat && !options.proceed(solver.iterations);
     }
+    x.download();
     solution.steps = solver.iterations;
     solution.seconds = median(seconds);
     return solution;
 }
 
-SolverGradient solver_gradient(const SolverConfig& solver, const ImageStack& z, const Regularisation& lambda,
-                               const ImageStack& target, int repeat, bool with_d_z) {
+SolverGradient solver_gradient(Backend& backend, const SolverConfig& solver, const ImageStack& z,
+                               const Regularisation& lambda, const ImageStack& target, int repeat,
+                               bool with_d_z) {
     const PdhgProblem problem = solver_problem(solver, z, lambda);
     if (repeat < 1) fail("solver: ", repeat, " runs; give 1 or more");
     check_target(z, target);
 
-    const Maps maps(problem, lambda);
-    const AlignedBuffer<std::byte> workspace(cpu::pdhg_workspace_bytes(problem));
-    const AlignedBuffer<std::uint8_t> masks(cpu::pdhg_mask_bytes(problem, solver.iterations));
-    std::vector<float> x(z.values.size());  // then ∂mse/∂x
-    std::vector<double> image_mse(z.images);
-    const Features shape = dense_features(z.images, 1, z.height, z.width, 1);
-
     SolverGradient gradient;
     gradient.d_lambda.resize(problem.solves * lambda.values.size());
     if (with_d_z) gradient.d_z.resize(z.values.size());
-    gradient.bytes = masks.size() + workspace.size() + maps.bytes() +
-                     sizeof(float) * (x.size() + gradient.d_lambda.size() + gradient.d_z.size());
+    const Maps maps(backend, problem, lambda);
+    const DeviceInput<float> noisy(backend, z.values.data(), z.values.size()),
+        clean(backend, target.values.data(), target.values.size());
+    const DeviceMirror<float> d_lambda(backend, gradient.d_lambda.data(), gradient.d_lambda.size()),
+        d_z(backend, gradient.d_z.data(), gradient.d_z.size());
+    const DeviceArray<std::byte> workspace(backend, backend.pdhg_workspace_bytes(problem));
+    const DeviceArray<std::uint8_t> masks(backend, backend.pdhg_mask_bytes(problem, solver.iterations));
+    const DeviceArray<float> x(backend, z.values.size());  // then ∂mse/∂x
+    const DeviceArray<double> mse(backend, 1), image_mse(backend, z.images);
+    const Features shape = dense_features(z.images, 1, z.height, z.width, 1);
+    const View result{x.data(), shape};
+    const ConstView truth{clean.data(), shape};
+    gradient.bytes = masks.bytes() + workspace.bytes() + maps.bytes() + x.bytes() +
+                     sizeof(float) * (gradient.d_lambda.size() + gradient.d_z.size());
     std::vector<double> seconds;
-    for (int run = 0; run < repeat; ++run) {
-        const Stopwatch watch;
-        cpu::pdhg_forward(problem, solver.iterations, z.values.data(), maps.data(), x.data(), masks.data(),
-                          nullptr, false, workspace.data());
-        const ConstView result{x.data(), shape}, clean{target.values.data(), shape};
-        gradient.mse = cpu::loss_forward(LossKind::mse, result, clean, image_mse.data());
-        cpu::loss_backward(LossKind::mse, result, clean, image_mse.data(), {x.data(), shape},
-                           Write::overwrite);
-        cpu::pdhg_adjoint(problem, solver.iterations, masks.data(), x.data(), gradient.d_lambda.data(),
-                          with_d_z ? gradient.d_z.data() : nullptr, Write::overwrite, workspace.data());
-        seconds.push_back(watch.seconds());
-    }
+    for (int run = 0; run < repeat; ++run)
+        seconds.push_back(seconds_of(backend, [&] {
+            backend.pdhg_forward(problem, solver.iterations, noisy.data(), maps.data(), x.data(),
+                                 masks.data(), nullptr, false, workspace.data());
+            backend.loss_forward(LossKind::mse, result, truth, image_mse.data(), mse.data());
+            backend.loss_backward(LossKind::mse, result, truth, image_mse.data(), result, Write::overwrite);
+            backend.pdhg_adjoint(problem, solver.iterations, masks.data(), x.data(), d_lambda.data(),
+                                 with_d_z ? d_z.data() : nullptr, Write::overwrite, workspace.data());
+        }));
     gradient.seconds = median(seconds);
+    mse.download(&gradient.mse, 1);
+    d_lambda.download();
+    d_z.download();
 
     // The images share one map: its gradient is the sum over them.
     const std::size_t map_size = lambda.values.size();

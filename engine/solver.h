@@ -1,12 +1,13 @@
-// The total-variation solver and its gradient on whole arrays, with their arguments checked and their time
-// taken (memory is set up outside it). One map serves all images of a stack. The iteration is in
-// kernels/pdhg.h.
+// The total-variation solver and its gradient on whole arrays of the host, on any backend, with their
+// arguments checked and their time taken (memory is set up and filled outside it). One map serves all images
+// of a stack. The iteration is in kernels/pdhg.h.
 #pragma once
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "engine/config.h"
+#include "kernels/backend.h"
 
 namespace tvmap {
 
@@ -66,8 +67,8 @@ struct Solution {
     bool reached = false;            ///< the tolerance
     bool stopped = false;            ///< by proceed
 };
-Solution solve(const SolverConfig& solver, const ImageStack& z, const Regularisation& lambda,
-               const SolveOptions& options);
+Solution solve(Backend& backend, const SolverConfig& solver, const ImageStack& z,
+               const Regularisation& lambda, const SolveOptions& options);
 
 struct SolverGradient {
     double mse = 0;               ///< mean((x_T − target)²) over all images
@@ -77,8 +78,9 @@ struct SolverGradient {
     std::size_t bytes = 0;        ///< taken beyond z, Λ and target: masks, workspace, result and gradients
 };
 /// The exact gradient by the recorded masks.
-SolverGradient solver_gradient(const SolverConfig& solver, const ImageStack& z, const Regularisation& lambda,
-                               const ImageStack& target, int repeat, bool with_d_z);
+SolverGradient solver_gradient(Backend& backend, const SolverConfig& solver, const ImageStack& z,
+                               const Regularisation& lambda, const ImageStack& target, int repeat,
+                               bool with_d_z);
 
 /// Median of a list that is not empty (the upper one of an even count).
 double median(std::vector<double> values);

@@ -2,6 +2,8 @@
 #pragma once
 #include <chrono>
 
+#include "kernels/backend.h"
+
 namespace tvmap {
 
 /// Runs from its construction.
@@ -13,5 +15,14 @@ class Stopwatch {
     using Clock = std::chrono::steady_clock;
     Clock::time_point start_ = Clock::now();
 };
+
+/// Seconds from the start of `work` until the backend has carried it out; nothing else may be queued.
+template <class Work>
+double seconds_of(Backend& backend, const Work& work) {
+    const Stopwatch watch;
+    work();
+    backend.synchronise();
+    return watch.seconds();
+}
 
 }  // namespace tvmap

@@ -5,14 +5,14 @@
 #include <fstream>
 #include <sstream>
 
-#include "engine/batches.h"
 #include "engine/denoiser.h"
 #include "engine/file.h"
 #include "engine/metrics_file.h"
 #include "engine/process_memory.h"
+#include "engine/quality.h"
 #include "engine/stopwatch.h"
+#include "engine/training_steps.h"
 #include "kernels/error.h"
-#include "kernels/metrics.h"
 
 namespace tvmap {
 namespace {
@@ -54,14 +54,6 @@ std::string fingerprint(const Dataset& data) {
 
 }  // namespace
 
-double learning_rate(const OptimiserConfig& optimiser, std::int64_t step, std::int64_t total) {
-    if (step <= optimiser.warmup) return optimiser.rate * double(step) / optimiser.warmup;
-    if (!optimiser.cosine) return optimiser.rate;
-    const double done =
-        double(step - optimiser.warmup) / double(std::max<std::int64_t>(1, total - optimiser.warmup));
-    return optimiser.rate * 0.5 * (1.0 + std::cos(M_PI * std::min(1.0, done)));
-}
-
 struct Trainer::State {
     Config config;
     std::string folder;
@@ -75,7 +67,8 @@ struct Trainer::State {
     std::unique_ptr<MetricsFile> metrics;
     Progress progress;
     MemoryReport memory;
-    std::size_t resident_before = 0;
+    bool resident = false;  // the training set, in the backend's memory
+    std::size_t in_use_before = 0;
 
     std::string path(const std::string& name) const { return folder + "/" + name; }
     std::string checkpoint(const std::string& name) const {
@@ -86,7 +79,9 @@ struct Trainer::State {
     void read_data();
     void make_plan(Algorithms& algorithms);
     void open(bool resume);
-    void step(const Batches::Batch& batch, double rate);
+    std::size_t memory_in_use() const;
+    std::unique_ptr<TrainingSteps> steps();
+    void count(const std::vector<double>& losses);
     void validate(TrainReport& report);
     void finish_epoch(TrainReport& report, double rate, double seconds);
     void save() { write_checkpoint(checkpoint("last"), *parameters, config, progress); }
@@ -109,9 +104,13 @@ void Trainer::State::read_data() {
     val = std::make_unique<Dataset>(data.val, data.size, data.limit.val, "data.val", least_side);
 }
 
+std::size_t Trainer::State::memory_in_use() const {
+    return backend->memory_in_use().value_or(resident_bytes());
+}
+
 void Trainer::State::make_plan(Algorithms& algorithms) {
     reset_peak_resident();
-    resident_before = resident_bytes();
+    in_use_before = memory_in_use();
     const int side = Batches::side(config);
     Model model = record_training_model(*backend, config, config.train.batch, side, side);
     noisy = model.noisy;
@@ -125,13 +124,22 @@ void Trainer::State::make_plan(Algorithms& algorithms) {
     arena = std::make_unique<Arena>(*backend, memory.arena);
     plan->bind(*arena, *parameters);
     denoiser->bind(*arena, *parameters);
-    // Arena and parameters are not touched yet: what has become resident is generated code and the
-    // primitives' own tables.
-    release_free_memory();  // of the candidates that were timed and not taken
-    memory.primitives = std::max(resident_bytes(), resident_before) - resident_before;
     memory.parameters = parameters->bytes();
-    // Two batches, the one in use and the next, each noisy and clean.
-    memory.batches = 4 * sizeof(float) * std::size_t(config.train.batch) * side * side;
+    release_free_memory();  // of the candidates that were timed and not taken
+    // What planning itself has left: generated code and tables of primitives, handles. On the host, arena and
+    // parameters do not count yet, since nobody has touched them.
+    std::size_t placed = in_use_before;
+    if (backend->separate_memory()) {
+        placed += memory.arena + memory.parameters;
+        const int images = train ? train->count() : config.data.limit.train;
+        resident = ResidentSteps::image_bytes(config, images) <= backend->memory_free() / 2;
+        memory.training_set = resident ? ResidentSteps::image_bytes(config, images) : 0;
+        memory.schedule = ResidentSteps::schedule_bytes(config, images);
+    } else {
+        // Two batches, the one in use and the next, each noisy and clean.
+        memory.batches = 4 * sizeof(float) * std::size_t(config.train.batch) * side * side;
+    }
+    memory.primitives = std::max(memory_in_use(), placed) - placed;
 }
 
 void Trainer::State::open(bool resume) {
@@ -168,15 +176,13 @@ void Trainer::State::open(bool resume) {
              progress.step, " on ", backend->description(), "; ", parameters->count(), " parameters"));
 }
 
-Trainer::Trainer(const Config& config, const std::string& run_folder, bool resume)
+Trainer::Trainer(const Config& config, const std::string& run_folder, bool resume,
+                 std::unique_ptr<Backend> backend)
     : state_(std::make_unique<State>()) {
     State& s = *state_;
     s.config = config;
     s.folder = run_folder;
-    s.backend = make_backend(config.device);
-    if (config.network.precision != "fp32" && s.backend->name() == "cpu")
-        fail("network.precision: ", config.network.precision,
-             " needs device: cuda; the CPU computes in fp32");
+    s.backend = backend ? std::move(backend) : make_backend(config.device, config.network.precision);
     s.read_data();
     s.open(resume);
 }
@@ -187,20 +193,22 @@ const Progress& Trainer::progress() const { return state_->progress; }
 const MemoryReport& Trainer::memory() const { return state_->memory; }
 std::string Trainer::device() const { return state_->backend->description(); }
 
-void Trainer::State::step(const Batches::Batch& batch, double rate) {
-    backend->upload(plan->view(noisy).data, batch.noisy.data(), sizeof(float) * batch.noisy.size());
-    backend->upload(plan->view(target).data, batch.target.data(), sizeof(float) * batch.target.size());
-    plan->forward();
-    plan->backward();
-    ++progress.steps;
-    const OptimiserConfig& o = config.optimiser;
-    parameters->adam_step({rate, o.beta1, o.beta2, o.eps, progress.steps});
-    const double loss = plan->loss();
-    if (!std::isfinite(loss))
-        fail("the loss is not finite after ", progress.steps,
-             " steps; the last checkpoint is kept; try a smaller optimiser.rate");
-    progress.loss_sum += loss;
-    ++progress.step;
+std::unique_ptr<TrainingSteps> Trainer::State::steps() {
+    const TrainingParts parts{*backend, config, *train, *plan, *parameters, noisy, target};
+    const int epoch = progress.epoch + 1;
+    if (!backend->separate_memory()) return std::make_unique<HostSteps>(parts, epoch, progress.step);
+    return std::make_unique<ResidentSteps>(parts, epoch, progress.step, resident);
+}
+
+void Trainer::State::count(const std::vector<double>& losses) {
+    for (const double loss : losses) {
+        ++progress.steps;
+        if (!std::isfinite(loss))
+            fail("the loss is not finite after ", progress.steps,
+                 " steps; the last checkpoint is kept; try a smaller optimiser.rate");
+        progress.loss_sum += loss;
+        ++progress.step;
+    }
 }
 
 // The same noise every time: the validation images are numbered like the training images, but in an epoch of
@@ -208,16 +216,18 @@ void Trainer::State::step(const Batches::Batch& batch, double rate) {
 void Trainer::State::validate(TrainReport& report) {
     const int side = config.data.size;
     const std::int64_t pixels = std::int64_t(side) * side;
-    std::vector<float> clean(pixels), noisy_image(pixels), denoised(pixels),
-        lambda(pixels * denoiser->maps());
+    std::vector<float> clean(pixels), pictures(2 * pixels), lambda(pixels * denoiser->maps());
+    float *const noisy_image = pictures.data(), *const denoised = noisy_image + pixels;
     for (int i = 0; i < val->count(); ++i) {
         val->copy(i, clean.data());
         make_noisy(config.noise, config.noise.sigma, config.seed, validation_epoch, *val, i, pixels,
-                   clean.data(), noisy_image.data());
-        denoiser->run(noisy_image.data(), lambda.data(), denoised.data());
-        report.psnr += cpu::psnr(denoised.data(), clean.data(), pixels) / val->count();
-        report.ssim += cpu::ssim_gaussian(denoised.data(), clean.data(), side, side) / val->count();
-        report.noisy_psnr += cpu::psnr(noisy_image.data(), clean.data(), pixels) / val->count();
+                   clean.data(), noisy_image);
+        denoiser->run(noisy_image, lambda.data(), denoised);
+        const std::vector<Quality> quality =
+            measure(*backend, pictures.data(), clean.data(), 2, 2, side, side);
+        report.noisy_psnr += quality[0].psnr / val->count();
+        report.psnr += quality[1].psnr / val->count();
+        report.ssim += quality[1].ssim / val->count();
     }
     report.validated = true;
 }
@@ -253,7 +263,7 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
         if (!std::filesystem::exists(s.checkpoint("last"))) s.save();
         return true;
     }
-    Batches batches(s.config, *s.train, progress.epoch + 1, progress.step);
+    const std::unique_ptr<TrainingSteps> steps = s.steps();
     const Stopwatch whole;
     Stopwatch epoch;
     const std::int64_t first = progress.steps;
@@ -265,10 +275,10 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
             s.log(text("interrupted at epoch ", progress.epoch + 1, ", step ", progress.step));
             return false;
         }
-        const double rate = learning_rate(s.config.optimiser, progress.steps + 1, total);
-        s.step(batches.next(), rate);
-        if (progress.steps - first == 10) {
-            s.memory.measured = peak_resident_bytes() - s.resident_before;
+        s.count(steps->take());
+        if (s.memory.measured == 0 && progress.steps - first >= 10) {
+            const std::size_t now = s.backend->memory_in_use().value_or(peak_resident_bytes());
+            s.memory.measured = std::max(now, s.in_use_before) - s.in_use_before;
             s.log(text("memory: predicted ", s.memory.predicted(), " bytes, measured ", s.memory.measured));
         }
 
@@ -279,6 +289,7 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
         now.steps_per_epoch = steps_per_epoch;
         now.loss = progress.loss_sum / progress.step;
         if (progress.step == steps_per_epoch) {
+            const double rate = learning_rate(s.config.optimiser, progress.steps, total);
             s.finish_epoch(now, rate, progress.seconds + epoch.seconds());
             epoch = {};
         }
@@ -295,7 +306,7 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
 PlanReport Trainer::plan(const Config& config) {
     State s;
     s.config = config;
-    s.backend = make_backend(config.device);
+    s.backend = make_backend(config.device, config.network.precision);
     Algorithms algorithms = Algorithms::of_machine();
     s.make_plan(algorithms);
     algorithms.save_for_machine();
@@ -305,10 +316,12 @@ PlanReport Trainer::plan(const Config& config) {
     out << s.plan->table() << "validation: " << s.denoiser->arena_bytes() << " bytes in the same arena\n"
         << "parameters: " << s.parameters->count() << " in " << s.parameters->list().size() << " tensors; "
         << memory.parameters << " bytes with gradients and Adam's moments\n"
-        << "batches: " << memory.batches << " bytes\n"
+        << (s.backend->separate_memory() ? text("training set: ", memory.training_set,
+                                                " bytes\nschedule: ", memory.schedule, " bytes\n")
+                                         : text("batches: ", memory.batches, " bytes\n"))
         << "planned primitives: " << memory.primitives << " bytes\n"
         << "predicted peak: " << memory.predicted() << " bytes (" << double(memory.predicted()) / 1e6
-        << " MB) above the resident size before planning\n";
+        << " MB) above what was in use before planning, on " << s.backend->description() << "\n";
     return {s.parameters->count(), memory, out.str()};
 }
 

@@ -12,13 +12,19 @@
 
 namespace tvmap {
 
-/// What a plan will take and what it took, in bytes.
+/// What a plan will take and what it took, in bytes: of the process where the backend works in the host's
+/// memory, else of the device.
 struct MemoryReport {
-    std::size_t arena = 0, parameters = 0, batches = 0;  ///< predicted, by owner
-    std::size_t primitives = 0;  ///< what planning itself left resident: generated code and tables
-    std::size_t measured =
-        0;  ///< the process's peak after ten steps less its resident size before planning; 0: not yet
-    std::size_t predicted() const { return arena + parameters + batches + primitives; }
+    std::size_t arena = 0, parameters = 0;
+    std::size_t batches = 0;                     ///< on the host: two of them
+    std::size_t training_set = 0, schedule = 0;  ///< on a device
+    std::size_t primitives = 0;  ///< what planning itself left behind: generated code, tables, handles
+    /// After ten steps, less what was in use before planning (0: not yet): the process's peak, or what is in
+    /// use on the device, by other programs too.
+    std::size_t measured = 0;
+    std::size_t predicted() const {
+        return arena + parameters + batches + training_set + schedule + primitives;
+    }
 };
 
 /// What `tvmap train --plan` prints.
@@ -44,8 +50,9 @@ class Trainer {
   public:
     /// Reads the data, plans, and opens the run folder. Without `resume` the folder must not hold a run yet;
     /// with it, the run goes on from its last checkpoint, or from the start if there is none. Throws Error;
-    /// nothing is changed then.
-    Trainer(const Config& config, const std::string& run_folder, bool resume);
+    /// nothing is changed then. Without a backend, the configured one is opened.
+    Trainer(const Config& config, const std::string& run_folder, bool resume,
+            std::unique_ptr<Backend> backend = nullptr);
     ~Trainer();
 
     /// Trains until the configured epochs are done (true) or `stop` is set (false: the state is saved and can
@@ -54,6 +61,7 @@ class Trainer {
 
     const Progress& progress() const;
     const MemoryReport& memory() const;
+    /// Device and precision, for banners.
     std::string device() const;
 
     /// The plan of a configuration, without data or run folder.
@@ -63,9 +71,5 @@ class Trainer {
     struct State;
     std::unique_ptr<State> state_;
 };
-
-/// The learning rate of optimiser step `step` (from 1) of `total`: linear warm-up, then constant or half a
-/// cosine down to zero.
-double learning_rate(const OptimiserConfig& optimiser, std::int64_t step, std::int64_t total);
 
 }  // namespace tvmap
