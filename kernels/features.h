@@ -1,6 +1,7 @@
 // How a batch of feature maps lies in memory. One alphabet everywhere: N images, C channels, H rows, W
 // columns.
 #pragma once
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 
@@ -40,7 +41,11 @@ struct FeatureView {
     Features shape;
 
     T* image(int n) const { return data + n * shape.image_stride; }
-    operator FeatureView<const T>() const { return {data, shape}; }
+    /// The same, to be read only.
+    template <std::same_as<const T> Const>
+    operator FeatureView<Const>() const {
+        return {data, shape};
+    }
 };
 using View = FeatureView<float>;
 using ConstView = FeatureView<const float>;

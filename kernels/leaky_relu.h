@@ -2,8 +2,10 @@
 // 0).
 #pragma once
 #include "kernels/features.h"
+#include "kernels/stream.h"
 
-namespace tvmap::cpu {
+namespace tvmap {
+namespace cpu {
 
 /// y may be x.
 void leaky_relu_forward(ConstView x, View y, float slope);
@@ -15,4 +17,17 @@ void leaky_relu_backward(ConstView y, ConstView d_y, View d_x, float slope, Writ
 /// sum = a + b elementwise; sum may be a or b. Used where a value has several consumers.
 void add(ConstView a, ConstView b, View sum);
 
-}  // namespace tvmap::cpu
+}  // namespace cpu
+
+namespace cuda {
+
+/// The same bits as the CPU's.
+void leaky_relu_forward(gpu::Stream stream, ConstView x, View y, float slope);
+void leaky_relu_backward(gpu::Stream stream, ConstView y, ConstView d_y, View d_x, float slope, Write write);
+void add(gpu::Stream stream, ConstView a, ConstView b, View sum);
+
+/// x = 0.
+void clear(gpu::Stream stream, View x);
+
+}  // namespace cuda
+}  // namespace tvmap

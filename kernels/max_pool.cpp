@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "kernels/parallel.h"
-#include "kernels/shapes.h"
 #include "kernels/simd.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -133,16 +132,10 @@ namespace tvmap::cpu {
 namespace {
 HWY_EXPORT(forward_row);
 HWY_EXPORT(backward_row);
-
-Features pooled(const Features& x) {
-    if (x.h < 2 || x.w < 2) fail("max_pool: x is ", shape_text(x), ", a window needs 2x2 pixels");
-    return dense_features(x.n, x.c, x.h / 2, x.w / 2, x.block);
-}
-
 }  // namespace
 
 void max_pool_forward(ConstView x, View y) {
-    require_shape("max_pool", "y", y.shape, pooled(x.shape));
+    require_shape("max_pool", "y", y.shape, max_pool_shape(x.shape));
     const int rows = y.shape.h, block = x.shape.block;
     const std::int64_t x_row = std::int64_t(x.shape.w) * block, y_row = std::int64_t(y.shape.w) * block;
     parallel_rows(x.shape, rows, x.shape.size(), [&](int n, std::int64_t plane, int i) {
@@ -153,7 +146,7 @@ void max_pool_forward(ConstView x, View y) {
 }
 
 void max_pool_backward(ConstView x, ConstView d_y, View d_x, Write write) {
-    require_shape("max_pool backward", "d_y", d_y.shape, pooled(x.shape));
+    require_shape("max_pool backward", "d_y", d_y.shape, max_pool_shape(x.shape));
     require_shape("max_pool backward", "d_x", d_x.shape, x.shape);
     const bool accumulate = write == Write::accumulate;
     const int rows = d_y.shape.h, block = x.shape.block;

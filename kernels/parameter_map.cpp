@@ -6,7 +6,6 @@
 #include <algorithm>
 
 #include "kernels/parallel.h"
-#include "kernels/shapes.h"
 #include "kernels/simd.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -82,27 +81,19 @@ namespace tvmap::cpu {
 namespace {
 HWY_EXPORT(forward_span);
 HWY_EXPORT(backward_span);
-
-/// Checks both and returns the shape of lambda.
-Features checked(const char* operation, const Features& raw, const Features& lambda) {
-    require_shape(operation, "lambda", lambda,
-                  dense_features(raw.n, std::min(lambda.c, raw.c), raw.h, raw.w, raw.block));
-    if (raw.block != 1) fail(operation, ": raw is ", shape_text(raw), ", it must be planar (blocks of 1)");
-    return lambda;
-}
-
 }  // namespace
 
 void parameter_map_forward(const ParameterMap& map, ConstView raw, View lambda) {
-    const Features shape = checked("parameter_map", raw.shape, lambda.shape);
-    parallel_pieces(shape, [&](int n, std::int64_t offset, std::int64_t length) {
+    check_parameter_map("parameter_map", raw.shape, lambda.shape);
+    parallel_pieces(lambda.shape, [&](int n, std::int64_t offset, std::int64_t length) {
         HWY_DYNAMIC_DISPATCH(forward_span)(length, map, raw.image(n) + offset, lambda.image(n) + offset);
     });
 }
 
 void parameter_map_backward(const ParameterMap& map, ConstView raw, ConstView d_lambda, View d_raw,
                             Write write) {
-    const Features shape = checked("parameter_map backward", raw.shape, d_lambda.shape);
+    const Features& shape = d_lambda.shape;
+    check_parameter_map("parameter_map backward", raw.shape, shape);
     require_shape("parameter_map backward", "d_raw", d_raw.shape, raw.shape);
     parallel_pieces(shape, [&](int n, std::int64_t offset, std::int64_t length) {
         HWY_DYNAMIC_DISPATCH(backward_span)

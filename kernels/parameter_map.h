@@ -3,7 +3,10 @@
 //     up_bound > 0:  Λ = up_bound·sigmoid(r)
 // A shared map takes channel 0 alone; further channels of r get a zero gradient.
 #pragma once
-#include "kernels/features.h"
+#include <algorithm>
+
+#include "kernels/shapes.h"
+#include "kernels/stream.h"
 
 namespace tvmap {
 
@@ -11,6 +14,13 @@ struct ParameterMap {
     float scale = 0.1f;
     float up_bound = 0.0f;
 };
+
+/// Throws Error unless raw and lambda (or its gradient) fit together.
+inline void check_parameter_map(const char* operation, const Features& raw, const Features& lambda) {
+    require_shape(operation, "lambda", lambda,
+                  dense_features(raw.n, std::min(lambda.c, raw.c), raw.h, raw.w, raw.block));
+    if (raw.block != 1) fail(operation, ": raw is ", shape_text(raw), ", it must be planar (blocks of 1)");
+}
 
 namespace cpu {
 
@@ -23,4 +33,13 @@ void parameter_map_backward(const ParameterMap& map, ConstView raw, ConstView d_
                             Write write);
 
 }  // namespace cpu
+
+namespace cuda {
+
+/// Each equals the CPU's but for the rounding of exp and log.
+void parameter_map_forward(gpu::Stream stream, const ParameterMap& map, ConstView raw, View lambda);
+void parameter_map_backward(gpu::Stream stream, const ParameterMap& map, ConstView raw, ConstView d_lambda,
+                            View d_raw, Write write);
+
+}  // namespace cuda
 }  // namespace tvmap

@@ -5,7 +5,7 @@
 #include "kernels/error.h"
 #include "kernels/features.h"
 
-namespace tvmap::cpu {
+namespace tvmap {
 
 /// "2x32x128x128 in blocks of 16".
 inline std::string shape_text(const Features& f) {
@@ -23,4 +23,10 @@ inline void require_shape(const char* operation, const char* name, const Feature
         fail(operation, ": ", name, " is ", shape_text(actual), ", it must be ", shape_text(expected));
 }
 
-}  // namespace tvmap::cpu
+/// CUDA tensors are planar.
+inline void require_planar(const char* operation, const Features& shape) {
+    if (shape.block != 1)
+        fail(operation, ": a tensor is ", shape_text(shape), ", on CUDA it must be planar (blocks of 1)");
+}
+
+}  // namespace tvmap

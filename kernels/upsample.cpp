@@ -11,7 +11,6 @@
 #include <algorithm>
 
 #include "kernels/parallel.h"
-#include "kernels/shapes.h"
 #include "kernels/simd.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -189,13 +188,10 @@ namespace tvmap::cpu {
 namespace {
 HWY_EXPORT(forward_gap);
 HWY_EXPORT(backward_row);
-
-Features doubled(const Features& x) { return dense_features(x.n, x.c, 2 * x.h, 2 * x.w, x.block); }
-
 }  // namespace
 
 void upsample_forward(ConstView x, View y) {
-    require_shape("upsample", "y", y.shape, doubled(x.shape));
+    require_shape("upsample", "y", y.shape, upsample_shape(x.shape));
     const int rows = x.shape.h, gaps = rows + 1, block = x.shape.block;
     const std::int64_t x_row = std::int64_t(x.shape.w) * block, y_row = 2 * x_row;
     parallel_rows(x.shape, gaps, y.shape.size(), [&](int n, std::int64_t plane, int k) {
@@ -209,7 +205,7 @@ void upsample_forward(ConstView x, View y) {
 }
 
 void upsample_backward(ConstView d_y, View d_x, Write write) {
-    require_shape("upsample backward", "d_y", d_y.shape, doubled(d_x.shape));
+    require_shape("upsample backward", "d_y", d_y.shape, upsample_shape(d_x.shape));
     const int rows = d_x.shape.h, block = d_x.shape.block;
     const std::int64_t x_row = std::int64_t(d_x.shape.w) * block, y_row = 2 * x_row;
     parallel_rows(d_x.shape, rows, d_y.shape.size(), [&](int n, std::int64_t plane, int i) {

@@ -3,9 +3,17 @@
 //     y[n,c,i,j] = bilinear interpolation of x at (s_i, s_j)            (H = 1: the row is repeated)
 // The backward pass is the transpose, gathered per input pixel, so that its sums have a fixed order.
 #pragma once
-#include "kernels/features.h"
+#include "kernels/shapes.h"
+#include "kernels/stream.h"
 
-namespace tvmap::cpu {
+namespace tvmap {
+
+/// The shape of y, dense.
+inline Features upsample_shape(const Features& x) {
+    return dense_features(x.n, x.c, 2 * x.h, 2 * x.w, x.block);
+}
+
+namespace cpu {
 
 /// x: N×C×H×W, y: N×C×2H×2W, same block; y may be a channel slice. Overwrites y.
 void upsample_forward(ConstView x, View y);
@@ -13,4 +21,13 @@ void upsample_forward(ConstView x, View y);
 /// d_y: N×C×2H×2W, d_x: N×C×H×W.
 void upsample_backward(ConstView d_y, View d_x, Write write);
 
-}  // namespace tvmap::cpu
+}  // namespace cpu
+
+namespace cuda {
+
+/// Each equals the CPU's but for the rounding of sums.
+void upsample_forward(gpu::Stream stream, ConstView x, View y);
+void upsample_backward(gpu::Stream stream, ConstView d_y, View d_x, Write write);
+
+}  // namespace cuda
+}  // namespace tvmap
