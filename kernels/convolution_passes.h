@@ -65,7 +65,7 @@ std::vector<std::shared_ptr<Pass>> available_passes(const PassProblem& problem, 
 std::shared_ptr<Pass> planned_pass(const PassProblem& problem, const std::string& algorithm,
                                    std::string* obstacle);
 
-/// A batch of products of row-major floats without gaps, C[b] = A[b]·B[b], or added to C[b]:
+/// A batch of products of row-major matrices of floats, C[b] = A[b]·B[b], or added to C[b]:
 ///     A: rows×inner, stored inner×rows where transpose_a     B: inner×columns, stored columns×inner where
 ///     transpose_b     C: rows×columns
 /// A row of A, B or C lies `…_row` floats after the one before, the next matrix `…_stride` floats on.

@@ -1,0 +1,117 @@
+// Candidates are timed on made-up data in memory that is given back; who wins is remembered for the process.
+#include "kernels/convolution_choice.h"
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "kernels/activation_gradient.h"
+#include "kernels/error.h"
+
+namespace tvmap::cuda {
+namespace {
+
+// Device memory full of ordinary numbers, as floats and as bfloat16.
+class Scratch {
+  public:
+    Scratch(gpu::Stream stream, std::size_t bytes) : memory_(gpu::allocate(std::max<std::size_t>(bytes, 4))) {
+        std::vector<float> pattern(std::min<std::size_t>(bytes / sizeof(float), 64 * 1024));
+        for (std::size_t k = 0; k < pattern.size(); ++k) pattern[k] = float(int(k % 97) - 48) / 64.0f;
+        std::size_t filled = pattern.size() * sizeof(float);
+        gpu::copy(stream, memory_, pattern.data(), filled);
+        while (filled > 0 && filled < bytes) {
+            const std::size_t more = std::min(filled, bytes - filled);
+            gpu::copy(stream, static_cast<std::byte*>(memory_) + filled, memory_, more);
+            filled += more;
+        }
+        gpu::synchronise(stream);
+    }
+    ~Scratch() { gpu::release(memory_); }
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+
+    void* data() const { return memory_; }
+
+  private:
+    void* memory_;
+};
+
+std::size_t extent_bytes(const Features& f) {
+    return std::size_t((f.n - 1) * f.image_stride + f.image_size()) * sizeof(float);
+}
+
+std::size_t fastest_of(gpu::Stream stream, const PassProblem& problem,
+                       const std::vector<ChosenPass>& candidates) {
+    std::size_t workspace_bytes = 0;
+    for (const ChosenPass& c : candidates)
+        workspace_bytes = std::max(workspace_bytes, c.pass->workspace_bytes());
+    const Scratch x(stream, extent_bytes(problem.x)), y(stream, extent_bytes(problem.y));
+    const std::size_t weights = std::size_t(problem.x.c) * problem.y.c * problem.kernel * problem.kernel;
+    const Scratch weight(stream, weights * sizeof(float)), workspace(stream, workspace_bytes);
+    const Scratch bias(stream, problem.y.c * sizeof(float));
+    const auto* const bias_data = static_cast<const float*>(bias.data());
+
+    std::vector<double> seconds;
+    for (const ChosenPass& c : candidates) {
+        const auto run = [&] {
+            switch (problem.direction) {
+                case Direction::forward:
+                    c.pass->run(stream, x.data(), weight.data(), c.activates ? bias_data : nullptr, y.data(),
+                                workspace.data());
+                    if (!c.activates)
+                        bias_activation(stream, {static_cast<float*>(y.data()), problem.y}, bias_data,
+                                        problem.slope);
+                    return;
+                case Direction::data:
+                    return c.pass->run(stream, y.data(), weight.data(), nullptr, x.data(), workspace.data());
+                case Direction::weights:
+                    return c.pass->run(stream, x.data(), y.data(), nullptr, weight.data(), workspace.data());
+            }
+        };
+        seconds.push_back(gpu::time(stream, run, 2, 5));
+    }
+    return std::size_t(std::min_element(seconds.begin(), seconds.end()) - seconds.begin());
+}
+
+constexpr const char* fused = "+fused";
+
+// What was found fastest before, by problem.
+std::mutex choices_mutex;
+std::map<std::string, std::string>& choices() {
+    static std::map<std::string, std::string> map;
+    return map;
+}
+
+}  // namespace
+
+std::string ChosenPass::to_string() const {
+    return pass ? pass->algorithm() + (activates ? fused : "") : "none";
+}
+
+ChosenPass given_pass(PassProblem problem, const std::string& written, std::string* obstacle) {
+    const std::size_t plus = written.find(fused);
+    const bool activates = plus != std::string::npos;
+    problem.activates = activates;
+    return {planned_pass(problem, written.substr(0, plus), obstacle), activates};
+}
+
+ChosenPass fastest_pass(gpu::Stream stream, PassProblem problem, std::string* obstacle) {
+    const std::string key = text(gpu::device().name, " ", problem.key());
+    const std::lock_guard lock(choices_mutex);
+    if (const auto known = choices().find(key); known != choices().end())
+        if (ChosenPass pass = given_pass(problem, known->second, obstacle)) return pass;
+
+    std::vector<ChosenPass> candidates;
+    for (const bool activates : {true, false}) {
+        if (activates && problem.direction != Direction::forward) continue;
+        problem.activates = activates;
+        for (const auto& pass : available_passes(problem, obstacle)) candidates.push_back({pass, activates});
+    }
+    if (candidates.empty()) return {};
+    const std::size_t winner = candidates.size() == 1 ? 0 : fastest_of(stream, problem, candidates);
+    choices()[key] = candidates[winner].to_string();
+    return candidates[winner];
+}
+
+}  // namespace tvmap::cuda

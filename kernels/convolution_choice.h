@@ -1,0 +1,55 @@
+// The choice of the way to compute one pass of a CUDA convolution: by timing, or by its name. Private to
+// kernels/convolution*.cu.
+#pragma once
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "kernels/convolution_passes.h"
+#include "kernels/gpu_runtime.h"
+
+namespace tvmap::cuda {
+
+/// Device memory of a workspace, handed out in parts aligned to 256 bytes; a workspace itself is aligned to
+/// 64.
+class WorkspaceLayout {
+  public:
+    static constexpr std::size_t alignment = 256;
+
+    /// Where the next part begins, from base().
+    std::size_t take(std::size_t bytes) {
+        const std::size_t place = bytes_;
+        bytes_ += (bytes + alignment - 1) / alignment * alignment;
+        return place;
+    }
+    /// What the workspace has to hold.
+    std::size_t bytes() const { return bytes_ == 0 ? 0 : bytes_ + alignment - 64; }
+
+    static std::byte* base(void* workspace) {
+        const auto address = reinterpret_cast<std::uintptr_t>(workspace);
+        return static_cast<std::byte*>(workspace) + (alignment - address % alignment) % alignment;
+    }
+
+  private:
+    std::size_t bytes_ = 0;
+};
+
+/// A pass and whether it contains the bias and the ReLU.
+struct ChosenPass {
+    std::shared_ptr<Pass> pass;
+    bool activates = false;
+
+    explicit operator bool() const { return pass != nullptr; }
+    /// "ALGORITHM" or "ALGORITHM+fused"; "none" for no pass.
+    std::string to_string() const;
+};
+
+/// `written` as to_string() answered it. None, and *obstacle says why, where it cannot be had.
+ChosenPass given_pass(PassProblem problem, const std::string& written, std::string* obstacle);
+
+/// The fastest on this device, timed once in a process for each problem. A forward pass is offered the bias
+/// and the ReLU too (problem.slope), and charged for them where it cannot take them in. None, and *obstacle
+/// says why, where there is none.
+ChosenPass fastest_pass(gpu::Stream stream, PassProblem problem, std::string* obstacle);
+
+}  // namespace tvmap::cuda

@@ -1,0 +1,410 @@
+// Passes of a convolution on cuDNN's backend: a graph of operations is described, heuristics propose engines
+// with the settings of their knobs for it, and an execution plan is made of one. An algorithm is written as
+// its engine and knobs, "e34k2:10k27:1": the numbers mean the same for every process with this version of
+// cuDNN.
+#include <cudnn.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <limits>
+#include <map>
+#include <optional>
+
+#include "kernels/convolution_passes.h"
+#include "kernels/cuda/cudnn_descriptor.h"
+#include "kernels/cuda/vendor_libraries.h"
+#include "kernels/error.h"
+#include "kernels/gpu_runtime.h"
+
+namespace tvmap::cuda {
+namespace {
+
+using Descriptor = CudnnDescriptor;
+
+constexpr std::size_t most_candidates = 8;
+// Engines that are compiled at run time take their time: enough of them is enough.
+constexpr double patience = 2.0;  // seconds
+constexpr std::size_t least_candidates = 3;
+
+// Names of the graph's tensors, by which pointers are bound at run time.
+enum Tensor : std::int64_t { x_tensor = 1, weight_tensor, y_tensor, bias_tensor, sum_tensor, biased_tensor };
+
+// A four-dimensional tensor; cuDNN says N, C, H, W whatever the strides.
+struct TensorLayout {
+    std::vector<std::int64_t> sizes, strides;
+    cudnnDataType_t type = CUDNN_DATA_FLOAT;
+    std::int64_t alignment = 16;
+};
+
+Descriptor tensor(Tensor id, const TensorLayout& layout, bool is_virtual = false) {
+    Descriptor d(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
+    d.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, std::int64_t(id));
+    d.set(CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, layout.type);
+    d.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, layout.alignment);
+    d.set(CUDNN_ATTR_TENSOR_DIMENSIONS, layout.sizes);
+    d.set(CUDNN_ATTR_TENSOR_STRIDES, layout.strides);
+    d.set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, is_virtual);
+    d.finalize("tensor");
+    return d;
+}
+
+TensorLayout layout_of(const PassProblem& problem, const Features& f) {
+    const std::int64_t h = f.h, w = f.w, c = f.c;
+    if (problem.precision == Precision::bf16)
+        return {{f.n, c, h, w}, {h * w * c, 1, w * c, c}, CUDNN_DATA_BFLOAT16, 16};
+    return {{f.n, c, h, w},
+            {f.n > 1 ? f.image_stride : f.image_size(), h * w, w, 1},
+            CUDNN_DATA_FLOAT,
+            problem.alignment};
+}
+
+TensorLayout weight_layout_of(const PassProblem& problem) {
+    return layout_of({.precision = problem.precision, .x = {}, .y = {}, .alignment = 16},
+                     dense_features(problem.y.c, problem.x.c, problem.kernel, problem.kernel, 1));
+}
+
+Descriptor convolution_descriptor(int kernel) {
+    const std::vector<std::int64_t> ones{1, 1}, padding{kernel / 2, kernel / 2};
+    Descriptor d(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
+    d.set(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, std::int64_t(2));
+    d.set(CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, CUDNN_DATA_FLOAT);
+    d.set(CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, CUDNN_CROSS_CORRELATION);
+    d.set(CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, padding);
+    d.set(CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, padding);
+    d.set(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, ones);
+    d.set(CUDNN_ATTR_CONVOLUTION_DILATIONS, ones);
+    d.finalize("convolution");
+    return d;
+}
+
+Descriptor pointwise_operation(cudnnPointwiseMode_t mode, const PassProblem& problem, const Descriptor& from,
+                               const Descriptor* other, const Descriptor& to) {
+    Descriptor pointwise(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
+    pointwise.set(CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, mode);
+    pointwise.set(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, CUDNN_DATA_FLOAT);
+    if (mode == CUDNN_POINTWISE_RELU_FWD) {
+        const double lower = 0, upper = std::numeric_limits<float>::max(), slope = problem.slope;
+        pointwise.set(CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP, CUDNN_TYPE_DOUBLE, lower);
+        pointwise.set(CUDNN_ATTR_POINTWISE_RELU_UPPER_CLIP, CUDNN_TYPE_DOUBLE, upper);
+        pointwise.set(CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP_SLOPE, CUDNN_TYPE_DOUBLE, slope);
+    }
+    pointwise.finalize("pointwise function");
+    Descriptor operation(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
+    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, pointwise);
+    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, from);
+    if (other) operation.set(CUDNN_ATTR_OPERATION_POINTWISE_BDESC, *other);
+    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, to);
+    operation.finalize("pointwise operation");
+    return operation;
+}
+
+// The attributes of the three operations, alike but for their names.
+struct OperationNames {
+    cudnnBackendDescriptorType_t operation;
+    cudnnBackendAttributeName_t convolution, x, weight, y, alpha, beta;
+};
+
+OperationNames names_of(Direction direction) {
+    switch (direction) {
+        case Direction::forward:
+            return {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
+                    CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
+                    CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
+                    CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
+                    CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
+                    CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
+                    CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA};
+        case Direction::data:
+            return {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR,
+                    CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
+                    CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
+                    CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
+                    CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
+                    CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
+                    CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA};
+        case Direction::weights:
+            break;
+    }
+    return {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
+            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA};
+}
+
+// The pass as cuDNN sees it: a convolution; for an activating one, + bias and the ReLU behind it, with the
+// tensors between them never in memory.
+Descriptor operation_graph(const PassProblem& problem) {
+    const TensorLayout y_layout = layout_of(problem, problem.y);
+    const Descriptor x = tensor(x_tensor, layout_of(problem, problem.x));
+    const Descriptor weight = tensor(weight_tensor, weight_layout_of(problem));
+    const Descriptor y = tensor(y_tensor, y_layout);
+    TensorLayout between = y_layout;
+    between.type = CUDNN_DATA_FLOAT;
+    std::optional<Descriptor> sum, biased, bias;
+    if (problem.activates) {
+        const std::int64_t c = problem.y.c;
+        sum = tensor(sum_tensor, between, true);
+        biased = tensor(biased_tensor, between, true);
+        bias = tensor(bias_tensor, {{1, c, 1, 1}, {c, 1, c, c}, CUDNN_DATA_FLOAT, 4});
+    }
+
+    const OperationNames names = names_of(problem.direction);
+    const float alpha = 1.0f, beta = problem.adds ? 1.0f : 0.0f;
+    Descriptor operation(names.operation);
+    operation.set(names.convolution, convolution_descriptor(problem.kernel));
+    operation.set(names.x, x);
+    operation.set(names.weight, weight);
+    operation.set(names.y, sum ? *sum : y);
+    operation.set(names.alpha, CUDNN_TYPE_FLOAT, alpha);
+    operation.set(names.beta, CUDNN_TYPE_FLOAT, beta);
+    operation.finalize("convolution operation");
+
+    std::vector<Descriptor> operations;
+    operations.push_back(std::move(operation));
+    if (problem.activates) {
+        operations.push_back(pointwise_operation(CUDNN_POINTWISE_ADD, problem, *sum, &*bias, *biased));
+        operations.push_back(pointwise_operation(CUDNN_POINTWISE_RELU_FWD, problem, *biased, nullptr, y));
+    }
+    std::vector<cudnnBackendDescriptor_t> handles;
+    for (const Descriptor& o : operations) handles.push_back(o.get());
+    Descriptor graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
+    graph.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, cudnn_handle());
+    graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, handles.data(),
+              std::int64_t(handles.size()));
+    graph.finalize("graph of operations");
+    return graph;
+}
+
+// Whether an engine keeps to what was promised: the same bits each time, and no less precision than asked
+// for. Winograd's small tiles are welcome in every precision, the largest would cost two digits.
+bool keeps_promises(const Descriptor& engine, Precision precision) {
+    const auto notes = engine.get_all<cudnnBackendNumericalNote_t>(
+        CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT);
+    for (const cudnnBackendNumericalNote_t note : notes) switch (note) {
+            case CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC:
+            case CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS:
+            case CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION:
+            case CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13:
+                return false;
+            case CUDNN_NUMERICAL_NOTE_TENSOR_CORE:
+                if (precision == Precision::fp32) return false;
+                break;
+            default:
+                break;
+        }
+    return true;
+}
+
+// "e34k2:10k27:1"
+std::string algorithm_name(const Descriptor& configuration, const Descriptor& engine) {
+    std::string name = text("e", engine.get<std::int64_t>(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64));
+    for (const Descriptor& choice : configuration.get_descriptors(
+             CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, CUDNN_KNOB_TYPE_COUNTS))
+        name += text(
+            "k",
+            int(choice.get<cudnnBackendKnobType_t>(CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE)),
+            ":", choice.get<std::int64_t>(CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, CUDNN_TYPE_INT64));
+    return name;
+}
+
+class CudnnPass final : public Pass {
+  public:
+    CudnnPass(const PassProblem& problem, std::string algorithm, Descriptor plan)
+        : problem_(problem),
+          algorithm_(std::move(algorithm)),
+          plan_(std::move(plan)),
+          workspace_bytes_(std::size_t(
+              plan_.get<std::int64_t>(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64))) {}
+
+    std::string algorithm() const override { return algorithm_; }
+    std::size_t workspace_bytes() const override { return workspace_bytes_; }
+
+    void run(gpu::Stream stream, const void* first, const void* second, const float* bias, void* result,
+             void* workspace) override {
+        const auto in = [](const void* p) {
+            return const_cast<void*>(p);
+        };  // cuDNN's interface knows no const
+        std::vector<std::int64_t> tensors;
+        switch (problem_.direction) {
+            case Direction::forward:
+                tensors = {x_tensor, weight_tensor, y_tensor};
+                break;
+            case Direction::data:
+                tensors = {y_tensor, weight_tensor, x_tensor};
+                break;
+            case Direction::weights:
+                tensors = {x_tensor, y_tensor, weight_tensor};
+                break;
+        }
+        std::vector<void*> pointers{in(first), in(second), result};
+        if (problem_.activates) {
+            tensors.push_back(bias_tensor);
+            pointers.push_back(in(bias));
+        }
+        Descriptor pack(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
+        pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, tensors);
+        pack.set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, pointers.data(),
+                 std::int64_t(pointers.size()));
+        pack.set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, workspace);
+        pack.finalize("pack of pointers");
+
+        const std::lock_guard lock(handles_mutex());
+        check(cudnn().set_stream(cudnn_handle(), static_cast<cudaStream_t>(stream.handle)), "stream");
+        const cudnnStatus_t status = cudnn().execute(cudnn_handle(), plan_.get(), pack.get());
+        if (status != CUDNN_STATUS_SUCCESS)
+            fail("convolution (", problem_.key(), "), algorithm ", algorithm_, " on ", gpu::device().name,
+                 ": cuDNN: ", message(status));
+    }
+
+  private:
+    PassProblem problem_;
+    std::string algorithm_;
+    Descriptor plan_;
+    std::size_t workspace_bytes_;
+};
+
+// Plans of this process, by device, problem and algorithm; they live as long as it does.
+std::map<std::string, std::shared_ptr<Pass>>& plans() {
+    static auto* const map = new std::map<std::string, std::shared_ptr<Pass>>;
+    return *map;
+}
+std::mutex plans_mutex;
+
+// Null, and *obstacle, where cuDNN does not support the configuration after all or it wants too much memory.
+std::shared_ptr<Pass> plan(const PassProblem& problem, const Descriptor& configuration,
+                           const std::string& algorithm, std::string* obstacle) {
+    const std::string key = text(gpu::device().name, " ", problem.key(), " ", algorithm);
+    const std::lock_guard lock(plans_mutex);
+    if (const auto known = plans().find(key); known != plans().end()) return known->second;
+    Descriptor made(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+    made.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, cudnn_handle());
+    made.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration);
+    if (const cudnnStatus_t status = made.try_finalize(); status != CUDNN_STATUS_SUCCESS) {
+        *obstacle = text(algorithm, ": ", message(status));
+        return nullptr;
+    }
+    auto pass = std::make_shared<CudnnPass>(problem, algorithm, std::move(made));
+    if (pass->workspace_bytes() > problem.most_workspace) {
+        *obstacle = text(algorithm, " wants ", pass->workspace_bytes(), " bytes of workspace, at most ",
+                         problem.most_workspace, " are given");
+        return nullptr;
+    }
+    return plans()[key] = pass;
+}
+
+// The configurations that a mode of the heuristics proposes; none where it knows nothing.
+std::vector<Descriptor> proposals(const Descriptor& graph, cudnnBackendHeurMode_t mode,
+                                  std::string* obstacle) {
+    Descriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
+    heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
+    heuristics.set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, mode);
+    if (const cudnnStatus_t status = heuristics.try_finalize(); status != CUDNN_STATUS_SUCCESS) {
+        *obstacle = message(status);
+        return {};
+    }
+    return heuristics.get_descriptors(
+        CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR,
+        heuristics.count(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR));
+}
+
+Descriptor engine_of(const Descriptor& configuration) {
+    auto engines =
+        configuration.get_descriptors(CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_BACKEND_ENGINE_DESCRIPTOR, 1);
+    if (engines.empty()) fail("cuDNN: a configuration without an engine");
+    return std::move(engines.front());
+}
+
+// The number that follows text[*at], the letter or colon in front of it; *at moves behind it.
+bool read_number(const std::string& name, std::size_t* at, char mark, std::int64_t* number) {
+    if (*at >= name.size() || name[*at] != mark) return false;
+    const char* const begin = name.c_str() + *at + 1;
+    char* end = nullptr;
+    *number = std::strtoll(begin, &end, 10);
+    *at += 1 + std::size_t(end - begin);
+    return end != begin;
+}
+
+}  // namespace
+
+std::vector<std::shared_ptr<Pass>> available_passes(const PassProblem& problem, std::string* obstacle) {
+    using Clock = std::chrono::steady_clock;
+    const auto start = Clock::now();
+    std::vector<std::shared_ptr<Pass>> passes;
+    const auto seen = [&](const std::string& algorithm) {
+        for (const auto& pass : passes)
+            if (pass->algorithm() == algorithm) return true;
+        return false;
+    };
+    const auto enough = [&] {
+        const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+        return passes.size() >= most_candidates || (passes.size() >= least_candidates && seconds > patience);
+    };
+    *obstacle = "cuDNN offers nothing that is deterministic in this precision";
+    std::optional<Descriptor> graph;
+    try {
+        graph = operation_graph(problem);
+    } catch (const Error& error) {
+        *obstacle = error.what();
+        return passes;
+    }
+    for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK})
+        for (const Descriptor& configuration : proposals(*graph, mode, obstacle)) {
+            if (enough()) return passes;
+            const Descriptor engine = engine_of(configuration);
+            if (!keeps_promises(engine, problem.precision)) continue;
+            const std::string algorithm = algorithm_name(configuration, engine);
+            if (seen(algorithm)) continue;
+            if (auto pass = plan(problem, configuration, algorithm, obstacle)) passes.push_back(pass);
+        }
+    return passes;
+}
+
+std::shared_ptr<Pass> planned_pass(const PassProblem& problem, const std::string& algorithm,
+                                   std::string* obstacle) {
+    std::size_t at = 0;
+    std::int64_t index = 0;
+    if (!read_number(algorithm, &at, 'e', &index)) {
+        *obstacle = text("\"", algorithm, "\" names no engine of cuDNN");
+        return nullptr;
+    }
+    try {
+        const Descriptor graph = operation_graph(problem);
+        Descriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+        engine.set(CUDNN_ATTR_ENGINE_OPERATION_GRAPH, graph);
+        engine.set(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, index);
+        engine.finalize("engine");
+        if (!keeps_promises(engine, problem.precision)) {
+            *obstacle = text(algorithm, " is not deterministic in this precision");
+            return nullptr;
+        }
+        std::vector<Descriptor> choices;
+        std::vector<cudnnBackendDescriptor_t> handles;
+        while (at < algorithm.size()) {
+            std::int64_t knob = 0, value = 0;
+            if (!read_number(algorithm, &at, 'k', &knob) || !read_number(algorithm, &at, ':', &value)) {
+                *obstacle = text("\"", algorithm, "\" is no engine with knobs of cuDNN");
+                return nullptr;
+            }
+            Descriptor& choice = choices.emplace_back(CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR);
+            choice.set(CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, cudnnBackendKnobType_t(knob));
+            choice.set(CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, value);
+            choice.finalize("knob");
+            handles.push_back(choice.get());
+        }
+        Descriptor configuration(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+        configuration.set(CUDNN_ATTR_ENGINECFG_ENGINE, engine);
+        if (!handles.empty())
+            configuration.set(CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                              handles.data(), std::int64_t(handles.size()));
+        configuration.finalize("configuration of an engine");
+        return plan(problem, configuration, algorithm, obstacle);
+    } catch (const Error& error) {
+        *obstacle = error.what();
+        return nullptr;
+    }
+}
+
+}  // namespace tvmap::cuda
