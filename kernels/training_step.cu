@@ -23,11 +23,12 @@ __global__ void make_batch_kernel(std::uint64_t seed, TrainingImages images, Sch
         images.data + (std::int64_t(item.image) * images.size + item.top) * images.size + item.left;
     const float4 normals = normal_noise(seed, item.epoch, item.image, index);
     const float normal[4] = {normals.x, normals.y, normals.z, normals.w};
+    int i = int(first / side), j = int(first % side);
     for (int k = 0; k < 4 && first + k < count; ++k) {
-        const int i = int((first + k) / side), j = int((first + k) % side);
         const float clean = corner[std::int64_t(i) * images.size + (item.mirror ? side - 1 - j : j)];
         target[n * target_stride + first + k] = clean;
         noisy[n * noisy_stride + first + k] = __fmaf_rn(item.scale, normal[k], clean);
+        if (++j == side) j = 0, ++i;
     }
 }
 
