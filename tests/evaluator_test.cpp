@@ -64,8 +64,9 @@ struct Workshop {
     Evaluation run(int pictures = 0) const {
         const std::atomic<bool> stop{false};
         int last = 0;
+        const auto backend = make_backend("cpu");
         const Evaluation result = evaluate(
-            config, checkpoint, folder / "evaluation", pictures,
+            *backend, config, checkpoint, folder / "evaluation", pictures,
             [&](int done, int total) {
                 CHECK(done == last + 1);
                 CHECK(total == count);
@@ -253,8 +254,9 @@ TEST_CASE("an interruption keeps the tables of what is finished") {
     std::atomic<bool> stop{true};
     const std::string none = w.folder / "none", some = w.folder / "some";
     const auto evaluate_into = [&](const std::string& folder) {
+        const auto backend = make_backend("cpu");
         evaluate(
-            w.config, w.checkpoint, folder, 1, [&](int done, int) { stop = done == 2; }, stop);
+            *backend, w.config, w.checkpoint, folder, 1, [&](int done, int) { stop = done == 2; }, stop);
     };
     CHECK_THROWS_AS(evaluate_into(none), Interrupted);
     CHECK(!std::filesystem::exists(none));

@@ -11,11 +11,17 @@
 #include "engine/solver_state.h"
 #include "kernels/error.h"
 #include "tests/reference/pdhg.h"
+#include "tests/run_on.h"
 #include "tests/temporary_folder.h"
 
 namespace {
 
 using namespace tvmap;
+
+Backend& backend() {
+    static const std::unique_ptr<Backend> cpu = make_backend("cpu");
+    return *cpu;
+}
 
 /// Steps and noise, the same each time, no two images alike.
 ImageStack images(int n, int height, int width, double shift = 0) {
@@ -73,13 +79,13 @@ TEST_CASE("in pieces or in one run: the same bits") {
     const ImageStack z = images(3, 13, 18);
     for (MapKind kind : {MapKind::scalar, MapKind::shared, MapKind::separate}) {
         const Regularisation lambda = map_of(kind, 13, 18);
-        const Solution whole = solve(steps(100), z, lambda, {});
+        const Solution whole = solve(backend(), steps(100), z, lambda, {});
         SolveOptions pieces;
         pieces.watch_gap = true;
         pieces.check_every = 7;  // does not divide 100
         std::vector<int> traced;
         pieces.trace = [&](int step, int, const cpu::PdhgGap&) { traced.push_back(step); };
-        const Solution cut = solve(steps(100), z, lambda, pieces);
+        const Solution cut = solve(backend(), steps(100), z, lambda, pieces);
         CHECK(cut.steps == 100);
         CHECK(traced.size() == 3 * 15);
         CHECK(traced.back() == 100);
@@ -95,12 +101,12 @@ TEST_CASE("stopping by the gap") {
     SolveOptions options;
     options.watch_gap = true;
     options.tolerance = 1e-4;
-    const Solution solution = solve(steps(20000), z, lambda, options);
+    const Solution solution = solve(backend(), steps(20000), z, lambda, options);
     CHECK(solution.reached);
     CHECK(solution.steps < 20000);
     CHECK(solution.steps % 32 == 0);
     REQUIRE(solution.gaps.size() == 2);
-    const Solution exact = solve(steps(20000), z, lambda, {});
+    const Solution exact = solve(backend(), steps(20000), z, lambda, {});
     for (int n = 0; n < 2; ++n) {
         CHECK(solution.gaps[n].relative() <= 1e-4);
         ImageStack one{1, 11, 16, {z.values.begin() + n * 176, z.values.begin() + (n + 1) * 176}};
@@ -114,7 +120,7 @@ TEST_CASE("stopping by the gap") {
     }
 
     options.tolerance = 0;
-    const Solution unreached = solve(steps(64), z, lambda, options);
+    const Solution unreached = solve(backend(), steps(64), z, lambda, options);
     CHECK(!unreached.reached);
     CHECK(unreached.steps == 64);
 }
@@ -124,14 +130,14 @@ TEST_CASE("what asks to stop is heard") {
     SolveOptions options;
     options.watch_gap = true;
     options.proceed = [](int step) { return step < 96; };
-    const Solution solution = solve(steps(1000), z, map_of(MapKind::scalar, 9, 9), options);
+    const Solution solution = solve(backend(), steps(1000), z, map_of(MapKind::scalar, 9, 9), options);
     CHECK(solution.stopped);
     CHECK(solution.steps == 96);
     options = {};
     options.repeat = 5;
     int asked = 0;
     options.proceed = [&](int) { return ++asked < 2; };
-    CHECK(solve(steps(8), z, map_of(MapKind::scalar, 9, 9), options).stopped);
+    CHECK(solve(backend(), steps(8), z, map_of(MapKind::scalar, 9, 9), options).stopped);
     CHECK(asked == 2);
 }
 
@@ -141,7 +147,7 @@ TEST_CASE("the gradient of a map that several images share is the sum over them"
     for (MapKind kind : {MapKind::scalar, MapKind::shared, MapKind::separate}) {
         CAPTURE(int(kind));
         const Regularisation lambda = map_of(kind, h, w);
-        const SolverGradient got = solver_gradient(steps(iterations), z, lambda, clean, 2, true);
+        const SolverGradient got = solver_gradient(backend(), steps(iterations), z, lambda, clean, 2, true);
 
         std::vector<double> d_lambda(lambda.values.size()), d_z;
         double mse = 0;
@@ -185,7 +191,8 @@ TEST_CASE("the gradient of a map that several images share is the sum over them"
         REQUIRE(got.d_z.size() == d_z.size());
         CHECK(distance(got.d_lambda, d_lambda) < 5e-6);
         CHECK(distance(got.d_z, d_z) < 5e-6);
-        const SolverGradient alone = solver_gradient(steps(iterations), z, lambda, clean, 1, false);
+        const SolverGradient alone =
+            solver_gradient(backend(), steps(iterations), z, lambda, clean, 1, false);
         CHECK(alone.d_lambda == got.d_lambda);
         CHECK(alone.d_z.empty());
     }
@@ -194,7 +201,7 @@ TEST_CASE("the gradient of a map that several images share is the sum over them"
 TEST_CASE("the gradient's memory: masks of four bits a pixel and step, and little else") {
     const ImageStack z = images(1, 256, 256), clean = images(1, 256, 256, 0.4);
     const SolverGradient got =
-        solver_gradient(steps(256), z, map_of(MapKind::shared, 256, 256), clean, 1, false);
+        solver_gradient(backend(), steps(256), z, map_of(MapKind::shared, 256, 256), clean, 1, false);
     constexpr std::size_t masks = 256 * 256 * 256 / 2, plane = 256 * 256 * sizeof(float);
     CHECK(got.bytes > masks);
     // A workspace of 28 bytes a pixel and its padding, the result, and the gradient: 12 MB leave the process
@@ -215,18 +222,18 @@ TEST_CASE("a saved state goes on to the same bits") {
             SolverState state;
             SolveOptions options;
             options.state = &state;
-            const Solution begun = solve(first, z, lambda, options);
+            const Solution begun = solve(backend(), first, z, lambda, options);
             CHECK(begun.x == state.x);
             write_solver_state(path, state, 2, 9, 14);
             state = read_solver_state(path, 2, 9, 14);
             options.watch_gap = true;  // looks at the iterates and leaves them as they are
             options.check_every = 4;
-            const Solution ended = solve(second, z, lambda, options);
+            const Solution ended = solve(backend(), second, z, lambda, options);
             CHECK(ended.steps == 41);
             SolverState reached;
             SolveOptions at_once;
             at_once.state = &reached;
-            CHECK(solve(whole, z, lambda, at_once).x == solve(whole, z, lambda, {}).x);
+            CHECK(solve(backend(), whole, z, lambda, at_once).x == solve(backend(), whole, z, lambda, {}).x);
             CHECK(state.x == reached.x);
             CHECK(state.x_bar == reached.x_bar);
             CHECK(state.p == reached.p);
@@ -240,44 +247,70 @@ TEST_CASE("a saved state goes on to the same bits") {
     bad.q[3] = std::numeric_limits<float>::quiet_NaN();
     SolveOptions options;
     options.state = &bad;
-    CHECK(has(refusal([&] { solve(steps(4), z, map_of(MapKind::scalar, 9, 14), options); }),
+    CHECK(has(refusal([&] { solve(backend(), steps(4), z, map_of(MapKind::scalar, 9, 14), options); }),
               "state: q: value number 3 is nan"));
     bad.q.pop_back();
-    CHECK(has(refusal([&] { solve(steps(4), z, map_of(MapKind::scalar, 9, 14), options); }),
+    CHECK(has(refusal([&] { solve(backend(), steps(4), z, map_of(MapKind::scalar, 9, 14), options); }),
               "state: q has 503 values where the images need 504"));
 }
 
 TEST_CASE("the scalar search: the same for any batch, and right") {
-    const int h = 12, w = 14;
-    const ImageStack z = images(1, h, w), clean = images(1, h, w, 0.4);
+    const int n = 3, h = 12, w = 14;
+    const ImageStack z = images(n, h, w), clean = images(n, h, w, 0.4);
     std::vector<float> lambdas;
     for (double value : equally_spaced(0, 0.8, 9)) lambdas.push_back(float(value));
     CHECK(lambdas.front() == 0.0f);
     CHECK(lambdas.back() == 0.8f);
     CHECK(equally_spaced(0.3, 0.8, 1) == std::vector<double>{0.3});
-    const ScalarCurve curve =
-        scalar_search(steps(64), z.values.data(), clean.values.data(), h, w, lambdas, 1, {});
-    int calls = 0;
-    const ScalarCurve pieces = scalar_search(
-        steps(64), z.values.data(), clean.values.data(), h, w, lambdas, 2, [&](int) { return ++calls > 0; },
-        4 * h * w * sizeof(float));
-    CHECK(calls == 3);
-    REQUIRE(curve.quality.size() == 9);
-    for (std::size_t i = 0; i < lambdas.size(); ++i) {
-        CHECK(curve.quality[i].psnr == pieces.quality[i].psnr);
-        CHECK(curve.quality[i].ssim == pieces.quality[i].ssim);
-        const Solution one = solve(steps(64), z, {MapKind::scalar, {lambdas[i]}}, {});
-        double mse = 0;
-        for (int p = 0; p < h * w; ++p) mse += std::pow(double(one.x[p]) - clean.values[p], 2) / (h * w);
-        // The same sum in double in another order.
-        CHECK(curve.quality[i].psnr == doctest::Approx(-10 * std::log10(mse)).epsilon(1e-10));
+    const auto search = [&](const std::vector<float>& values, const std::function<bool(int)>& proceed,
+                            std::size_t batch_bytes = 0) {
+        const SearchedImages images{z.values.data(), clean.values.data(), n, h, w};
+        return scalar_search(backend(), steps(64), images, values, 2, proceed, batch_bytes);
+    };
+    const std::vector<ScalarCurve> curves = search(lambdas, {});
+    REQUIRE(curves.size() == n);
+    for (int k = 0; k < n; ++k) {
+        REQUIRE(curves[k].quality.size() == 9);
+        const ImageStack one{1, h, w, {z.values.begin() + k * h * w, z.values.begin() + (k + 1) * h * w}};
+        for (std::size_t i = 0; i < lambdas.size(); ++i) {
+            const Solution alone = solve(backend(), steps(64), one, {MapKind::scalar, {lambdas[i]}}, {});
+            double mse = 0;
+            for (int p = 0; p < h * w; ++p)
+                mse += std::pow(double(alone.x[p]) - clean.values[k * h * w + p], 2) / (h * w);
+            // The same sum in double in another order.
+            CHECK(curves[k].quality[i].psnr == doctest::Approx(-10 * std::log10(mse)).epsilon(1e-10));
+        }
     }
-    CHECK_THROWS_AS(scalar_search(steps(8), z.values.data(), clean.values.data(), h, w, lambdas, 1,
-                                  [](int) { return false; }),
-                    Interrupted);
-    CHECK_THROWS_AS(scalar_search(steps(8), z.values.data(), clean.values.data(), h, w, {-0.1f}, 1, {}),
-                    Error);
-    CHECK_THROWS_AS(scalar_search(steps(8), z.values.data(), clean.values.data(), h, w, {}, 1, {}), Error);
+    CHECK(curves[0].quality[4].psnr != curves[1].quality[4].psnr);
+
+    // So many solves at once, and what is told after each call: some values of one image, or whole images.
+    const std::pair<int, std::vector<int>> batches[] = {
+        {4, {4, 8, 9, 13, 17, 18, 22, 26, 27}}, {9, {9, 18, 27}}, {20, {18, 27}}, {27, {27}}};
+    for (const auto& [solves, expected] : batches) {
+        CAPTURE(solves);
+        std::vector<int> told;
+        const auto pieces = search(
+            lambdas, [&](int done) { return told.push_back(done), true; }, solves * h * w * sizeof(float));
+        CHECK(told == expected);
+        for (int k = 0; k < n; ++k)
+            for (std::size_t i = 0; i < lambdas.size(); ++i) {
+                CHECK(curves[k].quality[i].psnr == pieces[k].quality[i].psnr);
+                CHECK(curves[k].quality[i].ssim == pieces[k].quality[i].ssim);
+            }
+    }
+    CHECK_THROWS_AS(search(lambdas, [](int) { return false; }), Interrupted);
+    CHECK_THROWS_AS(search({-0.1f}, {}), Error);
+    CHECK_THROWS_AS(search({}, {}), Error);
+}
+
+TEST_CASE("images at once: all threads are busy, and memory is bounded") {
+    const SolverConfig solver = steps(256);
+    const RunOn one_thread(1);
+    CHECK(images_at_once(backend(), solver, 256, 256, 81) == 1);
+    CHECK(images_at_once(backend(), solver, 256, 256, 1) == 8);
+    CHECK(images_at_once(backend(), solver, 8192, 8192, 1) == 1);
+    const RunOn many_threads(64);
+    CHECK(images_at_once(backend(), solver, 256, 256, 81) == 6);  // of 512 results in 128 MiB
 }
 
 TEST_CASE("arguments that do not fit") {
@@ -288,7 +321,7 @@ TEST_CASE("arguments that do not fit") {
         ImageStack stack = z;
         Regularisation map = lambda;
         change(solver, stack, map);
-        return refusal([&] { solve(solver, stack, map, {}); });
+        return refusal([&] { solve(backend(), solver, stack, map, {}); });
     };
     const float nan = std::numeric_limits<float>::quiet_NaN(),
                 infinite = std::numeric_limits<float>::infinity();
@@ -309,10 +342,10 @@ TEST_CASE("arguments that do not fit") {
     CHECK(has(refused([](auto&, auto&, auto& m) { m.values.resize(47); }),
               "47 values where images of 6×8 need 48"));
     CHECK(has(refused([](auto&, auto&, auto& m) { m.kind = MapKind::separate; }), "need 96"));
-    CHECK(has(refusal([&] { solver_gradient(steps(4), z, lambda, images(1, 6, 8), 1, false); }),
+    CHECK(has(refusal([&] { solver_gradient(backend(), steps(4), z, lambda, images(1, 6, 8), 1, false); }),
               "target: 1×6×8 does not fit"));
     ImageStack bad = z;
     bad.values[0] = nan;
-    CHECK(has(refusal([&] { solver_gradient(steps(4), z, lambda, bad, 1, false); }),
+    CHECK(has(refusal([&] { solver_gradient(backend(), steps(4), z, lambda, bad, 1, false); }),
               "target: value number 0 is nan"));
 }

@@ -11,6 +11,7 @@
 #include "engine/file.h"
 #include "engine/image.h"
 #include "engine/plan.h"
+#include "engine/training_steps.h"
 #include "engine/unet.h"
 #include "kernels/error.h"
 #include "kernels/threads.h"
