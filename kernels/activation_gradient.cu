@@ -38,14 +38,12 @@ __global__ void activation_gradient_kernel(Images<const float> y, Images<const f
     };
     // All loads come first: d_a may be d_y, so that none would be moved up past a store.
     Quad gradients[thread_quads], outputs[thread_quads];
-#pragma unroll
     for (int k = 0; k < thread_quads; ++k) {
         const std::int64_t at = start + first + k * quad_step;
         gradients[k] = count(k) > 0 ? load_quad<wide>(d_y[image] + at, count(k)) : Quad{};
         outputs[k] = count(k) > 0 ? load_quad<wide>(y[image] + at, count(k)) : Quad{};
     }
     float sum = 0.0f;
-#pragma unroll
     for (int k = 0; k < thread_quads; ++k) {
         Quad& g = gradients[k];
         for (int v = 0; v < 4; ++v) {

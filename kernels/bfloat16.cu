@@ -66,16 +66,16 @@ __global__ void to_bfloat16_channels_last_kernel(Images<const float> x, std::uin
     float* values = gpu::shared_memory<float>();
     const int first_pixel = int(blockIdx.x) * tile, first_channel = int(blockIdx.y) * tile;
     const int column = int(threadIdx.x);
-#pragma unroll
-    for (int row = int(threadIdx.y); row < tile; row += tile_rows) {
+    for (int k = 0; k < tile; k += tile_rows) {
+        const int row = k + int(threadIdx.y);
         const int channel = first_channel + row, pixel = first_pixel + column;
         if (channel < channels && pixel < pixels)
             values[row * tile_pitch + column] = x[blockIdx.z][std::int64_t(channel) * pixels + pixel];
     }
     __syncthreads();
     std::uint16_t* image = dense + std::int64_t(blockIdx.z) * pixels * channels;
-#pragma unroll
-    for (int row = int(threadIdx.y); row < tile; row += tile_rows) {
+    for (int k = 0; k < tile; k += tile_rows) {
+        const int row = k + int(threadIdx.y);
         const int channel = first_channel + column, pixel = first_pixel + row;
         if (channel < channels && pixel < pixels)
             image[std::int64_t(pixel) * channels + channel] = rounded(values[column * tile_pitch + row]);
@@ -88,15 +88,15 @@ __global__ void from_bfloat16_channels_last_kernel(const std::uint16_t* dense, I
     const int first_pixel = int(blockIdx.x) * tile, first_channel = int(blockIdx.y) * tile;
     const int column = int(threadIdx.x);
     const std::uint16_t* image = dense + std::int64_t(blockIdx.z) * pixels * channels;
-#pragma unroll
-    for (int row = int(threadIdx.y); row < tile; row += tile_rows) {
+    for (int k = 0; k < tile; k += tile_rows) {
+        const int row = k + int(threadIdx.y);
         const int channel = first_channel + column, pixel = first_pixel + row;
         if (channel < channels && pixel < pixels)
             values[row * tile_pitch + column] = widened(image[std::int64_t(pixel) * channels + channel]);
     }
     __syncthreads();
-#pragma unroll
-    for (int row = int(threadIdx.y); row < tile; row += tile_rows) {
+    for (int k = 0; k < tile; k += tile_rows) {
+        const int row = k + int(threadIdx.y);
         const int channel = first_channel + row, pixel = first_pixel + column;
         if (channel >= channels || pixel >= pixels) continue;
         float* out = y[blockIdx.z] + std::int64_t(channel) * pixels + pixel;

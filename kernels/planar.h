@@ -39,12 +39,8 @@ __device__ inline Quad load_quad(const float* p, int count) {
 template <bool wide>
 __device__ inline void store_quad(float* p, const Quad& q, int count) {
     if constexpr (wide) {
-        const float4 floats = make_float4(q.v[0], q.v[1], q.v[2], q.v[3]);
-#ifdef TVMAP_EMULATED
-        *reinterpret_cast<float4*>(p) = floats;
-#else
-        __stwb(reinterpret_cast<float4*>(p), floats);  // nvcc splits some assignments into four stores
-#endif
+        // By name, since nvcc splits some assignments into four stores.
+        __stcg(reinterpret_cast<float4*>(p), make_float4(q.v[0], q.v[1], q.v[2], q.v[3]));
     } else {
         for (int k = 0; k < 4; ++k)
             if (k < count) p[k] = q.v[k];
