@@ -277,13 +277,13 @@ View Plan::view(Value value) const { return tensor_view(value.id, value_block_, 
 
 View Plan::gradient(Value value) const { return tensor_view(value.id, gradient_block_, base_); }
 
-const double* Plan::loss_memory() const {
+const double* Plan::loss_in_memory() const {
     return static_cast<const double*>(forward_steps_.back().binding.saved);
 }
 
 double Plan::loss() const {
     double result = 0;
-    backend_.download(&result, loss_memory(), sizeof result);
+    backend_.download(&result, loss_in_memory(), sizeof result);
     return result;
 }
 

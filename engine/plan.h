@@ -61,7 +61,7 @@ class Plan {
     View gradient(Value value) const;
     /// The loss after forward(), and where it lies in the backend's memory.
     double loss() const;
-    const double* loss_memory() const;
+    const double* loss_in_memory() const;
 
     /// A table of every tensor with bytes and lifetime, and the peak.
     std::string table() const;

@@ -97,7 +97,7 @@ ResidentSteps::ResidentSteps(const TrainingParts& parts, int epoch, int step, bo
         parts_.plan.forward();
         parts_.plan.backward();
         parts_.parameters.adam_step(schedule_);
-        parts_.backend.finish_step(schedule_, parts_.plan.loss_memory());
+        parts_.backend.finish_step(schedule_, parts_.plan.loss_in_memory());
     });
     start_epoch(step);
 }
