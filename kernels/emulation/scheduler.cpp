@@ -1,0 +1,689 @@
+// Runs the threads of a launch as fibers, one at a time, each until it has to wait or returns. Blocks are
+// resident together where they may wait for each other: all blocks of a cooperative launch, else the blocks
+// of a cluster, else one. With a seed the next thread to run is drawn: among the ready threads of one block
+// that keeps the focus for a drawn while, so that blocks also get far ahead of each other.
+//
+// Memory is sequentially consistent here, and a thread is interrupted only where it waits, publishes
+// (atomics, store_release) or pauses. So what shows a missing barrier or flag is the order, drawn anew for
+// every launch.
+#include "kernels/emulation/scheduler.h"
+
+#include <array>
+#include <boost/context/fiber.hpp>
+#include <boost/context/protected_fixedsize_stack.hpp>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+namespace tvmap::emulation {
+
+const Thread* running = nullptr;
+
+void allow_access([[maybe_unused]] void* memory, [[maybe_unused]] std::size_t bytes) {
+#if defined(__SANITIZE_ADDRESS__)
+    ASAN_UNPOISON_MEMORY_REGION(memory, bytes);
+#endif
+}
+void forbid_access([[maybe_unused]] void* memory, [[maybe_unused]] std::size_t bytes) {
+#if defined(__SANITIZE_ADDRESS__)
+    ASAN_POISON_MEMORY_REGION(memory, bytes);
+#endif
+}
+
+namespace {
+
+// ---- random numbers ----
+
+unsigned seed = 0;
+std::uint64_t launches = 0;  // since the seed was set
+
+/// SplitMix64.
+class Random {
+  public:
+    explicit Random(std::uint64_t state) : state_(state) {}
+    std::uint64_t operator()() {
+        std::uint64_t v = state_ += 0x9e3779b97f4a7c15u;
+        v = (v ^ v >> 30) * 0xbf58476d1ce4e5b9u;
+        v = (v ^ v >> 27) * 0x94d049bb133111ebu;
+        return v ^ v >> 31;
+    }
+    /// 0 … count − 1.
+    std::size_t below(std::size_t count) { return std::size_t((*this)() % count); }
+
+  private:
+    std::uint64_t state_;
+};
+
+// ---- fibers ----
+
+struct Block;
+struct Cluster;
+struct Warp;
+class Worker;
+
+enum class Wait { no, block, cluster, warp, pause };
+
+/// What threads wait for, and where in the source.
+struct Meeting {
+    const char* name = "";
+    Where where;
+};
+std::ostream& operator<<(std::ostream& out, const Meeting& meeting) {
+    const std::string file = meeting.where.file_name();
+    return out << meeting.name << " (" << file.substr(file.rfind('/') + 1) << ':' << meeting.where.line()
+               << ')';
+}
+bool same(const Where& a, const Where& b) {
+    return a.line() == b.line() && a.column() == b.column() && std::strcmp(a.file_name(), b.file_name()) == 0;
+}
+
+struct Fiber : Thread {
+    Block* block = nullptr;
+    Warp* warp = nullptr;
+    Worker* worker = nullptr;  // once it runs
+    Wait wait = Wait::no;
+    Meeting meeting;  // it waits for
+    // Brought to a meeting of the warp, and taken home.
+    unsigned mask = 0, source = 0;
+    std::uint64_t value = 0, received = 0;
+    bool predicate = false;
+    unsigned ballot = 0;
+    Votes votes{};  // taken home from one of the block
+};
+
+/// Thrown through the kernels of threads that wait when another has failed.
+struct Abandoned {};
+
+/// A stack on which threads run, one after the other; a thread that waits keeps it. Never freed: idle ones
+/// wait for the next launch.
+class Worker {
+  public:
+    Worker()
+        : stack_(allocator().allocate()),
+          side_(std::allocator_arg, boost::context::preallocated(stack_.sp, stack_.size, stack_), allocator(),
+                [this](boost::context::fiber&& launcher) {
+                    side_ = std::move(launcher);
+                    arrived_inside();
+                    serve();
+                    return std::move(side_);
+                }) {}
+    Worker(const Worker&) = delete;
+    Worker& operator=(const Worker&) = delete;
+
+    /// From the launcher: runs `fiber` here until it waits, or it and its successors have returned.
+    void resume(Fiber* fiber);
+    /// From inside: back to the launcher until resumed.
+    void leave();
+
+  private:
+    static boost::context::protected_fixedsize_stack& allocator() {
+        static boost::context::protected_fixedsize_stack stacks(stack_bytes);
+        return stacks;
+    }
+    [[noreturn]] void serve();
+
+    // The address sanitizer wants to know on which stack we are.
+    void leave_outside([[maybe_unused]] void** fake_stack) {
+#if defined(__SANITIZE_ADDRESS__)
+        __sanitizer_start_switch_fiber(fake_stack, static_cast<char*>(stack_.sp) - stack_bytes, stack_bytes);
+#endif
+    }
+    void arrived_outside([[maybe_unused]] void* fake_stack) {
+#if defined(__SANITIZE_ADDRESS__)
+        __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
+#endif
+    }
+    void leave_inside() {
+#if defined(__SANITIZE_ADDRESS__)
+        __sanitizer_start_switch_fiber(&fake_stack_, launcher_bottom_, launcher_bytes_);
+#endif
+    }
+    void arrived_inside() {
+#if defined(__SANITIZE_ADDRESS__)
+        __sanitizer_finish_switch_fiber(fake_stack_, &launcher_bottom_, &launcher_bytes_);
+#endif
+    }
+
+    static constexpr std::size_t stack_bytes = 128 << 10;
+    boost::context::stack_context stack_;
+    boost::context::fiber side_;  // the one that does not run: ours, or the launcher's
+    Fiber* fiber_ = nullptr;
+    [[maybe_unused]] void* fake_stack_ = nullptr;
+    [[maybe_unused]] const void* launcher_bottom_ = nullptr;
+    [[maybe_unused]] std::size_t launcher_bytes_ = 0;
+};
+
+std::vector<Worker*>& idle_workers() {
+    static auto& workers = *new std::vector<Worker*>;
+    return workers;
+}
+
+void Worker::resume(Fiber* fiber) {
+    fiber_ = fiber;
+    void* fake_stack = nullptr;
+    leave_outside(&fake_stack);
+    side_ = std::move(side_).resume();
+    arrived_outside(fake_stack);
+}
+
+void Worker::leave() {
+    leave_inside();
+    side_ = std::move(side_).resume();
+    arrived_inside();
+}
+
+// ---- blocks ----
+
+/// The threads of a block that can run: first come, first served, or drawn.
+class Ready {
+  public:
+    bool empty() const { return fibers_.empty(); }
+    void add(Fiber* fiber) { fibers_.push_back(fiber); }
+    void clear() {
+        fibers_.clear();
+        first_ = 0;
+    }
+    Fiber* take(Random* random) {
+        if (random != nullptr)
+            std::swap(fibers_[first_], fibers_[first_ + random->below(fibers_.size() - first_)]);
+        Fiber* fiber = fibers_[first_++];
+        if (first_ == fibers_.size()) clear();
+        return fiber;
+    }
+
+  private:
+    std::vector<Fiber*> fibers_;
+    std::size_t first_ = 0;
+};
+
+struct Warp {
+    std::array<Fiber*, 32> lanes{};
+    unsigned alive = 0, waiting = 0;
+};
+
+struct Block {
+    Cluster* cluster = nullptr;
+    unsigned rank = 0;
+    std::vector<Fiber> fibers;
+    std::vector<Warp> warps;
+    unsigned alive = 0, waiting = 0;
+    Meeting meeting;  // of those that wait
+    Votes votes{};
+    Ready ready;
+    std::unique_ptr<unsigned char, decltype(&std::free)> shared{nullptr, &std::free};
+};
+
+struct Cluster {
+    std::vector<Block*> blocks;
+    unsigned alive = 0, waiting = 0;
+    Meeting meeting;
+};
+
+unsigned count(dim3 d) { return d.x * d.y * d.z; }
+
+// ---- a launch ----
+
+class Grid {
+  public:
+    Grid(const gpu::Launch& how, const std::function<void()>& thread);
+    ~Grid();
+    void run();
+
+    Fiber* current = nullptr;
+
+    Votes meet_block(const char* barrier, bool predicate, Where where);
+    void meet_cluster(Where where);
+    void meet_warp(unsigned mask, Where where);
+    void* cluster_shared(void* here, unsigned rank);
+    void pause();
+    void polled();
+    void published(bool changed);
+
+    template <class... Parts>
+    [[noreturn]] void fail_here(const Parts&... parts) const {
+        const auto& t = current->thread_index;
+        const auto& b = current->block_index;
+        fail("kernel ", how_.name, ": thread (", t.x, ", ", t.y, ", ", t.z, ") of block (", b.x, ", ", b.y,
+             ", ", b.z, "): ", parts...);
+    }
+
+    // Called by workers.
+    void execute(Fiber* fiber, Worker* worker);
+    Fiber* successor();
+
+  private:
+    void place_blocks(std::size_t resident, std::uint64_t first);
+    void run_resident();
+    Fiber* pick();
+    Fiber* next();
+    void leave();
+    void make_ready(Fiber* fiber) {
+        fiber->wait = Wait::no;
+        fiber->block->ready.add(fiber);
+    }
+    void wake_pausing();
+    void returned(Fiber& fiber);
+    void release_if_all_wait(Block& block);
+    void release_if_all_wait(Cluster& cluster);
+    void release_if_all_wait(Warp& warp, unsigned mask);
+    void abandon();
+    [[noreturn]] void fail_deadlock() const;
+    Random* random() { return seeded_ ? &random_ : nullptr; }
+
+    static constexpr int most_idle_rounds = 1000, most_polls = 1 << 22;
+
+    const gpu::Launch& how_;
+    const std::function<void()>& thread_;
+    const bool seeded_;
+    Random random_;
+    std::uint64_t switch_every_ =
+        0;  // picks for which a block keeps the focus, on average; 0: while it can run
+    std::vector<std::unique_ptr<Block>> blocks_;  // resident
+    std::vector<Cluster> clusters_;
+    std::size_t focus_ = 0;
+    unsigned alive_ = 0;
+    std::vector<Fiber*> pausing_;
+    Fiber* handed_over_ = nullptr;  // by a worker that is done: to run next
+    std::uint64_t progress_ = 0, progress_seen_ = 0;
+    int idle_rounds_ = 0, polls_ = 0;
+    bool abandoned_ = false;
+    std::exception_ptr failure_;
+};
+
+Grid* grid = nullptr;
+
+void Worker::serve() {
+    for (;;) {
+        for (Fiber* fiber = fiber_; fiber != nullptr; fiber = grid->successor()) grid->execute(fiber, this);
+        idle_workers().push_back(this);
+        leave();
+    }
+}
+
+Grid::Grid(const gpu::Launch& how, const std::function<void()>& thread)
+    : how_(how), thread_(thread), seeded_(seed != 0), random_((std::uint64_t(seed) << 32) + launches++) {
+    if (seeded_) switch_every_ = std::array{0, 1, 16, 1024}[random_.below(4)];
+    const unsigned threads = count(how.block), warps = (threads + 31) / 32;
+    const unsigned resident = how.cooperative ? count(how.grid) : how.cluster;
+    for (unsigned b = 0; b < resident; ++b) {
+        auto block = std::make_unique<Block>();
+        void* shared = nullptr;
+        if (posix_memalign(&shared, 128, how.shared_bytes) != 0) throw std::bad_alloc();
+        block->shared.reset(static_cast<unsigned char*>(shared));
+        block->fibers.resize(threads);
+        block->warps.resize(warps);
+        for (unsigned t = 0; t < threads; ++t) {
+            Fiber& fiber = block->fibers[t];
+            fiber.thread_index = {t % how.block.x, t / how.block.x % how.block.y,
+                                  t / (how.block.x * how.block.y)};
+            fiber.block_size = how.block;
+            fiber.grid_size = how.grid;
+            fiber.lane = t % 32;
+            fiber.block = block.get();
+            fiber.warp = &block->warps[t / 32];
+            fiber.warp->lanes[fiber.lane] = &fiber;
+        }
+        blocks_.push_back(std::move(block));
+    }
+    clusters_.resize(resident / how.cluster);
+    for (unsigned b = 0; b < resident; ++b) {
+        Cluster& cluster = clusters_[b / how.cluster];
+        blocks_[b]->cluster = &cluster;
+        blocks_[b]->rank = b % how.cluster;
+        cluster.blocks.push_back(blocks_[b].get());
+    }
+    grid = this;
+}
+
+Grid::~Grid() {
+    for (const auto& block : blocks_) allow_access(block->shared.get(), how_.shared_bytes);
+    grid = nullptr;
+    running = nullptr;
+}
+
+void Grid::run() {
+    const std::size_t resident = blocks_.size(), turns = count(how_.grid) / resident;
+    std::vector<std::uint32_t> order(turns);
+    std::iota(order.begin(), order.end(), 0u);
+    if (seeded_)
+        for (std::size_t i = turns; i > 1; --i) std::swap(order[i - 1], order[random_.below(i)]);
+    for (const std::uint32_t turn : order) {
+        place_blocks(resident, std::uint64_t(turn) * resident);
+        run_resident();
+    }
+}
+
+/// The resident blocks become those from number `first` on, all threads ready.
+void Grid::place_blocks(std::size_t resident, std::uint64_t first) {
+    const unsigned threads = count(how_.block);
+    for (std::size_t b = 0; b < resident; ++b) {
+        Block& block = *blocks_[b];
+        const std::uint64_t number = first + b, x = how_.grid.x, y = how_.grid.y;
+        const uint3 index = {unsigned(number % x), unsigned(number / x % y), unsigned(number / (x * y))};
+        block.alive = threads;
+        block.waiting = 0;
+        allow_access(block.shared.get(), how_.shared_bytes);
+        std::memset(block.shared.get(), 0xff, how_.shared_bytes);
+        for (Fiber& fiber : block.fibers) {
+            fiber.block_index = index;
+            fiber.warp->alive |= 1u << fiber.lane;
+            make_ready(&fiber);
+        }
+    }
+    for (Cluster& cluster : clusters_) {
+        cluster.alive = unsigned(cluster.blocks.size()) * threads;
+        cluster.waiting = 0;
+    }
+    alive_ = unsigned(resident) * threads;
+}
+
+void Grid::run_resident() {
+    try {
+        while (Fiber* fiber = handed_over_ != nullptr ? std::exchange(handed_over_, nullptr) : next()) {
+            if (fiber->worker == nullptr && idle_workers().empty()) idle_workers().push_back(new Worker);
+            Worker* worker = fiber->worker;
+            if (worker == nullptr) {
+                worker = idle_workers().back();
+                idle_workers().pop_back();
+            }
+            polls_ = 0;
+            worker->resume(fiber);
+            if (failure_) std::rethrow_exception(failure_);
+        }
+    } catch (...) {
+        failure_ = std::current_exception();
+    }
+    if (failure_) {
+        abandon();
+        std::rethrow_exception(failure_);
+    }
+}
+
+/// A thread that can run now, if any.
+Fiber* Grid::pick() {
+    const std::size_t blocks = blocks_.size();
+    if (blocks > 1 && switch_every_ != 0 && random_.below(switch_every_) == 0) focus_ = random_.below(blocks);
+    for (std::size_t i = 0; i < blocks; ++i) {
+        const std::size_t b = (focus_ + i) % blocks;
+        if (blocks_[b]->ready.empty()) continue;
+        focus_ = b;
+        return blocks_[b]->ready.take(random());
+    }
+    return nullptr;
+}
+
+/// The thread to run next; null when all have returned.
+Fiber* Grid::next() {
+    for (;;) {
+        if (Fiber* fiber = pick()) return fiber;
+        if (alive_ == 0) return nullptr;
+        if (pausing_.empty()) fail_deadlock();
+        if (progress_ != progress_seen_) idle_rounds_ = 0;
+        if (++idle_rounds_ > most_idle_rounds) fail_deadlock();
+        progress_seen_ = progress_;
+        wake_pausing();
+    }
+}
+
+void Grid::wake_pausing() {
+    for (Fiber* fiber : pausing_) make_ready(fiber);
+    pausing_.clear();
+}
+
+// ---- inside a worker ----
+
+void Grid::execute(Fiber* fiber, Worker* worker) {
+    fiber->worker = worker;
+    running = current = fiber;
+    try {
+        thread_();
+    } catch (const Abandoned&) {
+    } catch (...) {
+        failure_ = std::current_exception();
+    }
+    fiber->worker = nullptr;
+    if (!abandoned_ && !failure_) returned(*fiber);
+}
+
+/// After a thread has returned: another that can be run on the same stack. Null where there is none; one that
+/// has a stack is handed to the launcher.
+Fiber* Grid::successor() {
+    if (abandoned_ || failure_) return nullptr;
+    Fiber* fiber = pick();
+    if (fiber == nullptr || fiber->worker == nullptr) return fiber;
+    handed_over_ = fiber;
+    return nullptr;
+}
+
+/// Lets others run until this thread is ready and its turn comes.
+void Grid::leave() {
+    Fiber* me = current;
+    me->worker->leave();
+    if (abandoned_) throw Abandoned();
+    running = current = me;
+}
+
+void Grid::returned(Fiber& fiber) {
+    ++progress_;
+    --alive_;
+    Block& block = *fiber.block;
+    Warp& warp = *fiber.warp;
+    warp.alive &= ~(1u << fiber.lane);
+    for (Fiber* lane : warp.lanes)
+        if (lane != nullptr && warp.waiting >> lane->lane & 1) release_if_all_wait(warp, lane->mask);
+    --block.alive;
+    release_if_all_wait(block);
+    --block.cluster->alive;
+    release_if_all_wait(*block.cluster);
+    // Other blocks must not read what an ended block had.
+    if (block.alive == 0 && block.cluster->blocks.size() > 1) {
+        std::memset(block.shared.get(), 0xff, how_.shared_bytes);
+        forbid_access(block.shared.get(), how_.shared_bytes);
+    }
+}
+
+// ---- meetings ----
+
+Votes Grid::meet_block(const char* barrier, bool predicate, Where where) {
+    Fiber& me = *current;
+    Block& block = *me.block;
+    if (block.waiting == 0) {
+        block.meeting = {barrier, where};
+        block.votes = {};
+    }
+    if (!same(block.meeting.where, where))
+        fail_here("is at ", Meeting{barrier, where}, " while others of its block wait at ", block.meeting,
+                  ": all threads of a block must meet at the same barrier");
+    me.wait = Wait::block;
+    me.meeting = {barrier, where};
+    block.votes.yes += predicate;
+    ++block.waiting;
+    release_if_all_wait(block);
+    leave();
+    return me.votes;
+}
+
+void Grid::release_if_all_wait(Block& block) {
+    if (block.waiting == 0 || block.waiting < block.alive) return;
+    block.votes.all = int(block.waiting);
+    block.waiting = 0;
+    ++progress_;
+    for (Fiber& fiber : block.fibers)
+        if (fiber.wait == Wait::block) {
+            fiber.votes = block.votes;
+            make_ready(&fiber);
+        }
+}
+
+void Grid::meet_cluster(Where where) {
+    Fiber& me = *current;
+    Cluster& cluster = *me.block->cluster;
+    const Meeting meeting{"cluster_barrier", where};
+    if (cluster.waiting == 0) cluster.meeting = meeting;
+    if (!same(cluster.meeting.where, where))
+        fail_here("is at ", meeting, " while others of its cluster wait at ", cluster.meeting,
+                  ": all threads of a cluster must meet at the same barrier");
+    me.wait = Wait::cluster;
+    me.meeting = meeting;
+    ++cluster.waiting;
+    release_if_all_wait(cluster);
+    leave();
+}
+
+void Grid::release_if_all_wait(Cluster& cluster) {
+    if (cluster.waiting == 0 || cluster.waiting < cluster.alive) return;
+    cluster.waiting = 0;
+    ++progress_;
+    for (Block* block : cluster.blocks)
+        for (Fiber& fiber : block->fibers)
+            if (fiber.wait == Wait::cluster) make_ready(&fiber);
+}
+
+/// The lanes in `mask` exchange what they brought: value and source, or predicate.
+void Grid::meet_warp(unsigned mask, Where where) {
+    Fiber& me = *current;
+    Warp& warp = *me.warp;
+    me.meeting = {"a shuffle, a vote or __syncwarp", where};
+    if ((mask >> me.lane & 1) == 0) fail_here("its lane ", me.lane, " is not in the mask of ", me.meeting);
+    for (const Fiber* other : warp.lanes) {
+        if (other == nullptr || (warp.waiting >> other->lane & 1) == 0) continue;
+        const bool concerns_both = (mask >> other->lane & 1) != 0 || (other->mask >> me.lane & 1) != 0;
+        if (concerns_both && (other->mask != mask || !same(other->meeting.where, where)))
+            fail_here("is at ", me.meeting, " while lane ", other->lane, " of its warp waits at ",
+                      other->meeting, ": all lanes of a mask must meet at the same place with the same mask");
+    }
+    me.wait = Wait::warp;
+    me.mask = mask;
+    warp.waiting |= 1u << me.lane;
+    release_if_all_wait(warp, mask);
+    leave();
+}
+
+void Grid::release_if_all_wait(Warp& warp, unsigned mask) {
+    const unsigned expected = mask & warp.alive;
+    if (expected == 0 || (warp.waiting & expected) != expected) return;
+    unsigned votes = 0;
+    for (const Fiber* lane : warp.lanes)
+        if (lane != nullptr && (expected >> lane->lane & 1) != 0 && lane->predicate)
+            votes |= 1u << lane->lane;
+    for (Fiber* lane : warp.lanes) {
+        if (lane == nullptr || (expected >> lane->lane & 1) == 0) continue;
+        const bool there = lane->source < 32 && (expected >> lane->source & 1) != 0;
+        lane->received = there ? warp.lanes[lane->source]->value : ~std::uint64_t(0);
+        lane->ballot = votes;
+        make_ready(lane);
+    }
+    warp.waiting &= ~expected;
+    ++progress_;
+}
+
+void* Grid::cluster_shared(void* here, unsigned rank) {
+    const Block& block = *current->block;
+    const std::vector<Block*>& blocks = block.cluster->blocks;
+    const std::ptrdiff_t offset = static_cast<unsigned char*>(here) - block.shared.get();
+    if (offset < 0 || std::size_t(offset) > how_.shared_bytes)
+        fail_here("cluster_shared() of an address that is not in the block's shared memory");
+    if (rank >= blocks.size())
+        fail_here("cluster_shared() of rank ", rank, " in a cluster of ", blocks.size());
+    if (blocks[rank]->alive == 0) fail_here("cluster_shared() of block ", rank, ", which has returned");
+    return blocks[rank]->shared.get() + offset;
+}
+
+void Grid::pause() {
+    current->wait = Wait::pause;
+    current->meeting = {"pause()", Where::current()};
+    pausing_.push_back(current);
+    leave();
+}
+
+void Grid::polled() {
+    if (++polls_ > most_polls) fail_here("waits for a flag without pause()");
+}
+
+void Grid::published(bool changed) {
+    if (!changed) return polled();  // such as the attempts to take a lock
+    ++progress_;
+    if (!seeded_ || blocks_.size() == 1) return;
+    wake_pausing();
+    if (random_.below(2) == 0) return;
+    focus_ = random_.below(blocks_.size());
+    make_ready(current);
+    leave();
+}
+
+// ---- failures ----
+
+/// Unwinds the threads that wait.
+void Grid::abandon() {
+    abandoned_ = true;
+    for (const auto& block : blocks_) {
+        allow_access(block->shared.get(), how_.shared_bytes);
+        for (Fiber& fiber : block->fibers)
+            if (fiber.worker != nullptr) fiber.worker->resume(&fiber);
+    }
+}
+
+void Grid::fail_deadlock() const {
+    std::map<std::string, int> waiting;
+    for (const auto& block : blocks_)
+        for (const Fiber& fiber : block->fibers)
+            if (fiber.wait != Wait::no) ++waiting[text(fiber.meeting)];
+    std::string where;
+    for (const auto& [meeting, threads] : waiting)
+        where += text(where.empty() ? "" : ", ", threads, " at ", meeting);
+    fail("kernel ", how_.name, ": deadlock: ", alive_, " threads of ", blocks_.size(),
+         " resident block(s) wait for what does not come: ", where);
+}
+
+}  // namespace
+
+// ---- what kernels call ----
+
+Votes meet_block(const char* barrier, bool predicate, Where where) {
+    return grid->meet_block(barrier, predicate, where);
+}
+void meet_cluster(Where where) { grid->meet_cluster(where); }
+
+std::uint64_t exchange(unsigned mask, std::uint64_t value, unsigned source, Where where) {
+    Fiber& me = *grid->current;
+    me.value = value;
+    me.source = source;
+    grid->meet_warp(mask, where);
+    return me.received;
+}
+unsigned ballot(unsigned mask, bool predicate, Where where) {
+    Fiber& me = *grid->current;
+    me.predicate = predicate;
+    grid->meet_warp(mask, where);
+    return me.ballot;
+}
+
+void* shared_memory() { return grid->current->block->shared.get(); }
+void* cluster_shared(void* here, unsigned rank) { return grid->cluster_shared(here, rank); }
+unsigned cluster_rank() { return grid->current->block->rank; }
+void pause() { grid->pause(); }
+void polled() { grid->polled(); }
+void published(bool changed) { grid->published(changed); }
+void trap(const char* why) { grid->fail_here(why); }
+
+// ---- what the runtime calls ----
+
+void set_seed(unsigned value) {
+    seed = value;
+    launches = 0;
+}
+
+void run(const gpu::Launch& how, const std::function<void()>& thread) { Grid(how, thread).run(); }
+
+}  // namespace tvmap::emulation
