@@ -1,24 +1,28 @@
 #!/usr/bin/env python3
-"""One measurement of PyTorch for tools/compare, in a process of its own, as a line of JSON on standard output.
+"""One measurement of PyTorch for tools/compare and tools/gpu-check, in a process of its own, as a line of JSON on standard output.
 
     compare_torch.py versions                            PyTorch, its BLAS, threads
     compare_torch.py inputs --image PNG --folder DIR     clean.npy, noisy.npy, lambda.npy from a picture
     compare_torch.py solver|search|step --form F …       seconds (each repetition) and memory
     compare_torch.py difference --files A.npy B.npy      ‖A − B‖₂/‖B‖₂
+    compare_torch.py device-steps --form F --mode M --precisions … --batches …
+                                                         whole training steps on a GPU, a line for each precision and batch
 
 Before anything is timed, the same code runs once with few iterations (libraries choose their kernels then) and, where more
 than one repetition is asked for, once in full.
 """
 import argparse
+import gc
 import json
 import os
 import re
+import sys
 import time
 
 import numpy
 import torch
 
-from reference_model import UNet, loss, parameter_map, pdhg
+from reference_model import UNet, loss, parameter_map, pdhg, pdhg_step
 
 NOISE = 0.5  # standard deviation of the noise, relative to the image's own
 
@@ -99,6 +103,96 @@ def step(options, z, clean):
     return measure(run, lambda: run(8), options.repeat)
 
 
+def device_step(options, precision, batch):
+    """The same on a GPU, on images that lie there: PyTorch's own way of being fast is taken throughout (cuDNN's search for
+    algorithms, the fused Adam, no copies, nothing read back). mode is
+        eager     as it is written
+        compile   the network and one step of the solver by torch.compile, called T times
+        whole     network, map and all T steps as one graph by torch.compile (which can take very long)
+        graph     as it is written, the whole training step recorded as a CUDA graph and replayed"""
+    cuda = options.device == "cuda"
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.manual_seed(42)
+    target = torch.rand(batch, 1, options.size, options.size, device=options.device)
+    z = target + 0.1 * torch.randn_like(target)
+    net = UNet().to(options.device)
+    optimiser = torch.optim.Adam(net.parameters(), lr=1e-4, **({"fused": True, "capturable": True} if cuda else {}))
+    network, solver_step = net, pdhg_step
+    if options.mode == "compile":
+        network, solver_step = torch.compile(net), torch.compile(pdhg_step)
+
+    def forward(noisy):
+        return pdhg(noisy, parameter_map(network(noisy)), options.iterations, options.form, step=solver_step)
+
+    if options.mode == "whole":
+        forward = torch.compile(forward)
+
+    def run():
+        optimiser.zero_grad(set_to_none=True)
+        loss("mse", forward(z), target).backward()
+        optimiser.step()
+
+    if options.mode == "graph":
+        run = recorded(run)
+    for _ in range(3):
+        run()
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    seconds = time_on_device(run, options.seconds, cuda)
+    result = {"form": options.form, "mode": options.mode, "precision": precision, "batch": batch,
+              "seconds": sorted(seconds)[len(seconds) // 2], "all_seconds": seconds}
+    if cuda:
+        # (What a recorded graph keeps for its replays counts as reserved alone.)
+        result |= {"peak_bytes": torch.cuda.max_memory_allocated(), "reserved_bytes": torch.cuda.memory_reserved()}
+    return result
+
+
+def recorded(run):
+    """A CUDA graph of run(), which has to have run before, on a stream of its own."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            run()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return graph.replay
+
+
+def time_on_device(run, seconds, cuda):
+    """Times of one run among many queued back to back, by events on the GPU; at least ten, for some `seconds` in all."""
+    if not cuda:
+        begin = time.perf_counter()
+        run()
+        return [time.perf_counter() - begin]
+    begin = time.perf_counter()
+    run()
+    torch.cuda.synchronize()
+    repeat = max(10, min(1000, int(seconds / (time.perf_counter() - begin))))
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(repeat + 1)]
+    events[0].record()
+    for event in events[1:]:
+        run()
+        event.record()
+    torch.cuda.synchronize()
+    return [first.elapsed_time(second) * 1e-3 for first, second in zip(events, events[1:])]
+
+
+def device_steps(options):
+    """Prints each result when it is there, so that one that does not end takes no other with it."""
+    for precision in options.precisions:
+        for batch in options.batches:
+            if hasattr(torch, "_dynamo"):
+                torch._dynamo.reset()
+            print(json.dumps(device_step(options, precision, batch)), flush=True)
+            gc.collect()
+            if options.device == "cuda":
+                torch.cuda.empty_cache()
+
+
 def versions():
     """What serves matrix products is read from the libraries that the process has mapped."""
     torch.rand(64, 64) @ torch.rand(64, 64)
@@ -111,7 +205,7 @@ def versions():
     onednn = re.search(r"MKL-DNN v([\d.]+)", config)
     return {"torch": torch.__version__, "onednn": onednn[1] if onednn else "unknown",
             "blas": "MKL" if bundled else ", ".join(fast or named), "blas_is_reference": not (bundled or fast),
-            "threads": torch.get_num_threads()}
+            "threads": torch.get_num_threads(), "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
 
 
 def inputs(image, folder):
@@ -133,13 +227,19 @@ def difference(path, reference_path):
 
 
 parser = argparse.ArgumentParser(description="One measurement of PyTorch for tools/compare.")
-parser.add_argument("task", choices=["versions", "inputs", "solver", "search", "step", "difference"])
+parser.add_argument("task", choices=["versions", "inputs", "solver", "search", "step", "difference", "device-steps"])
 parser.add_argument("--files", nargs=2)
 parser.add_argument("--form", default="roll")
 parser.add_argument("--folder", default=".")
 parser.add_argument("--image")
 parser.add_argument("--out", help="where the solver's gradient goes")
 parser.add_argument("--dtype", default="float32")
+parser.add_argument("--mode", default="eager", choices=["eager", "compile", "whole", "graph"])
+parser.add_argument("--device", default="cuda")
+parser.add_argument("--precisions", nargs="+", default=["fp32"], choices=["fp32", "tf32"])
+parser.add_argument("--batches", nargs="+", type=int, default=[1])
+parser.add_argument("--size", type=int, default=256)
+parser.add_argument("--seconds", type=float, default=2.0, help="measuring time of a step on a GPU")
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--iterations", type=int, default=256)
 parser.add_argument("--repeat", type=int, default=1)
@@ -149,6 +249,9 @@ parser.add_argument("--count", type=int, default=81)
 parser.add_argument("--stride", type=int, default=1)
 arguments = parser.parse_args()
 torch.set_num_threads(arguments.threads)
+if arguments.task == "device-steps":
+    device_steps(arguments)
+    sys.exit()
 if arguments.task == "versions":
     answer = versions()
 elif arguments.task == "inputs":

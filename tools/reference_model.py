@@ -140,19 +140,24 @@ DIFFERENCES = {"roll": RollDifferences, "convolution": ConvolutionDifferences,
                "published": PublishedDifferences}
 
 
-def pdhg(z, lambda_, iterations, form="roll", dual_start="zero", tau=1 / 3, sigma=1 / 3, theta=1.0):
+def pdhg_step(difference, z, lower, upper, p, q, x, x_bar, tau, sigma, theta):
+    """One primal-dual step; returns p, q, x, x̄."""
+    p = (p + sigma * (x_bar - z)) / (1 + sigma)
+    q = torch.clamp(q + sigma * difference.forward(x_bar), lower, upper)
+    previous, x = x, x - tau * p - tau * difference.transposed(q)
+    return p, q, x, x + theta * (x - previous)
+
+
+def pdhg(z, lambda_, iterations, form="roll", dual_start="zero", tau=1 / 3, sigma=1 / 3, theta=1.0, step=pdhg_step):
     """x_T of min ½‖x − z‖² + ‖Λ∘∇x‖₁ after T primal-dual steps on K = [I, ∇]. lambda_: shared or separate map (the
-    published form takes a shared one)."""
+    published form takes a shared one). step: pdhg_step, or a compiled one."""
     difference = DIFFERENCES[form](z)
     x = x_bar = z
     p = torch.zeros_like(z) if dual_start == "zero" else z
     q = z.new_zeros(z.shape[0], difference.components, *z.shape[2:])
     lower = -lambda_
     for _ in range(iterations):
-        p = (p + sigma * (x_bar - z)) / (1 + sigma)
-        q = torch.clamp(q + sigma * difference.forward(x_bar), lower, lambda_)
-        previous, x = x, x - tau * p - tau * difference.transposed(q)
-        x_bar = x + theta * (x - previous)
+        p, q, x, x_bar = step(difference, z, lower, lambda_, p, q, x, x_bar, tau, sigma, theta)
     return x
 
 
