@@ -1,0 +1,180 @@
+// The total-variation solver on the GPU: checks, the choice of a mapping, and the sums of a scalar map's
+// gradient. The step is in kernels/pdhg_device.h, its mappings are in kernels/pdhg_{tiles,cluster,global}.cu.
+#include "kernels/pdhg.h"
+
+#include <algorithm>
+#include <string>
+
+#include "kernels/pdhg_mappings.h"
+
+namespace tvmap {
+namespace pdhg {
+namespace {
+
+constexpr unsigned sum_threads = 256;
+
+// The sum of each solve's plane in double, in the CPU's order: along every row, then over the rows. One block
+// per solve; row_sums: solves×H.
+__global__ void pdhg_map_sum_kernel(Task t, const float* planes, double* row_sums, float* sums,
+                                    bool accumulate) {
+    const float* plane = planes + blockIdx.x * t.pixels();
+    double* rows = row_sums + std::int64_t(blockIdx.x) * t.height;
+    for (int i = threadIdx.x; i < t.height; i += blockDim.x) {
+        double sum = 0;
+        for (int j = 0; j < t.width; ++j) sum += plane[std::int64_t(i) * t.width + j];
+        rows[i] = sum;
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        double sum = 0;
+        for (int i = 0; i < t.height; ++i) sum += rows[i];
+        store(accumulate, float(sum), sums[blockIdx.x]);
+    }
+}
+
+// The workspace, cut up: the mapping's own part; for a scalar map the plane of d_Λ of each solve and its
+// rows' sums.
+struct Workspace {
+    std::size_t own_bytes, plane_bytes = 0, sum_bytes = 0;
+
+    Workspace(const PdhgProblem& problem, const cuda::PdhgMapping& mapping)
+        : own_bytes(round_up(
+              mapping.kind == cuda::PdhgMapping::Kind::tiles    ? tiles_workspace_bytes(problem, mapping)
+              : mapping.kind == cuda::PdhgMapping::Kind::global ? global_workspace_bytes(problem)
+                                                                : 0)) {
+        if (problem.map == MapKind::scalar) {
+            const std::size_t solves = std::size_t(problem.solves);
+            plane_bytes = round_up(solves * std::size_t(problem.pixels()) * sizeof(float));
+            sum_bytes = round_up(solves * std::size_t(problem.height) * sizeof(double));
+        }
+    }
+    static std::size_t round_up(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+    std::size_t bytes() const { return std::max<std::size_t>(own_bytes + plane_bytes + sum_bytes, 64); }
+    float* planes(void* memory) const {
+        return reinterpret_cast<float*>(static_cast<std::byte*>(memory) + own_bytes);
+    }
+    double* sums(void* memory) const {
+        return reinterpret_cast<double*>(static_cast<std::byte*>(memory) + own_bytes + plane_bytes);
+    }
+};
+
+// Why the mapping does not serve; empty where it does.
+std::string refusal(const PdhgProblem& problem, const cuda::PdhgMapping& mapping) {
+    switch (mapping.kind) {
+        case cuda::PdhgMapping::Kind::tiles:
+            return tiles_refusal(problem, mapping);
+        case cuda::PdhgMapping::Kind::cluster:
+            return cluster_refusal(problem, mapping);
+        case cuda::PdhgMapping::Kind::global:
+            return {};
+    }
+    return "there is no such kind";
+}
+
+cuda::PdhgMapping checked(const char* where, const PdhgProblem& problem, const cuda::PdhgMapping* mapping) {
+    if (mapping == nullptr) return cuda::pdhg_mapping(problem);
+    const std::string why = refusal(problem, *mapping);
+    if (!why.empty()) {
+        fail(where, ": the mapping does not fit ", problem.solves, " solves of ", problem.height, "x",
+             problem.width, ": ", why, "; let pdhg_mapping choose");
+    }
+    return *mapping;
+}
+
+Task task_of(const PdhgProblem& problem, int iterations, bool adjoint) {
+    Task task;
+    task.solves = problem.solves;
+    task.height = problem.height;
+    task.width = problem.width;
+    task.solves_per_image = problem.solves_per_image;
+    task.iterations = iterations;
+    task.neumann = problem.boundary == Boundary::neumann;
+    task.start_at_image = problem.dual_start == DualStart::image;
+    task.a = adjoint ? problem.tau : problem.sigma;
+    task.b = adjoint ? problem.sigma : problem.tau;
+    task.s = 1.0f / (1.0f + problem.sigma);
+    task.theta = problem.theta;
+    task.sigma = problem.sigma;
+    return task;
+}
+
+void run(gpu::Stream stream, const Task& task, Direction direction, const cuda::PdhgMapping& mapping,
+         void* workspace) {
+    switch (mapping.kind) {
+        case cuda::PdhgMapping::Kind::tiles:
+            return run_tiles(stream, task, direction, mapping, workspace);
+        case cuda::PdhgMapping::Kind::cluster:
+            return run_cluster(stream, task, direction, mapping);
+        case cuda::PdhgMapping::Kind::global:
+            return run_global(stream, task, direction, workspace);
+    }
+}
+
+}  // namespace
+}  // namespace pdhg
+
+namespace cuda {
+
+PdhgMapping pdhg_mapping(const PdhgProblem& problem) {
+    (void)problem;
+    return {};
+}
+
+std::size_t pdhg_mask_bytes(const PdhgProblem& problem, int iterations) {
+    return cpu::pdhg_mask_bytes(problem, iterations);
+}
+
+std::size_t pdhg_workspace_bytes(const PdhgProblem& problem, const PdhgMapping* mapping) {
+    check_pdhg("pdhg_workspace_bytes", problem, 0);
+    return pdhg::Workspace(problem, pdhg::checked("pdhg_workspace_bytes", problem, mapping)).bytes();
+}
+
+void pdhg_forward(gpu::Stream stream, const PdhgProblem& problem, int iterations, const float* z,
+                  const float* lambda, float* x, std::uint8_t* masks, const PdhgState* state,
+                  bool start_from_state, void* workspace, const PdhgMapping* mapping) {
+    check_pdhg("pdhg_forward", problem, iterations);
+    if (start_from_state && state == nullptr) {
+        fail("pdhg_forward: told to start from a state but given none; pass the state or start afresh");
+    }
+    pdhg::Task task = pdhg::task_of(problem, iterations, false);
+    task.z = z;
+    task.lambda = lambda;
+    task.x = x;
+    task.masks = masks;
+    if (state != nullptr) task.state = *state;
+    task.start_from_state = start_from_state;
+    pdhg::run(stream, task, {.adjoint = false, .map = problem.map},
+              pdhg::checked("pdhg_forward", problem, mapping), workspace);
+}
+
+void pdhg_adjoint(gpu::Stream stream, const PdhgProblem& problem, int iterations, const std::uint8_t* masks,
+                  const float* d_x, float* d_lambda, float* d_z, Write write, void* workspace,
+                  const PdhgMapping* mapping) {
+    check_pdhg("pdhg_adjoint", problem, iterations);
+    if (masks == nullptr && iterations > 0) {
+        fail("pdhg_adjoint: no masks; run pdhg_forward with masks and pass them on");
+    }
+    const PdhgMapping chosen = pdhg::checked("pdhg_adjoint", problem, mapping);
+    const pdhg::Workspace space(problem, chosen);
+    const bool summed = problem.map == MapKind::scalar && d_lambda != nullptr;
+    float* planes = summed ? space.planes(workspace) : nullptr;
+    pdhg::Task task = pdhg::task_of(problem, iterations, true);
+    task.masks = const_cast<std::uint8_t*>(masks);  // only read
+    task.d_x = d_x;
+    task.d_lambda = summed ? planes : d_lambda;
+    task.d_z = d_z;
+    task.accumulate_map = write == Write::accumulate && !summed;
+    task.accumulate_image = write == Write::accumulate;
+    pdhg::run(stream, task, {.adjoint = true, .map = problem.map}, chosen, workspace);
+    if (summed) {
+        gpu::launch(stream,
+                    {.name = "pdhg_map_sum_kernel",
+                     .grid = dim3(unsigned(problem.solves)),
+                     .block = dim3(pdhg::sum_threads)},
+                    pdhg::pdhg_map_sum_kernel, task, planes, space.sums(workspace), d_lambda,
+                    write == Write::accumulate);
+    }
+}
+
+}  // namespace cuda
+}  // namespace tvmap

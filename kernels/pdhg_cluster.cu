@@ -1,0 +1,130 @@
+// The solver with one cluster of blocks per solve, its state in registers and shared memory for all steps.
+// Each block has a strip of whole rows; per step it sends its last row's new q_vertical to the block below
+// and its first row's new x̄ to the block above, round the image's border too. (Under Neumann what goes round
+// is not used: the last row's x̄ below is its own, and its q_vertical is 0.)
+#include "kernels/pdhg_mappings.h"
+#include "kernels/pdhg_region.h"
+
+namespace tvmap::pdhg {
+namespace {
+
+constexpr int most_threads = 1024;
+
+// Rows of the image that come before the block of this rank.
+__host__ __device__ inline int rows_before(int height, int rank, int cluster) {
+    return int(std::int64_t(height) * rank / cluster);
+}
+
+// The blocks of a solve meet.
+__device__ inline void meet(int cluster) {
+    if (cluster == 1) {
+        __syncthreads();
+    } else {
+        gpu::cluster_barrier();
+    }
+}
+
+template <class Step, int strip_rows>
+__global__ void __launch_bounds__(most_threads)
+    pdhg_cluster_kernel(Task t, SharedLayout<Step> layout, int cluster) {
+    float* shared = gpu::shared_memory<float>();
+    const int rank = cluster == 1 ? 0 : int(gpu::cluster_rank());
+    const auto begin = [&](int r) { return rows_before(t.height, r, cluster); };
+    Region region;
+    region.solve = int(blockIdx.x) / cluster;
+    region.top = begin(rank);
+    region.left = 0;
+    region.rows = begin(rank + 1) - region.top;
+    region.first_row = region.first_column = 0;
+    region.own_rows = region.rows;
+    region.own_columns = t.width;
+    region.closed = true;
+    Strip<Step, strip_rows> strip(t, region, layout, shared);
+
+    // Where the neighbours have the rows that this block provides.
+    const int above = rank == 0 ? cluster - 1 : rank - 1, below = rank + 1 == cluster ? 0 : rank + 1;
+    float* row_below_above = shared + layout.x_bar(begin(above + 1) - begin(above), strip.column);
+    float* edge_below = shared + layout.edge(0, strip.column);
+    if (cluster > 1) {
+        row_below_above = gpu::cluster_shared(row_below_above, unsigned(above));
+        edge_below = gpu::cluster_shared(edge_below, unsigned(below));
+    }
+
+    strip.load(t, region);
+    if constexpr (Step::adjoint) {
+        if (t.iterations > 0) strip.fetch_word(t, t.iterations - 1);
+    }
+    meet(cluster);
+    for (int k = 0; k < t.iterations; ++k) {
+        strip.dual(t);
+        if (strip.ends(region)) *edge_below = *strip.next_edge;
+        meet(cluster);
+        if constexpr (Step::adjoint) {
+            if (k + 1 < t.iterations) strip.fetch_word(t, t.iterations - 2 - k);
+        } else if constexpr (Step::masks) {
+            strip.store_word_of(t, k);
+        }
+        strip.primal(t);
+        if (strip.first == 0) *row_below_above = *strip.here;
+        meet(cluster);
+    }
+    strip.finish(t, region);
+}
+
+// How a cluster is laid out for a problem; strip_rows is 0 where it does not fit.
+struct Plan {
+    int rows, panels, strip_rows;
+
+    Plan(int height, int width, int cluster)
+        : rows((height + cluster - 1) / cluster), panels((width + 31) / 32), strip_rows(0) {
+        for (const int candidate : {2, 8}) {
+            if (strip_rows == 0 && threads(candidate) <= most_threads) strip_rows = candidate;
+        }
+    }
+    int strips(int per_strip) const { return (rows + per_strip - 1) / per_strip; }
+    std::int64_t threads(int per_strip) const { return std::int64_t(32) * panels * strips(per_strip); }
+};
+
+}  // namespace
+
+std::string cluster_refusal(const PdhgProblem& problem, const cuda::PdhgMapping& mapping) {
+    const gpu::Device& device = gpu::device();
+    const int cluster = mapping.cluster;
+    if (cluster < 1 || (cluster & (cluster - 1)) != 0 || cluster > device.largest_cluster) {
+        return text("clusters of ", cluster, " blocks; ", device.name, " has powers of two up to ",
+                    device.largest_cluster);
+    }
+    if (cluster > problem.height) return text("more blocks (", cluster, ") than rows");
+    if (std::int64_t(problem.solves) * cluster > (1 << 30)) return "too many solves for one launch";
+    const Plan plan(problem.height, problem.width, cluster);
+    if (plan.strip_rows == 0) return text("a block's share of ", plan.rows, " rows exceeds its threads");
+    // Of the kernels that the problem may need, the one with most planes.
+    const int maps = problem.map == MapKind::separate ? 2 : 1;
+    const std::int64_t floats =
+        std::int64_t(plan.panels) * 32 * ((plan.rows + 1) * (3 + maps) + plan.strips(plan.strip_rows) + 1);
+    if (floats * std::int64_t(sizeof(float)) > std::int64_t(device.shared_per_block)) {
+        return text("a block's share of ", plan.rows, " rows exceeds its shared memory");
+    }
+    return {};
+}
+
+void run_cluster(gpu::Stream stream, const Task& task, Direction direction,
+                 const cuda::PdhgMapping& mapping) {
+    const Plan plan(task.height, task.width, mapping.cluster);
+    for_step(task, direction, [&](auto step) {
+        using Step = decltype(step);
+        const SharedLayout<Step> layout{plan.rows, plan.panels, plan.strips(plan.strip_rows)};
+        const gpu::Launch how{.name = "pdhg_cluster_kernel",
+                              .grid = dim3(unsigned(task.solves) * unsigned(mapping.cluster)),
+                              .block = dim3(unsigned(layout.threads())),
+                              .cluster = unsigned(mapping.cluster),
+                              .shared_bytes = std::size_t(layout.floats()) * sizeof(float)};
+        if (plan.strip_rows == 2) {
+            gpu::launch(stream, how, pdhg_cluster_kernel<Step, 2>, task, layout, mapping.cluster);
+        } else {
+            gpu::launch(stream, how, pdhg_cluster_kernel<Step, 8>, task, layout, mapping.cluster);
+        }
+    });
+}
+
+}  // namespace tvmap::pdhg

@@ -1,0 +1,213 @@
+// The solver's step on one pixel, for every mapping onto a GPU. The same expressions in the same order as
+// kernels/pdhg_sweep.cpp, which derives the adjoint, so the same bits:
+//     dual      p ← (p + a·(x̄ − z))·s        v = q + a·∇x̄        q ← clip(v, −Λ, Λ), decisions e recorded
+//     primal    x₊ = x − b·(p + ∇ᵀq)         x̄ ← x₊ + θ(x₊ − x)
+// forward: a = σ, b = τ. Adjoint, on Y, Ȳ, P̃, Q̃ in the places of x, x̄, p, q: a = τ, b = σ, no z; e known,
+// q ← v where e = 0, else 0, and d_Λ −= e·v; ΣP̃ is kept for d_z = Y + σΣP̃ (− P̃ where p₀ = z).
+//
+// Borders: x̄ right of the last column and below the last row is that of the first (periodic) or the pixel's
+// own (Neumann); q left of the first column and above the first row is that of the last, which under Neumann
+// is 0.
+#pragma once
+#include <cstdint>
+
+#include "kernels/gpu.h"
+#include "kernels/pdhg_problem.h"
+
+namespace tvmap::pdhg {
+
+/// A launch's problem. Pointers that a direction does not use are null; whatever holds one plane per pixel
+/// has solves×H×W floats.
+struct Task {
+    int solves = 1, height = 0, width = 0, solves_per_image = 1, iterations = 0;
+    bool neumann = false, start_at_image = false;  ///< p₀ = z
+    float a = 0, b = 0, s = 0, theta = 0;
+    float sigma = 0;
+    const float* z = nullptr;       ///< forward; images×H×W
+    const float* lambda = nullptr;  ///< forward; solves×map size
+    float* x = nullptr;             ///< forward
+    PdhgState state;                ///< forward; null or all planes
+    bool start_from_state = false;
+    std::uint8_t* masks = nullptr;  ///< forward writes them unless null, the adjoint reads
+    const float* d_x = nullptr;     ///< adjoint
+    float* d_lambda = nullptr;      ///< adjoint; may be null; for a scalar map one plane per solve
+    float* d_z = nullptr;           ///< adjoint; may be null
+    bool accumulate_map = false, accumulate_image = false;  ///< whether d_lambda, d_z keep what they hold
+
+    __host__ __device__ std::int64_t pixels() const { return std::int64_t(height) * width; }
+};
+
+/// Which direction, and what it does with maps: forward, the planes of Λ (0: one number); adjoint, the planes
+/// of d_Λ (0: not wanted).
+template <bool writes_masks, int map_planes>
+struct Forward {
+    static constexpr bool adjoint = false, masks = writes_masks;
+    static constexpr int maps = map_planes;
+};
+template <int map_planes>
+struct Adjoint {
+    static constexpr bool adjoint = true, masks = true;
+    static constexpr int maps = map_planes;
+};
+
+struct Direction {
+    bool adjoint = false;
+    MapKind map = MapKind::shared;
+};
+
+/// Calls body(Step()) with the Step that the task asks for. (A scalar map's d_Λ is summed from a plane.)
+template <class Body>
+void for_step(const Task& task, Direction direction, const Body& body) {
+    const bool masks = task.masks != nullptr;
+    if (direction.adjoint) {
+        if (task.d_lambda == nullptr) return body(Adjoint<0>());
+        return direction.map == MapKind::separate ? body(Adjoint<2>()) : body(Adjoint<1>());
+    }
+    switch (direction.map) {
+        case MapKind::scalar:
+            return masks ? body(Forward<true, 0>()) : body(Forward<false, 0>());
+        case MapKind::shared:
+            return masks ? body(Forward<true, 1>()) : body(Forward<false, 1>());
+        case MapKind::separate:
+            return masks ? body(Forward<true, 2>()) : body(Forward<false, 2>());
+    }
+}
+
+/// The decision on one component of one pixel.
+struct Decision {
+    bool above = false, below = false;  ///< v > Λ, v < −Λ
+};
+
+__device__ inline Decision compare(float v, float lambda) { return {v > lambda, v < -lambda}; }
+
+/// A group's decisions, 8 bytes as they lie in memory: `vertical` and `horizontal` have v > Λ in the low
+/// half, v < −Λ in the high half.
+struct Word {
+    unsigned vertical, horizontal;
+};
+__device__ inline Decision decision(unsigned component, unsigned bit) {
+    return {(component >> bit & 1) != 0, (component >> (bit + 16) & 1) != 0};
+}
+
+/// Bytes before the word of a group of 16 pixels.
+__device__ inline std::int64_t word_offset(const Task& t, int solve, int iteration, int row, int group) {
+    const int groups = (t.width + pdhg_group - 1) / pdhg_group;
+    return (((std::int64_t(solve) * t.iterations + iteration) * t.height + row) * groups + group) *
+           std::int64_t(pdhg_group_mask_bytes);
+}
+__device__ inline Word load_word(const Task& t, std::int64_t offset) {
+    const uint2 word = *reinterpret_cast<const uint2*>(t.masks + offset);
+    return {word.x, word.y};
+}
+__device__ inline void store_word(const Task& t, std::int64_t offset, Word word) {
+    *reinterpret_cast<uint2*>(t.masks + offset) = make_uint2(word.vertical, word.horizontal);
+}
+
+/// Packs a warp's decisions. The group begins at lane `lane` (0, 8 or 16); pixels beyond its first `count`
+/// get no bits.
+__device__ inline unsigned pack(unsigned above, unsigned below, int lane, int count) {
+    const unsigned valid = (1u << count) - 1;
+    return (above >> lane & valid) | (below >> lane & valid) << 16;
+}
+
+__device__ inline float next_p(const Task& t, float p, float pull) { return (p + t.a * pull) * t.s; }
+
+/// v = q + a·(difference of x̄).
+__device__ inline float unclipped(const Task& t, float q, float difference) { return q + t.a * difference; }
+
+/// min(max(v, −Λ), Λ); of equal values the second, as the CPU's vector instructions take it (Λ = 0 gives +0).
+__device__ inline float clip(float v, float lambda) {
+    const float raised = v > -lambda ? v : -lambda;
+    return raised < lambda ? raised : lambda;
+}
+
+/// v where it was not clipped, else 0.
+__device__ inline float pass(float v, Decision e) { return e.above || e.below ? 0.0f : v; }
+
+/// d_Λ − e·v.
+__device__ inline float map_gradient(float d_lambda, float v, Decision e) {
+    return e.above ? d_lambda - v : e.below ? d_lambda + v : d_lambda;
+}
+
+struct Primal {
+    float x, x_bar;
+};
+__device__ inline Primal primal(const Task& t, float x, float p, float above, float q_vertical, float left,
+                                float q_horizontal) {
+    const float transposed = (above - q_vertical) + (left - q_horizontal);
+    const float next = x - t.b * (p + transposed);
+    return {next, next + t.theta * (next - x)};
+}
+
+/// A pixel of a solve.
+struct Place {
+    int solve, row, column;
+};
+/// Where it lies in solves×H×W.
+__device__ inline std::int64_t index(const Task& t, Place at) {
+    return at.solve * t.pixels() + std::int64_t(at.row) * t.width + at.column;
+}
+/// Where a component lies in solves×planes×H×W.
+__device__ inline std::int64_t index(const Task& t, Place at, int planes, int component) {
+    return index(t, at) + (planes == 2 ? (at.solve + component) * t.pixels() : 0);
+}
+__device__ inline float image(const Task& t, Place at) {
+    return t.z[index(t, {at.solve / t.solves_per_image, at.row, at.column})];
+}
+template <class Step>
+__device__ inline float map(const Task& t, Place at, int component) {
+    return t.lambda[Step::maps == 0 ? at.solve : index(t, at, Step::maps, component)];
+}
+
+/// What a step changes. Adjoint: Y, Ȳ, P̃, Q̃.
+struct Iterates {
+    float x, x_bar, p, q_vertical, q_horizontal;
+};
+
+template <class Step>
+__device__ inline Iterates first_iterates(const Task& t, Place at) {
+    const std::int64_t here = index(t, at);
+    if constexpr (Step::adjoint) return {t.d_x[here], t.d_x[here], 0.0f, 0.0f, 0.0f};
+    if (t.start_from_state) {
+        // Neumann: the differences across the border do not exist; their q stays 0.
+        const bool last_row = t.neumann && at.row + 1 == t.height;
+        const bool last_column = t.neumann && at.column + 1 == t.width;
+        return {t.state.x[here], t.state.x_bar[here], t.state.p[here],
+                last_row ? 0.0f : t.state.q[index(t, at, 2, 0)],
+                last_column ? 0.0f : t.state.q[index(t, at, 2, 1)]};
+    }
+    const float z = image(t, at);
+    return {z, z, t.start_at_image ? z : 0.0f, 0.0f, 0.0f};
+}
+
+__device__ inline void store_forward(const Task& t, Place at, const Iterates& last) {
+    const std::int64_t here = index(t, at);
+    t.x[here] = last.x;
+    if (t.state.x != nullptr) {
+        t.state.x[here] = last.x;
+        t.state.x_bar[here] = last.x_bar;
+        t.state.p[here] = last.p;
+        t.state.q[index(t, at, 2, 0)] = last.q_vertical;
+        t.state.q[index(t, at, 2, 1)] = last.q_horizontal;
+    }
+}
+
+__device__ inline void store(bool accumulate, float value, float& target) {
+    target = accumulate ? target + value : value;
+}
+/// d_lambda: of the vertical component or of both, then of the horizontal one.
+template <class Step>
+__device__ inline void store_adjoint(const Task& t, Place at, const Iterates& last, float sum_p,
+                                     float d_lambda, float d_lambda_horizontal) {
+    if constexpr (Step::maps > 0) {
+        store(t.accumulate_map, d_lambda, t.d_lambda[index(t, at, Step::maps, 0)]);
+    }
+    if constexpr (Step::maps == 2)
+        store(t.accumulate_map, d_lambda_horizontal, t.d_lambda[index(t, at, 2, 1)]);
+    if (t.d_z != nullptr) {
+        const float value = last.x + t.sigma * sum_p - (t.start_at_image ? 1.0f : 0.0f) * last.p;
+        store(t.accumulate_image, value, t.d_z[index(t, at)]);
+    }
+}
+
+}  // namespace tvmap::pdhg
