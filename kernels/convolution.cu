@@ -167,8 +167,10 @@ class PlannedConvolution final : public Convolution {
     // x is done with when d_x is written: they share a place.
     void lay_out_backward() {
         const bool stages_d_x = data_ && adds_itself() && !data_add_;
-        backward_x_ = backward_layout_.take(stages_d_x ? std::size_t(problem_.x.size()) * sizeof(float)
-                                                       : narrow_bytes(problem_.x));
+        const Features& x = problem_.x;
+        const std::size_t d_x_bytes =
+            std::size_t((x.n - 1) * x.image_stride + x.image_size()) * sizeof(float);
+        backward_x_ = backward_layout_.take(stages_d_x ? d_x_bytes : narrow_bytes(x));
         backward_d_a_ = backward_layout_.take(narrow_bytes(problem_.y));
         backward_weight_ = backward_layout_.take(weight_bytes());
         backward_d_weight_ = backward_layout_.take(weight_bytes());
@@ -202,11 +204,11 @@ class PlannedConvolution final : public Convolution {
         from_bfloat16(stream_, static_cast<const std::uint16_t*>(result), true, y, write);
     }
 
-    // From where a pass left its dense result to where it belongs.
+    // From where a pass left its result, in the strides of y, to where it belongs.
     void finish(const void* result, View y, Write write) const {
         if (narrow()) return widen(result, y, write);
-        const ConstView dense_result{static_cast<const float*>(result), dense(y.shape)};
-        if (write == Write::accumulate) return add(stream_, y, dense_result, y);
+        if (write == Write::accumulate)
+            return add(stream_, y, {static_cast<const float*>(result), y.shape}, y);
         gpu::copy(stream_, y.data, result, std::size_t(y.shape.size()) * sizeof(float));
     }
 

@@ -10,6 +10,7 @@
 
 #include "kernels/activation_gradient.h"
 #include "kernels/convolution_choice.h"
+#include "kernels/error.h"
 #include "kernels/gpu.h"
 
 namespace tvmap::cuda {
@@ -43,10 +44,9 @@ class PointwiseConvolution final : public Convolution {
     PointwiseConvolution(gpu::Stream stream, Precision precision, const ConvolutionProblem& problem)
         : stream_(stream),
           precision_(precision == Precision::fp32 ? Precision::fp32 : Precision::tf32),
+          problem_(problem),
           x_(problem.x),
           y_(problem.y),
-          slope_(problem.slope),
-          training_(problem.training),
           pixels_(x_.h * x_.w),
           whole_(pixels_ / piece_pixels),
           pieces_(whole_ + (pixels_ % piece_pixels != 0)),
@@ -58,28 +58,34 @@ class PointwiseConvolution final : public Convolution {
     }
 
     std::size_t forward_workspace_bytes() const override { return forward_.bytes(); }
-    std::size_t backward_workspace_bytes() const override { return training_ ? backward_.bytes() : 0; }
+    std::size_t backward_workspace_bytes() const override {
+        return problem_.training ? backward_.bytes() : 0;
+    }
 
     void forward(const float* x, const float* weight, const float* bias, float* y, void* workspace) override {
         MatrixProduct p = product(y_.c, pixels_, x_.c);
         p.a_row = x_.c, p.b_row = p.c_row = pixels_;
         p.count = x_.n, p.b_stride = x_.image_stride, p.c_stride = y_.image_stride;
         multiply(stream_, p, weight, x, y, WorkspaceLayout::base(workspace));
-        bias_activation(stream_, {y, y_}, bias, slope_);
+        bias_activation(stream_, {y, y_}, bias, problem_.slope);
     }
 
     void backward(const float* x, const float* weight, const float* y, float* d_y, float* d_x,
                   Write d_x_write, float* d_weight, float* d_bias, Write parameter_write,
                   void* workspace) override {
+        const bool adds = d_x && d_x_write == Write::accumulate;
+        if (!problem_.training || (d_x && !problem_.needs_d_x) || (adds && !problem_.accumulates_d_x))
+            fail("convolution (", problem_.key(), "): planned without this gradient");
         std::byte* const base = WorkspaceLayout::base(workspace);
         std::byte* const scratch = base + scratch_;
-        activation_gradient(stream_, {y, y_}, {d_y, y_}, {d_y, y_}, slope_, d_bias, parameter_write, scratch);
+        activation_gradient(stream_, {y, y_}, {d_y, y_}, {d_y, y_}, problem_.slope, d_bias, parameter_write,
+                            scratch);
         weights_pass(x, d_y, reinterpret_cast<float*>(base + sums_), d_weight, parameter_write, scratch);
         if (!d_x) return;
         MatrixProduct p = product(x_.c, pixels_, y_.c);
         p.transpose_a = true, p.a_row = x_.c, p.b_row = p.c_row = pixels_;
         p.count = x_.n, p.b_stride = y_.image_stride, p.c_stride = x_.image_stride;
-        p.adds = d_x_write == Write::accumulate;
+        p.adds = adds;
         multiply(stream_, p, weight, d_y, d_x, scratch);
     }
 
@@ -122,9 +128,8 @@ class PointwiseConvolution final : public Convolution {
 
     gpu::Stream stream_;
     Precision precision_;
+    ConvolutionProblem problem_;
     Features x_, y_;
-    float slope_;
-    bool training_;
     int pixels_, whole_, pieces_, weights_;  // pixels of an image, its whole pieces, all its pieces; Cin·Cout
     WorkspaceLayout forward_, backward_;
     std::size_t sums_ = 0, scratch_ = 0;
