@@ -361,7 +361,7 @@ template <class... Parameters, class... Arguments>
 void launch(Stream stream, const Launch& how, void (*kernel)(Parameters...), Arguments&&... arguments) {
     static_assert(sizeof...(Parameters) == sizeof...(Arguments));
     [&](Parameters... converted) {
-        const auto check = [&](const auto& argument) {
+        [[maybe_unused]] const auto check = [&](const auto& argument) {
             if constexpr (std::is_pointer_v<std::remove_cvref_t<decltype(argument)>>)
                 emulation::check_argument(how, argument);
         };

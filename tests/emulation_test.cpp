@@ -1,0 +1,733 @@
+// The emulation itself: that kernels compute what CUDA promises, and that what a GPU would do wrong,
+// sometimes or always, shows here.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "kernels/gpu.h"
+#include "tests/device_buffer.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
+using namespace tvmap;
+
+namespace {
+
+/// The message of the Error that `work` throws, or "".
+std::string error(const std::function<void()>& work) {
+    try {
+        work();
+    } catch (const Error& e) {
+        return e.what();
+    }
+    return "";
+}
+bool contains(const std::string& all, const std::string& part) { return all.find(part) != std::string::npos; }
+
+/// How many of some seeds (0, the natural order, among them) give the expected result.
+int right(const std::function<bool()>& as_expected) {
+    int count = 0;
+    for (unsigned seed = 0; seed < 8; ++seed) {
+        emulation::set_seed(seed);
+        count += as_expected();
+    }
+    emulation::set_seed(1);
+    return count;
+}
+constexpr int every_seed = 8;
+
+std::vector<int> zeros(int count) { return std::vector<int>(std::size_t(count)); }
+std::vector<int> ascending(int count) {
+    std::vector<int> values = zeros(count);
+    std::iota(values.begin(), values.end(), 0);
+    return values;
+}
+
+// ---- threads and blocks ----
+
+__global__ void number_kernel(int* visits, unsigned* indices) {
+    const unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
+    const unsigned thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
+    const unsigned i = block * blockDim.x * blockDim.y * blockDim.z + thread;
+    ++visits[i];
+    indices[i] = threadIdx.x + 8 * threadIdx.y + 64 * threadIdx.z + 512 * blockIdx.x + 4096 * blockIdx.y +
+                 32768 * blockIdx.z;
+}
+
+TEST_CASE("every thread of every block runs once and knows its place") {
+    const dim3 grid(3, 2, 4), block(5, 3, 2);
+    const int threads = 24 * 30;
+    CHECK(right([&] {
+              DeviceBuffer<int> visits(zeros(threads));
+              DeviceBuffer<unsigned> indices(threads);
+              gpu::launch(test_stream(), {.name = "number_kernel", .grid = grid, .block = block},
+                          number_kernel, visits.data(), indices.data());
+              std::vector<unsigned> expected;
+              for (unsigned b = 0; b < 24; ++b)
+                  for (unsigned t = 0; t < 30; ++t)
+                      expected.push_back(t % 5 + 8 * (t / 5 % 3) + 64 * (t / 15) + 512 * (b % 3) +
+                                         4096 * (b / 3 % 2) + 32768 * (b / 6));
+              return compared_bits(visits.download(), std::vector<int>(threads, 1)) &&
+                     compared_bits(indices.download(), expected) && visits.intact() && indices.intact();
+          }) == every_seed);
+}
+
+// ---- barriers ----
+
+template <bool barrier>
+__global__ void reverse_kernel(int* values) {
+    int* shared = gpu::shared_memory<int>();
+    shared[threadIdx.x] = values[threadIdx.x];
+    if (barrier) __syncthreads();
+    values[threadIdx.x] = shared[blockDim.x - 1 - threadIdx.x];
+}
+
+template <bool barrier>
+bool reverses() {
+    DeviceBuffer<int> values(ascending(100));
+    gpu::launch(test_stream(), {.name = "reverse_kernel", .block = 100, .shared_bytes = 400},
+                reverse_kernel<barrier>, values.data());
+    std::vector<int> expected = ascending(100);
+    std::reverse(expected.begin(), expected.end());
+    return compared_bits(values.download(), expected);
+}
+
+TEST_CASE("a barrier lets a block exchange values, its lack shows") {
+    CHECK(right(reverses<true>) == every_seed);
+    CHECK(right(reverses<false>) == 0);
+}
+
+/// A sum in log₂ steps; without the barrier at their end a step reads what the last one has not written yet.
+template <bool barrier>
+__global__ void tree_kernel(int* sum) {
+    int* shared = gpu::shared_memory<int>();
+    shared[threadIdx.x] = int(threadIdx.x);
+    __syncthreads();
+    for (unsigned half = blockDim.x / 2; half > 0; half /= 2) {
+        if (threadIdx.x < half) shared[threadIdx.x] += shared[threadIdx.x + half];
+        if (barrier) __syncthreads();
+    }
+    if (threadIdx.x == 0) *sum = shared[0];
+}
+
+template <bool barrier>
+bool sums() {
+    DeviceBuffer<int> sum(1);
+    gpu::launch(test_stream(), {.name = "tree_kernel", .block = 64, .shared_bytes = 256},
+                tree_kernel<barrier>, sum.data());
+    return compared_bits(sum.download(), {64 * 63 / 2});
+}
+
+TEST_CASE("a barrier that is missing in a loop shows") {
+    CHECK(right(sums<true>) == every_seed);
+    CHECK(right(sums<false>) < every_seed / 2);
+}
+
+/// The first `leaving` threads return; the rest vote on whether their index is below `bound`.
+__global__ void vote_kernel(int leaving, int bound, int* votes) {
+    const int t = int(threadIdx.x);
+    if (t < leaving) return;
+    const int count = __syncthreads_count(t < bound), any = __syncthreads_or(t < bound),
+              all = __syncthreads_and(t < bound);
+    votes[t] = count + 1000 * any + 2000 * all;
+}
+
+TEST_CASE("a block's votes count the threads that have not returned") {
+    for (const int leaving : {0, 1, 33, 79})
+        for (const int bound : {0, 50, 80}) {
+            const bool right_always = right([&] {
+                                          DeviceBuffer<int> votes(zeros(80));
+                                          gpu::launch(test_stream(), {.name = "vote_kernel", .block = 80},
+                                                      vote_kernel, leaving, bound, votes.data());
+                                          const int count = std::max(0, bound - leaving);
+                                          const int vote =
+                                              count + 1000 * (count > 0) + 2000 * (count == 80 - leaving);
+                                          std::vector<int> expected = zeros(80);
+                                          std::fill(expected.begin() + leaving, expected.end(), vote);
+                                          return compared_bits(votes.download(), expected);
+                                      }) == every_seed;
+            CAPTURE(leaving);
+            CAPTURE(bound);
+            CHECK(right_always);
+        }
+}
+
+// ---- warps ----
+
+__global__ void shuffle_kernel(int width, int* from, int* up, int* down, int* exchanged) {
+    const int t = int(threadIdx.x);
+    from[t] = __shfl_sync(~0u, t, 5, width);
+    up[t] = __shfl_up_sync(~0u, t, 3u, width);
+    down[t] = __shfl_down_sync(~0u, t, 2u, width);
+    exchanged[t] = int(__shfl_xor_sync(~0u, double(t), 5, width));
+}
+
+TEST_CASE("shuffles stay within segments of the warp") {
+    constexpr int threads = 64;
+    for (const int width : {32, 16, 8}) {
+        std::vector<int> from, up, down, exchanged;
+        for (int t = 0; t < threads; ++t) {
+            const int start = t / width * width;
+            from.push_back(start + 5);
+            up.push_back(t - 3 >= start ? t - 3 : t);
+            down.push_back(t + 2 < start + width ? t + 2 : t);
+            exchanged.push_back(t ^ 5);
+        }
+        CAPTURE(width);
+        CHECK(right([&] {
+                  DeviceBuffer<int> a(threads), b(threads), c(threads), d(threads);
+                  gpu::launch(test_stream(), {.name = "shuffle_kernel", .block = threads}, shuffle_kernel,
+                              width, a.data(), b.data(), c.data(), d.data());
+                  return compared_bits(a.download(), from) && compared_bits(b.download(), up) &&
+                         compared_bits(c.download(), down) && compared_bits(d.download(), exchanged);
+              }) == every_seed);
+    }
+}
+
+/// Lane 3 leaves first; 40 threads make one whole warp and a quarter.
+__global__ void ballot_kernel(unsigned* ballots, int* any_all, float* from_three) {
+    const unsigned t = threadIdx.x;
+    if (t == 3) return;
+    ballots[t] = __ballot_sync(~0u, t % 2);
+    any_all[t] = __any_sync(~0u, t == 7) + 2 * __all_sync(~0u, t != 38);
+    from_three[t] = __shfl_sync(~0u, 1.0f, 3);
+    if (t < 16) ballots[t] |= __ballot_sync(0xffff, 1) << 16;  // half a warp
+}
+
+TEST_CASE("votes of a warp, and what a lane that is gone gives") {
+    emulation::set_seed(2);
+    DeviceBuffer<unsigned> ballots(std::vector<unsigned>(40, 0u));
+    DeviceBuffer<int> any_all(zeros(40));
+    DeviceBuffer<float> from_three(40);
+    gpu::launch(test_stream(), {.name = "ballot_kernel", .block = 40}, ballot_kernel, ballots.data(),
+                any_all.data(), from_three.data());
+    std::vector<unsigned> expected;
+    std::vector<int> expected_any_all;
+    for (unsigned t = 0; t < 40; ++t) {
+        const unsigned odd = t < 32 ? 0xaaaaaaa2u : 0xaau;
+        expected.push_back(t == 3 ? 0 : t < 16 ? odd | 0xfff7u << 16 : odd);
+        expected_any_all.push_back(t == 3 ? 0 : t < 32 ? 3 : 0);
+    }
+    CHECK(compared_bits(ballots.download(), expected));
+    CHECK(compared_bits(any_all.download(), expected_any_all));
+    const std::vector<float> received = from_three.download();
+    CHECK(std::isnan(received[0]));  // the lane has returned
+    CHECK(received[35] == 1.0f);     // the second warp's lane 3 is there
+    emulation::set_seed(1);
+}
+
+template <bool barrier>
+__global__ void neighbour_kernel(int* values) {
+    int* shared = gpu::shared_memory<int>();
+    shared[threadIdx.x] = int(threadIdx.x);
+    if (barrier) __syncwarp();
+    values[threadIdx.x] = shared[threadIdx.x ^ 1];
+}
+
+template <bool barrier>
+bool neighbours() {
+    DeviceBuffer<int> values(64);
+    gpu::launch(test_stream(), {.name = "neighbour_kernel", .block = 64, .shared_bytes = 256},
+                neighbour_kernel<barrier>, values.data());
+    std::vector<int> expected = ascending(64);
+    for (int& v : expected) v ^= 1;
+    return compared_bits(values.download(), expected);
+}
+
+TEST_CASE("a missing __syncwarp shows") {
+    CHECK(right(neighbours<true>) == every_seed);
+    CHECK(right(neighbours<false>) == 0);
+}
+
+// ---- clusters ----
+
+/// Hands values round the cluster through each other's shared memory: after `steps`, a block has those of the
+/// block that is so many ranks behind.
+template <bool barrier>
+__global__ void ring_kernel(unsigned blocks, int steps, int* values) {
+    int* shared = gpu::shared_memory<int>();  // two generations
+    const unsigned rank = gpu::cluster_rank(), t = threadIdx.x, n = blockDim.x, i = blockIdx.x * n + t;
+    shared[t] = values[i];
+    gpu::cluster_barrier();
+    for (int step = 0; step < steps; ++step) {
+        int* next = gpu::cluster_shared(shared + (step + 1) % 2 * int(n), (rank + 1) % blocks);
+        next[n - 1 - t] = shared[step % 2 * int(n) + int(t)];  // mirrored: other threads will read it
+        if (barrier) gpu::cluster_barrier();
+    }
+    values[i] = shared[steps % 2 * int(n) + int(t)];
+    gpu::cluster_barrier();  // nobody leaves while others may still write here
+}
+
+template <bool barrier>
+bool goes_round() {
+    constexpr unsigned clusters = 3, blocks = 4, threads = 32;
+    constexpr int steps = 6, count = clusters * blocks * threads;
+    DeviceBuffer<int> values(ascending(count));
+    gpu::launch(test_stream(),
+                {.name = "ring_kernel",
+                 .grid = clusters * blocks,
+                 .block = threads,
+                 .cluster = blocks,
+                 .shared_bytes = 2 * threads * sizeof(int)},
+                ring_kernel<barrier>, blocks, steps, values.data());
+    std::vector<int> expected = zeros(count);
+    for (unsigned b = 0; b < clusters * blocks; ++b)
+        for (unsigned t = 0; t < threads; ++t) {
+            const unsigned to = b / blocks * blocks + (b + steps) % blocks;
+            expected[to * threads + t] = int(b * threads + t);  // six mirrors: as it was
+        }
+    return compared_bits(values.download(), expected);
+}
+
+TEST_CASE("a cluster's blocks reach each other's shared memory, a missing barrier shows") {
+    CHECK(right(goes_round<true>) == every_seed);
+    CHECK(right(goes_round<false>) == 0);
+}
+
+__global__ void reach_kernel(unsigned rank, std::ptrdiff_t offset, bool stay) {
+    int* shared = gpu::shared_memory<int>();
+    if (gpu::cluster_rank() == 1 && !stay) return;
+    for (int i = 0; !stay && i < 20; ++i) gpu::pause();  // the other block has gone
+    gpu::cluster_shared(shared + offset, rank);
+}
+
+TEST_CASE("a cluster's shared memory has limits") {
+    const gpu::Launch how = {
+        .name = "reach_kernel", .grid = 2, .block = 32, .cluster = 2, .shared_bytes = 128};
+    const auto reach = [&](unsigned rank, std::ptrdiff_t offset, bool stay) {
+        return error([&] { gpu::launch(test_stream(), how, reach_kernel, rank, offset, stay); });
+    };
+    CHECK(reach(1, 31, true) == "");
+    CHECK(contains(reach(1, 31, false), "which has returned"));
+    CHECK(contains(reach(2, 0, true), "rank 2 in a cluster of 2"));
+    CHECK(contains(reach(0, 33, true), "not in the block's shared memory"));
+}
+
+// ---- flags between blocks ----
+
+enum class Fault { none, no_wait, no_barrier_before_flag, flag_before_data };
+
+/// Each block owns n values of a ring and adds to each, `steps` times, its mirror image in the block before:
+/// a halo exchange with one flag per block. Two generations: who is at step s+1 has seen the other's at step
+/// s, and s+2 overwrites s only when the reader's own flag says that it has gone on.
+template <Fault fault>
+__global__ void halo_kernel(int steps, unsigned* flags, int* generations) {
+    const unsigned blocks = gridDim.x, b = blockIdx.x, before = (b + blocks - 1) % blocks,
+                   after = (b + 1) % blocks, n = blockDim.x, t = threadIdx.x, all = blocks * n;
+    int own = generations[b * n + t];
+    for (unsigned step = 0; step < unsigned(steps); ++step) {
+        if (fault != Fault::no_wait) {
+            if (t == 0) {
+                while (gpu::load_acquire(&flags[before]) < step) gpu::pause();
+                while (gpu::load_acquire(&flags[after]) < step) gpu::pause();
+            }
+            __syncthreads();
+        }
+        own = (own + generations[step % 2 * all + before * n + n - 1 - t]) % 10007;
+        if (fault == Fault::flag_before_data && t == 0) gpu::store_release(&flags[b], step + 1);
+        generations[(step + 1) % 2 * all + b * n + t] = own;
+        if (fault != Fault::no_barrier_before_flag) __syncthreads();
+        if (fault != Fault::flag_before_data && t == 0) gpu::store_release(&flags[b], step + 1);
+    }
+}
+
+template <Fault fault>
+bool halos() {
+    constexpr unsigned blocks = 5, n = 32, all = blocks * n;
+    constexpr int steps = 9;
+    std::vector<int> now = ascending(all);
+    DeviceBuffer<unsigned> flags(std::vector<unsigned>(blocks, 0u));
+    DeviceBuffer<int> generations(2 * all);
+    std::vector<int> start = now;
+    start.resize(2 * all, -1);
+    generations.upload(start);
+    gpu::launch(test_stream(), {.name = "halo_kernel", .grid = blocks, .block = n, .cooperative = true},
+                halo_kernel<fault>, steps, flags.data(), generations.data());
+    for (int step = 0; step < steps; ++step) {
+        const std::vector<int> last = now;
+        for (unsigned b = 0; b < blocks; ++b)
+            for (unsigned t = 0; t < n; ++t)
+                now[b * n + t] = (last[b * n + t] + last[(b + blocks - 1) % blocks * n + n - 1 - t]) % 10007;
+    }
+    std::vector<int> result = generations.download();
+    result.erase(result.begin(), result.begin() + all);  // nine steps: the second half
+    return compared_bits(result, now);
+}
+
+TEST_CASE("blocks exchange halos by flags, each way to get it wrong shows") {
+    CHECK(right(halos<Fault::none>) == every_seed);
+    CHECK(right(halos<Fault::no_wait>) == 0);
+    CHECK(right(halos<Fault::no_barrier_before_flag>) < every_seed / 2);
+    CHECK(right(halos<Fault::flag_before_data>) < every_seed / 2);
+}
+
+// ---- atomics ----
+
+/// Each block sums its values; the one that comes last, by a counter, adds up the sums.
+__global__ void total_kernel(const int* values, int* sums, unsigned* done, int* total, int* largest) {
+    int* shared = gpu::shared_memory<int>();
+    if (threadIdx.x == 0) *shared = 0;
+    __syncthreads();
+    const int value = values[blockIdx.x * blockDim.x + threadIdx.x];
+    atomicAdd(shared, value);
+    atomicMax(largest, value);
+    __syncthreads();
+    if (threadIdx.x != 0) return;
+    sums[blockIdx.x] = *shared;
+    __threadfence();
+    if (atomicAdd(done, 1u) != gridDim.x - 1) return;
+    int sum = 0;
+    for (unsigned b = 0; b < gridDim.x; ++b) sum += sums[b];
+    *total = sum;
+}
+
+__global__ void atomics_kernel(int* v, unsigned* u, unsigned long long* wide) {
+    atomicSub(&v[0], 2);
+    atomicMin(&v[1], 5 - int(threadIdx.x));
+    atomicOr(&u[0], 1u << threadIdx.x);
+    atomicAnd(&u[1], ~(1u << threadIdx.x));
+    atomicAdd(&u[2], 0xffffffffu);  // wraps round
+    atomicAdd(wide, 1ull << 40);
+    while (atomicCAS(&u[3], 0u, 1u) != 0) gpu::pause();  // a lock
+    const int seen = v[2];
+    gpu::pause();
+    v[2] = seen + 1;
+    atomicExch(&u[3], 0u);
+}
+
+TEST_CASE("atomics") {
+    CHECK(right([&] {
+              DeviceBuffer<int> values(ascending(8 * 32)), sums(8), total(1), largest(zeros(1));
+              DeviceBuffer<unsigned> done(std::vector<unsigned>{0});
+              gpu::launch(test_stream(),
+                          {.name = "total_kernel", .grid = 8, .block = 32, .shared_bytes = sizeof(int)},
+                          total_kernel, values.data(), sums.data(), done.data(), total.data(),
+                          largest.data());
+              return compared_bits(total.download(), {256 * 255 / 2}) &&
+                     compared_bits(largest.download(), {255});
+          }) == every_seed);
+    CHECK(right([&] {
+              DeviceBuffer<int> v(zeros(3));
+              DeviceBuffer<unsigned> u(std::vector<unsigned>{0, ~0u, 32, 0});
+              DeviceBuffer<unsigned long long> wide(std::vector<unsigned long long>{0});
+              gpu::launch(test_stream(), {.name = "atomics_kernel", .block = 16}, atomics_kernel, v.data(),
+                          u.data(), wide.data());
+              return compared_bits(v.download(), {-32, -10, 16}) &&
+                     compared_bits(u.download(), {0xffffu, 0xffff0000u, 16u, 0u}) &&
+                     compared_bits(wide.download(), {16ull << 40});
+          }) == every_seed);
+}
+
+// ---- what cannot end well ----
+
+enum class Hang {
+    skipped_barrier,
+    two_barriers,
+    lonely_flag,
+    poll_without_pause,
+    no_lane,
+    two_masks,
+    throws
+};
+
+template <Hang hang>
+__global__ void hang_kernel(unsigned* flag) {
+    const unsigned t = threadIdx.x;
+    switch (hang) {
+        case Hang::skipped_barrier:
+            if (t < 5)
+                __syncthreads();
+            else
+                while (gpu::load_acquire(flag) == 0) gpu::pause();
+            break;
+        case Hang::two_barriers:
+            if (t < 5)
+                __syncthreads();
+            else
+                __syncthreads();
+            break;
+        case Hang::lonely_flag:
+            while (gpu::load_acquire(flag) == 0) gpu::pause();
+            break;
+        case Hang::poll_without_pause:
+            while (gpu::load_acquire(flag) == 0) continue;
+            break;
+        case Hang::no_lane:
+            __syncwarp(0xfff0);
+            break;
+        case Hang::two_masks:
+            __syncwarp(t % 2 == 0 ? 0x5555u : ~0u);
+            break;
+        case Hang::throws:
+            if (t == 7) __trap();
+            __syncthreads();
+            break;
+    }
+}
+
+template <Hang hang>
+std::string hangs() {
+    DeviceBuffer<unsigned> flag(std::vector<unsigned>{0});
+    std::string message;
+    right([&] {
+        message = error([&] {
+            gpu::launch(test_stream(), {.name = "hang_kernel", .block = 16}, hang_kernel<hang>, flag.data());
+        });
+        CHECK(contains(message, "kernel hang_kernel: "));
+        return true;
+    });
+    return message;
+}
+
+TEST_CASE("threads that wait for ever are reported, and why") {
+    CHECK(contains(hangs<Hang::skipped_barrier>(), "deadlock: 16 threads"));
+    CHECK(contains(hangs<Hang::skipped_barrier>(), "5 at __syncthreads (emulation_test.cpp:"));
+    CHECK(contains(hangs<Hang::two_barriers>(), "must meet at the same barrier"));
+    CHECK(contains(hangs<Hang::lonely_flag>(), "16 at pause()"));
+    CHECK(contains(hangs<Hang::poll_without_pause>(), "without pause()"));
+    CHECK(contains(hangs<Hang::no_lane>(), "is not in the mask"));
+    CHECK(contains(hangs<Hang::two_masks>(), "the same mask"));
+    CHECK(contains(hangs<Hang::throws>(), "__trap()"));
+    CHECK(right(reverses<true>) == every_seed);  // the next launch is none the worse
+}
+
+__global__ void nothing_kernel() {}
+
+TEST_CASE("a launch that the device cannot do is refused") {
+    const gpu::Device usual = gpu::device();
+    const auto refused = [](const gpu::Launch& how) {
+        return error([&] { gpu::launch(test_stream(), how, nothing_kernel); });
+    };
+    CHECK(refused({.name = "nothing_kernel", .block = 1024}) == "");
+    CHECK(contains(refused({.name = "nothing_kernel", .block = 1025}), "kernel nothing_kernel, grid 1x1x1"));
+    CHECK(contains(refused({.name = "nothing_kernel", .grid = 0}), "nothing to do"));
+    CHECK(contains(refused({.name = "nothing_kernel", .grid = dim3(1, 65536)}), "grid is too large"));
+    CHECK(refused({.name = "nothing_kernel", .shared_bytes = 227 << 10}) == "");
+    CHECK(contains(refused({.name = "nothing_kernel", .shared_bytes = (227 << 10) + 1}), "shared memory"));
+    CHECK(contains(refused({.name = "nothing_kernel", .grid = 9, .cluster = 2}), "no multiple"));
+    CHECK(refused({.name = "nothing_kernel", .grid = 8, .cluster = 8}) == "");
+    CHECK(contains(refused({.name = "nothing_kernel", .grid = 16, .cluster = 16}), "clusters of at most 8"));
+
+    gpu::Launch how = {.name = "nothing_kernel", .grid = 16, .block = 1000, .cooperative = true};
+    CHECK(gpu::resident_blocks(how, nothing_kernel) == 16);  // two on each of 8 multiprocessors
+    CHECK(refused(how) == "");
+    how.grid = 17;
+    CHECK(contains(refused(how), "only 16 such blocks"));
+    how.shared_bytes = 120 << 10;
+    CHECK(gpu::resident_blocks(how, nothing_kernel) == 8);
+    how.cluster = 3;
+    CHECK(gpu::resident_blocks(how, nothing_kernel) == 6);  // whole clusters
+    how.shared_bytes = 228 << 10;
+    CHECK(gpu::resident_blocks(how, nothing_kernel) == 0);
+
+    gpu::Device older = usual;
+    older.major = 8;
+    older.shared_per_block = 163 << 10;
+    emulation::set_device(older);
+    CHECK(contains(refused({.name = "nothing_kernel", .grid = 8, .cluster = 2}), "clusters of at most 1"));
+    CHECK(contains(refused({.name = "nothing_kernel", .shared_bytes = 200 << 10}), "shared memory"));
+    emulation::set_device(usual);
+}
+
+// ---- memory ----
+
+__global__ void unwritten_kernel(float* seen) {
+    float* shared = gpu::shared_memory<float>();
+    seen[blockIdx.x] = *shared;
+    *shared = 1;
+}
+
+TEST_CASE("memory that was not written holds NaN, a block's shared memory anew for every block") {
+    DeviceBuffer<float> seen(std::vector<float>(3, 0.0f));
+    gpu::launch(test_stream(), {.name = "unwritten_kernel", .grid = 3, .block = 1, .shared_bytes = 4},
+                unwritten_kernel, seen.data());
+    for (const float value : seen.download()) CHECK(std::isnan(value));
+    auto* memory = static_cast<float*>(gpu::allocate(sizeof(float)));
+    float value = 0;
+    gpu::copy(test_stream(), &value, memory, sizeof(float));
+    gpu::release(memory);
+    CHECK(std::isnan(value));
+}
+
+__global__ void write_kernel(int* value) { *value = 1; }
+
+TEST_CASE("device memory is not the host's") {
+    const std::size_t before = gpu::memory_in_use(), free = gpu::memory_free();
+    auto* memory = static_cast<unsigned char*>(gpu::allocate(1000));
+    CHECK(reinterpret_cast<std::uintptr_t>(memory) % 256 == 0);
+    CHECK(gpu::memory_in_use() == before + 1000);
+    CHECK(gpu::memory_free() == free - 1000);
+    CHECK(contains(error([&] { gpu::allocate(free); }), "bytes left"));
+
+    int on_host = 0;
+    CHECK(contains(error([&] {
+                       gpu::launch(test_stream(), {.name = "write_kernel", .block = 1}, write_kernel,
+                                   &on_host);
+                   }),
+                   "an argument points to host memory"));
+    CHECK(on_host == 0);
+    std::vector<unsigned char> host(2000);
+    CHECK(contains(error([&] { gpu::copy(test_stream(), host.data(), memory + 1, 1000); }), "reaches out"));
+    CHECK(contains(error([&] { gpu::fill(test_stream(), memory, 0, 1001); }), "reaches out"));
+#if defined(__SANITIZE_ADDRESS__)
+    CHECK(__asan_address_is_poisoned(memory));
+    bool poisoned = true, poisoned_behind = false;
+    emulation::enqueue(test_stream(), [&] {
+        poisoned = __asan_address_is_poisoned(memory + 999);
+        poisoned_behind = __asan_address_is_poisoned(memory + 1000);
+    });
+    CHECK_FALSE(poisoned);
+    CHECK(poisoned_behind);
+    CHECK(__asan_address_is_poisoned(memory));
+#endif
+    gpu::release(memory);
+    CHECK(gpu::memory_in_use() == before);
+}
+
+#if defined(__SANITIZE_ADDRESS__)
+__global__ void bounds_kernel(int* poisoned) {
+    auto* shared = gpu::shared_memory<char>();
+    poisoned[0] = __asan_address_is_poisoned(shared + 12) + 2 * __asan_address_is_poisoned(shared + 13);
+}
+
+TEST_CASE("shared memory ends where it ends") {
+    DeviceBuffer<int> poisoned(1);
+    gpu::launch(test_stream(), {.name = "bounds_kernel", .block = 1, .shared_bytes = 13}, bounds_kernel,
+                poisoned.data());
+    CHECK(compared_bits(poisoned.download(), {2}));
+}
+#endif
+
+// ---- streams and graphs ----
+
+__global__ void add_kernel(int amount, int* value) { *value += amount; }
+
+TEST_CASE("recorded work runs when it is replayed, with the arguments it was recorded with") {
+    const gpu::Stream stream = test_stream();
+    DeviceBuffer<int> value(std::vector<int>{5}), copied(std::vector<int>{0});
+    int amount = 3;
+    const auto graph = gpu::record(stream, [&] {
+        gpu::launch(stream, {.name = "add_kernel", .block = 1}, add_kernel, amount, value.data());
+        gpu::copy(stream, copied.data(), value.data(), sizeof(int));
+        gpu::fill(stream, value.data(), 1, 1);
+        emulation::enqueue(stream, [&] { *value.data() += 256; });
+    });
+    amount = 1000;
+    CHECK(compared_bits(value.download(), {5}));
+    graph->launch(stream);
+    CHECK(compared_bits(copied.download(), {8}));
+    CHECK(compared_bits(value.download(), {257}));
+    graph->launch(stream);
+    CHECK(compared_bits(copied.download(), {260}));
+    CHECK(compared_bits(value.download(), {513}));
+}
+
+TEST_CASE("what cannot be recorded is refused, and recording ends") {
+    const gpu::Stream stream = test_stream(), other = gpu::make_stream();
+    DeviceBuffer<int> value(std::vector<int>{0});
+    int on_host = 0;
+    void* pinned = gpu::allocate_pinned(sizeof(int));
+    const auto refused = [&](const std::function<void()>& work) {
+        return error([&] { gpu::record(stream, work); });
+    };
+    CHECK(contains(refused([&] { gpu::synchronise(stream); }), "while work is recorded"));
+    CHECK(contains(refused([&] { gpu::allocate(4); }), "while work is recorded"));
+    CHECK(contains(refused([&] {
+                       gpu::time(
+                           stream, [] {}, 0, 1);
+                   }),
+                   "while work is recorded"));
+    CHECK(contains(refused([&] { gpu::record(stream, [] {}); }), "while work is recorded"));
+    CHECK(contains(refused([&] { gpu::copy(stream, value.data(), &on_host, sizeof(int)); }), "not pinned"));
+    CHECK(contains(refused([&] { gpu::copy(stream, &on_host, value.data(), sizeof(int)); }), "not pinned"));
+    CHECK(contains(refused([&] { gpu::fill(other, value.data(), 0, sizeof(int)); }), "another is recorded"));
+    CHECK(refused([&] { gpu::copy(stream, pinned, value.data(), sizeof(int)); }) == "");
+    gpu::fill(stream, value.data(), 0, sizeof(int));
+    CHECK(compared_bits(value.download(), {0}));
+    gpu::release_pinned(pinned);
+    gpu::release_stream(other);
+}
+
+TEST_CASE("time runs the work") {
+    int runs = 0;
+    CHECK(gpu::time(
+              test_stream(), [&] { ++runs; }, 2, 5) >= 0);
+    CHECK(runs == 7);
+}
+
+// ---- what the tests themselves rest on ----
+
+TEST_CASE("kernels count as compared once something was compared after them") {
+    compared_otherwise();
+    gpu::launch(test_stream(), {.name = "nothing_kernel"}, nothing_kernel);
+    CHECK(emulation::launched() == std::set<std::string>{"nothing_kernel"});
+    CHECK(compared_bits(std::vector<int>{1}, std::vector<int>{1}));
+    CHECK(emulation::launched().empty());
+    CHECK(emulation::compared().count("nothing_kernel") == 1);
+    CHECK(emulation::compared().count("add_kernel") == 1);  // replayed above
+}
+
+TEST_CASE("comparisons let nothing empty, short or undefined pass") {
+    using Values = std::vector<float>;
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    const float infinity = std::numeric_limits<float>::infinity();
+    CHECK(compared_bits(Values{1, nan}, Values{1, nan}));
+    CHECK_FALSE(compared_bits(Values{0.0f}, Values{-0.0f}));
+    CHECK_FALSE(compared_bits(Values{}, Values{}));
+    CHECK_FALSE(compared_bits(Values{1}, Values{1, 2}));
+    CHECK(relative_difference(Values{3, 4}, Values{3, 4}) == 0);
+    CHECK(relative_difference(Values{3, 4.5f}, std::vector<double>{3, 4}) == doctest::Approx(0.1));
+    CHECK(relative_difference(Values{0}, Values{0}) == 0);
+    CHECK(largest_difference(Values{3, 4}, std::vector<double>{2.5, 4}) == 0.5);
+    for (const auto difference : {relative_difference<float, float>, largest_difference<float, float>}) {
+        CHECK(difference({}, {}) == infinity);
+        CHECK(difference({1}, {1, 2}) == infinity);
+        CHECK(difference({1, nan}, {1, 1}) == infinity);
+        CHECK(difference({1, nan}, {1, nan}) == infinity);
+        CHECK(difference({1, 1}, {1, nan}) == infinity);
+        CHECK(difference({infinity}, {infinity}) == infinity);
+    }
+    CHECK(relative_difference(Values{1}, Values{0}) == infinity);
+}
+
+__global__ void fill_kernel(int count, float* values, float value) {
+    for (int i = 0; i < count; ++i) values[i] = value;
+}
+
+TEST_CASE("device buffers notice what is written beside the values") {
+    const auto write = [](float* from, int count, float value) {
+        gpu::launch(test_stream(), {.name = "fill_kernel", .block = 1}, fill_kernel, count, from, value);
+    };
+    for (const auto& [start, count, intact] :
+         {std::tuple{0, 5, true}, std::tuple{-1, 1, false}, std::tuple{0, 6, false}}) {
+        DeviceBuffer<float> buffer(5);
+        CHECK(buffer.untouched());
+        write(buffer.data() + start, count, 2.0f);
+        CHECK(buffer.intact() == intact);
+        CHECK_FALSE(buffer.untouched());
+    }
+    std::vector<double> values(2 * 2 * 3 * 5);
+    std::iota(values.begin(), values.end(), 1.0);
+    DeviceFeatures features(2, 2, 3, 5, 1, values, 3);
+    CHECK(features.view().shape.image_stride == 45);
+    CHECK(reinterpret_cast<std::uintptr_t>(features.data()) % 256 == 12);
+    CHECK(compared_bits(features.get(), values));
+    CHECK(features.intact());
+    write(features.data() + 45, 30, 7.0f);  // the second image
+    CHECK(features.intact());
+    std::fill(values.begin() + 30, values.end(), 7.0);
+    CHECK(compared_bits(features.get(), values));
+    write(features.data() + 30, 1, 7.0f);  // between the images
+    CHECK_FALSE(features.intact());
+}
+
+}  // namespace
