@@ -40,6 +40,24 @@ objcopy --add-section .zeros="$scratch/zeros" --set-section-flags .zeros=alloc,r
 refused "MB are more than 50: the largest is tvmap with" --build "$scratch/large" "$scratch/none"
 [ ! -e "$scratch/none" ] || fail "a refused bundle stays"
 
+# With tests: those that ctest lists with the label gpu (a stand-in here), and gpu-check, which takes them from the bundle.
+cp -r "$scratch/precious" "$scratch/gpu"
+cp "$TVMAP" "$scratch/gpu/tvmap"
+cp "$TVMAP" "$scratch/gpu/cuda_layers_gpu_test"
+cat >"$scratch/gpu/CTestTestfile.cmake" <<END
+add_test(cuda_layers_gpu_test "$scratch/gpu/cuda_layers_gpu_test")
+set_tests_properties(cuda_layers_gpu_test PROPERTIES LABELS gpu)
+add_test(cuda_layers_test "$scratch/gpu/cuda_layers_test")
+set_tests_properties(cuda_layers_test PROPERTIES LABELS emulated)
+END
+refused "has no tests with the label gpu" --with-tests --build "$scratch/empty" "$scratch/none"
+"$bundle" --with-tests --build "$scratch/gpu" "$scratch/with" >/dev/null
+[[ "$(cat "$scratch/with/tests/list.json")" == *'"program": "cuda_layers_gpu_test"'* ]] || fail "the list of tests"
+[ "$(ls "$scratch/with/tests")" = $'cuda_layers_gpu_test\nlist.json' ] || fail "tests: $(ls "$scratch/with/tests")"
+"$scratch/with/tests/cuda_layers_gpu_test" info --quiet || fail "a test does not find its libraries"
+code=0 said=$(CUDA_VISIBLE_DEVICES='' "$scratch/with/tools/gpu-check" --out "$scratch/results" 2>&1) || code=$?
+[[ $code = 77 && "$said" == *"no GPU"* ]] || fail "gpu-check of a bundle: $code, $said"
+
 root=$scratch/root
 mkdir "$root"
 "$bundle" --build "$build" "$root/bundle"

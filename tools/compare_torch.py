@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""One measurement of PyTorch for tools/compare and tools/gpu-check, in a process of its own, as a line of JSON on standard output.
+"""One measurement of PyTorch for tools/compare and tools/gpu-check, in a process of its own, as a line of JSON on
+standard output.
 
     compare_torch.py versions                            PyTorch, its BLAS, threads
     compare_torch.py inputs --image PNG --folder DIR     clean.npy, noisy.npy, lambda.npy from a picture
