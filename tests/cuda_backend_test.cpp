@@ -144,7 +144,7 @@ TEST_CASE("a recorded step, fed by a schedule, is the step itself, bit for bit")
     };
     std::vector<AdamStep> adam;
     for (int step = 0; step < steps; ++step)
-        adam.push_back(adam_step_constants({direct.config.optimiser.rate, 0.9, 0.999, 1e-8, step + 1}));
+        adam.push_back(AdamStep(Adam{direct.config.optimiser.rate, 0.9, 0.999, 1e-8, step + 1}));
     Schedule schedule;
     schedule.steps = steps;
     schedule.batch = batch;
