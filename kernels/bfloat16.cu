@@ -22,41 +22,39 @@ __device__ inline float widened(std::uint16_t v) { return __uint_as_float(std::u
 
 template <bool wide>
 __global__ void to_bfloat16_kernel(Images<const float> x, std::uint16_t* dense, std::int64_t size) {
-    const std::int64_t at = 4 * (std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x);
-    if (at >= size) return;
-    const int count = size - at < 4 ? int(size - at) : 4;
-    const Quad q = load_quad<wide>(x[blockIdx.y] + at, count);
-    std::uint16_t* out = dense + blockIdx.y * size + at;
+    const QuadPlace place(size);
+    if (place.count == 0) return;
+    const Quad q = load_quad<wide>(x[blockIdx.y] + place.at, place.count);
+    std::uint16_t* out = dense + blockIdx.y * size + place.at;
     if constexpr (wide) {
         // The lower address has the lower half.
         *reinterpret_cast<uint2*>(out) = make_uint2(rounded(q.v[0]) | std::uint32_t(rounded(q.v[1])) << 16,
                                                     rounded(q.v[2]) | std::uint32_t(rounded(q.v[3])) << 16);
     } else {
-        for (int k = 0; k < count; ++k) out[k] = rounded(q.v[k]);
+        for (int k = 0; k < place.count; ++k) out[k] = rounded(q.v[k]);
     }
 }
 
 template <bool wide>
 __global__ void from_bfloat16_kernel(const std::uint16_t* dense, Images<float> y, std::int64_t size,
                                      bool accumulate) {
-    const std::int64_t at = 4 * (std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x);
-    if (at >= size) return;
-    const int count = size - at < 4 ? int(size - at) : 4;
-    const std::uint16_t* in = dense + blockIdx.y * size + at;
+    const QuadPlace place(size);
+    if (place.count == 0) return;
+    const std::uint16_t* in = dense + blockIdx.y * size + place.at;
     Quad q = {};
     if constexpr (wide) {
         const uint2 pairs = *reinterpret_cast<const uint2*>(in);
         q = {{widened(std::uint16_t(pairs.x)), widened(std::uint16_t(pairs.x >> 16)),
               widened(std::uint16_t(pairs.y)), widened(std::uint16_t(pairs.y >> 16))}};
     } else {
-        for (int k = 0; k < count; ++k) q.v[k] = widened(in[k]);
+        for (int k = 0; k < place.count; ++k) q.v[k] = widened(in[k]);
     }
-    float* out = y[blockIdx.y] + at;
+    float* out = y[blockIdx.y] + place.at;
     if (accumulate) {
-        const Quad old = load_quad<wide>(out, count);
+        const Quad old = load_quad<wide>(out, place.count);
         for (int k = 0; k < 4; ++k) q.v[k] += old.v[k];
     }
-    store_quad<wide>(out, q, count);
+    store_quad<wide>(out, q, place.count);
 }
 
 /// blockIdx: tile of pixels, tile of channels, image; threadIdx: 32 × 8, so four rows of the tile to a

@@ -67,24 +67,35 @@ inline gpu::Launch quad_launch(const char* name, std::int64_t size, int y, int z
             .block = dim3(planar_threads)};
 }
 
+/// The thread's quad there.
+struct QuadPlace {
+    std::int64_t at;  ///< its first float
+    int count;        ///< its floats; zero where there is none for the thread
+
+    __device__ explicit QuadPlace(std::int64_t size) {
+        at = 4 * (std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x);
+        count = size - at >= 4 ? 4 : size > at ? int(size - at) : 0;
+    }
+};
+
 /// out[i] = formula(in[i]…), or added to it, for the thread's quad of `size` floats.
 template <bool wide, class Formula, class... Input>
 __device__ inline void write_quad(std::int64_t size, bool accumulate, float* out, const Formula& formula,
                                   const Input*... in) {
-    const std::int64_t at = 4 * (std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x);
-    if (at >= size) return;
-    const int count = size - at < 4 ? int(size - at) : 4;
+    const QuadPlace place(size);
+    if (place.count == 0) return;
+    out += place.at;
     const auto apply = [&](const auto&... quads) {
         Quad result;
         for (int k = 0; k < 4; ++k) result.v[k] = formula(quads.v[k]...);
         return result;
     };
-    Quad result = apply(load_quad<wide>(in + at, count)...);
+    Quad result = apply(load_quad<wide>(in + place.at, place.count)...);
     if (accumulate) {
-        const Quad old = load_quad<wide>(out + at, count);
+        const Quad old = load_quad<wide>(out, place.count);
         for (int k = 0; k < 4; ++k) result.v[k] += old.v[k];
     }
-    store_quad<wide>(out + at, result, count);
+    store_quad<wide>(out, result, place.count);
 }
 
 /// Threads for each of `count` planes of an image, in rows and columns.

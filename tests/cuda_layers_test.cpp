@@ -350,20 +350,28 @@ TEST_CASE("parameter map: a shared map leaves no gradient for the channels it do
             }
 }
 
-TEST_CASE("addresses that allow no wide access give the same bits") {
+TEST_CASE("addresses that allow no wide access, of any operand, give the same bits") {
     const int n = 2, c = 3, h = 16, w = 24;
     const Array large = random_values(n * c * h * w, 20), small = random_values(n * c * h * w / 4, 21);
-    std::vector<Array> results[2];
-    for (const int offset : {0, 1}) {
-        const auto note = [&](const DeviceFeatures& result) { results[offset].push_back(result.get()); };
-        const DeviceFeatures x(n, c, h, w, 0, large, offset), g(n, c, h, w, 1, large, offset);
-        const DeviceFeatures x_small(n, c, h / 2, w / 2, 0, small, offset);
-        const DeviceFeatures out(n, c, h, w, 1, offset), out_small(n, c, h / 2, w / 2, 1, offset);
+    std::vector<Array> aligned;
+    for (int which = 0; which < 8; ++which) {  // a bit for each of two inputs and the output
+        CAPTURE(which);
+        const int first = which & 1, second = which >> 1 & 1, third = which >> 2;
+        std::vector<Array> results;
+        const auto note = [&](const DeviceFeatures& result) { results.push_back(result.get()); };
+        const DeviceFeatures x(n, c, h, w, 0, large, first), g(n, c, h, w, 1, large, second);
+        const DeviceFeatures x_small(n, c, h / 2, w / 2, 0, small, first);
+        const DeviceFeatures g_small(n, c, h / 2, w / 2, 0, small, second);
+        const DeviceFeatures out(n, c, h, w, 1, third), out_small(n, c, h / 2, w / 2, 1, third);
         cuda::max_pool_forward(test_stream(), x.view(), out_small.view()), note(out_small);
-        cuda::max_pool_backward(test_stream(), x.view(), x_small.view(), out.view(), Write::overwrite);
+        cuda::max_pool_backward(test_stream(), x.view(), g_small.view(), out.view(), Write::overwrite);
         note(out);
         cuda::upsample_forward(test_stream(), x_small.view(), out.view()), note(out);
         cuda::upsample_backward(test_stream(), x.view(), out_small.view(), Write::overwrite), note(out_small);
+        cuda::leaky_relu_backward(test_stream(), x.view(), g.view(), out.view(), 0.1f, Write::overwrite);
+        note(out);
+        cuda::leaky_relu_forward(test_stream(), x.view(), out.view(), 0.1f), note(out);
+        cuda::add(test_stream(), x.view(), g.view(), out.view()), note(out);
         cuda::parameter_map_forward(test_stream(), {}, x.view(), out.view()), note(out);
         cuda::parameter_map_backward(test_stream(), {}, x.view(), g.view(), out.view(), Write::accumulate);
         note(out);
@@ -373,8 +381,15 @@ TEST_CASE("addresses that allow no wide access give the same bits") {
         cuda::activation_gradient(test_stream(), x.view(), g.view(), out.view(), 0.1f, bias.data(),
                                   Write::overwrite, workspace.data());
         note(out), note(bias);
+        cuda::bias_activation(test_stream(), out.view(), bias.data(), 0.1f), note(out);
+        const DeviceBuffer<std::uint16_t> narrow(x.shape().size() + second);
+        cuda::to_bfloat16(test_stream(), x.view(), narrow.data() + second, false);
+        cuda::from_bfloat16(test_stream(), narrow.data() + second, false, out.view(), Write::overwrite);
+        note(out);
+        cuda::clear(test_stream(), out.view()), note(out);
+        if (which == 0) aligned = results;
+        for (std::size_t i = 0; i < aligned.size(); ++i) CHECK(compared_bits(results[i], aligned[i]));
     }
-    for (std::size_t i = 0; i < results[0].size(); ++i) CHECK(compared_bits(results[1][i], results[0][i]));
 }
 
 TEST_CASE("bfloat16: rounding to nearest even, both orders of channels, and back") {
