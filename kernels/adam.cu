@@ -30,9 +30,8 @@ __device__ void update(const AdamStep& s, float& w, float g, float& m, float& v)
 }
 
 __device__ void update_all(const AdamStep& s, const Parameters& p) {
-    const std::int64_t first = std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x,
-                       stride = std::int64_t(gridDim.x) * blockDim.x;
-    for (std::int64_t i = first; i < p.vectors; i += stride) {
+    const std::int64_t i = std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x, rest = 4 * p.vectors + i;
+    if (i < p.vectors) {
         const float4 g = reinterpret_cast<const float4*>(p.gradient)[i];
         float4& to_w = reinterpret_cast<float4*>(p.w)[i];
         float4& to_m = reinterpret_cast<float4*>(p.m)[i];
@@ -44,8 +43,7 @@ __device__ void update_all(const AdamStep& s, const Parameters& p) {
         update(s, w.w, g.w, m.w, v.w);
         to_w = w, to_m = m, to_v = v;
     }
-    for (std::int64_t i = 4 * p.vectors + first; i < p.count; i += stride)
-        update(s, p.w[i], p.gradient[i], p.m[i], p.v[i]);
+    if (rest < p.count) update(s, p.w[rest], p.gradient[rest], p.m[rest], p.v[rest]);
 }
 
 __global__ void adam_step_kernel(AdamStep step, Parameters parameters) { update_all(step, parameters); }

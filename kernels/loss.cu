@@ -17,8 +17,8 @@ constexpr unsigned threads = 256, parts = 8;
 
 /// Shared memory of image_mse_kernel.
 struct ImageSums {
-    double part[parts];         // of the cluster's first block alone
-    double warp[threads / 32];  // room for block_sum
+    double part[parts];                // of the cluster's first block alone
+    double warp[parts][threads / 32];  // room for block_sum
 };
 
 /// image_mse[n] = Σ (x − y)² / size, by one cluster of `cluster` blocks (1 or `parts`) per image.
@@ -41,7 +41,7 @@ __global__ void image_mse_kernel(const float* x, std::int64_t x_stride, const fl
             const double error = double(x[i]) - double(y[i]);
             sum += error * error;
         }
-        sum = gpu::block_sum(sum, own.warp);
+        sum = gpu::block_sum(sum, own.warp[part]);
         if (threadIdx.x == 0) sums[part] = sum;
     }
     if (cluster > 1) gpu::cluster_barrier();

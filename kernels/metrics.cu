@@ -40,7 +40,7 @@ struct Moments {
 /// image are zero; no window that counts has any.
 struct Tile {
     double sums[4][source_rows * sum_stride];
-    double warp[threads / 32];  // room for block_sum
+    double warp[3][threads / 32];  // room for block_sum
     float x[source_rows * source_stride], y[source_rows * source_stride];
 
     __device__ Moments pixel(int row, int column) const {
@@ -142,9 +142,9 @@ __global__ void __launch_bounds__(threads)
     __syncthreads();
     const double ssim = sum_ssim<11>(tile, gaussian, size, top, left);
     const double ssim_uniform = sum_ssim<7>(tile, uniform, size, top, left);
-    squared_error = gpu::block_sum(squared_error, tile.warp);
-    const double all_ssim = gpu::block_sum(ssim, tile.warp);
-    const double all_ssim_uniform = gpu::block_sum(ssim_uniform, tile.warp);
+    squared_error = gpu::block_sum(squared_error, tile.warp[0]);
+    const double all_ssim = gpu::block_sum(ssim, tile.warp[1]);
+    const double all_ssim_uniform = gpu::block_sum(ssim_uniform, tile.warp[2]);
     if (threadIdx.x == 0) tile_sums[blockIdx.x] = {squared_error, all_ssim, all_ssim_uniform};
 }
 
@@ -154,7 +154,7 @@ __device__ double mean_ssim(double sum, Size size, int taps) {
     return rows < 1 || columns < 1 ? nan("") : sum / (double(rows) * columns);
 }
 
-/// One block per image.
+/// One warp per image.
 __global__ void image_quality_kernel(const TileSums* tile_sums, Size size, int tiles, ImageQuality* quality) {
     double* room = gpu::shared_memory<double>();
     TileSums sum = {0, 0, 0};
@@ -165,8 +165,8 @@ __global__ void image_quality_kernel(const TileSums* tile_sums, Size size, int t
         sum.ssim_uniform += t.ssim_uniform;
     }
     sum.squared_error = gpu::block_sum(sum.squared_error, room);
-    sum.ssim = gpu::block_sum(sum.ssim, room);
-    sum.ssim_uniform = gpu::block_sum(sum.ssim_uniform, room);
+    sum.ssim = gpu::block_sum(sum.ssim, room + 1);
+    sum.ssim_uniform = gpu::block_sum(sum.ssim_uniform, room + 2);
     if (threadIdx.x != 0) return;
     ImageQuality& q = quality[blockIdx.x];
     q.psnr = -10 * log10(sum.squared_error / (double(size.height) * size.width));
@@ -199,12 +199,12 @@ void image_quality(gpu::Stream stream, const float* images, const float* truths,
                  .shared_bytes = sizeof(Tile)},
                 image_quality_tiles_kernel, images, truths, images_per_truth, size, int(tiles_across(width)),
                 int(tiles), gaussian_ssim_window(), uniform_ssim_window(), tile_sums);
-    constexpr unsigned adders = 64;
+    constexpr unsigned adders = 32;
     gpu::launch(stream,
                 {.name = "image_quality_kernel",
                  .grid = unsigned(count),
                  .block = adders,
-                 .shared_bytes = adders / 32 * sizeof(double)},
+                 .shared_bytes = 3 * sizeof(double)},
                 image_quality_kernel, tile_sums, size, int(tiles), quality);
 }
 

@@ -17,7 +17,6 @@ __global__ void make_batch_kernel(std::uint64_t seed, TrainingImages images, Sch
     const unsigned n = blockIdx.y;
     const std::int64_t count = std::int64_t(side) * side,
                        index = std::int64_t(blockIdx.x) * threads + threadIdx.x, first = 4 * index;
-    if (first >= count) return;
     const BatchItem item = schedule.items[std::int64_t(*schedule.counter) * schedule.batch + n];
     const float* corner =
         images.data + (std::int64_t(item.image) * images.size + item.top) * images.size + item.left;

@@ -338,8 +338,10 @@ std::vector<ImageQuality> device_quality(const std::vector<float>& images, const
 }  // namespace
 
 TEST_CASE("each image is measured against its own truth") {
-    // Within a tile of 16×32 pixels, of just its size, with windows that reach into the next, and several.
-    for (const auto& [height, width] : {std::pair{11, 11}, {16, 32}, {17, 33}, {26, 43}, {50, 79}}) {
+    // Within a tile of 16×32 pixels, of just its size, with windows that reach into the next, several, and
+    // more than a warp adds up at once.
+    for (const auto& [height, width] :
+         {std::pair{11, 11}, {16, 32}, {17, 33}, {26, 43}, {50, 79}, {12, 1040}}) {
         CAPTURE(height);
         CAPTURE(width);
         const int pixels = height * width, count = 3, images_per_truth = 2;
