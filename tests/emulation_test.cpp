@@ -54,7 +54,7 @@ std::vector<int> ascending(int count) {
 
 // ---- threads and blocks ----
 
-__global__ void number_kernel(int* visits, unsigned* indices) {
+__global__ void number_trial(int* visits, unsigned* indices) {
     const unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
     const unsigned thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
     const unsigned i = block * blockDim.x * blockDim.y * blockDim.z + thread;
@@ -69,8 +69,8 @@ TEST_CASE("every thread of every block runs once and knows its place") {
     CHECK(right([&] {
               DeviceBuffer<int> visits(zeros(threads));
               DeviceBuffer<unsigned> indices(threads);
-              gpu::launch(test_stream(), {.name = "number_kernel", .grid = grid, .block = block},
-                          number_kernel, visits.data(), indices.data());
+              gpu::launch(test_stream(), {.name = "number_trial", .grid = grid, .block = block}, number_trial,
+                          visits.data(), indices.data());
               std::vector<unsigned> expected;
               for (unsigned b = 0; b < 24; ++b)
                   for (unsigned t = 0; t < 30; ++t)
@@ -84,7 +84,7 @@ TEST_CASE("every thread of every block runs once and knows its place") {
 // ---- barriers ----
 
 template <bool barrier>
-__global__ void reverse_kernel(int* values) {
+__global__ void reverse_trial(int* values) {
     int* shared = gpu::shared_memory<int>();
     shared[threadIdx.x] = values[threadIdx.x];
     if (barrier) __syncthreads();
@@ -94,8 +94,8 @@ __global__ void reverse_kernel(int* values) {
 template <bool barrier>
 bool reverses() {
     DeviceBuffer<int> values(ascending(100));
-    gpu::launch(test_stream(), {.name = "reverse_kernel", .block = 100, .shared_bytes = 400},
-                reverse_kernel<barrier>, values.data());
+    gpu::launch(test_stream(), {.name = "reverse_trial", .block = 100, .shared_bytes = 400},
+                reverse_trial<barrier>, values.data());
     std::vector<int> expected = ascending(100);
     std::reverse(expected.begin(), expected.end());
     return compared_bits(values.download(), expected);
@@ -108,7 +108,7 @@ TEST_CASE("a barrier lets a block exchange values, its lack shows") {
 
 /// A sum in log₂ steps; without the barrier at their end a step reads what the last one has not written yet.
 template <bool barrier>
-__global__ void tree_kernel(int* sum) {
+__global__ void tree_trial(int* sum) {
     int* shared = gpu::shared_memory<int>();
     shared[threadIdx.x] = int(threadIdx.x);
     __syncthreads();
@@ -122,8 +122,8 @@ __global__ void tree_kernel(int* sum) {
 template <bool barrier>
 bool sums() {
     DeviceBuffer<int> sum(1);
-    gpu::launch(test_stream(), {.name = "tree_kernel", .block = 64, .shared_bytes = 256},
-                tree_kernel<barrier>, sum.data());
+    gpu::launch(test_stream(), {.name = "tree_trial", .block = 64, .shared_bytes = 256}, tree_trial<barrier>,
+                sum.data());
     return compared_bits(sum.download(), {64 * 63 / 2});
 }
 
@@ -133,7 +133,7 @@ TEST_CASE("a barrier that is missing in a loop shows") {
 }
 
 /// The first `leaving` threads return; the rest vote on whether their index is below `bound`.
-__global__ void vote_kernel(int leaving, int bound, int* votes) {
+__global__ void vote_trial(int leaving, int bound, int* votes) {
     const int t = int(threadIdx.x);
     if (t < leaving) return;
     const int count = __syncthreads_count(t < bound), any = __syncthreads_or(t < bound),
@@ -146,8 +146,8 @@ TEST_CASE("a block's votes count the threads that have not returned") {
         for (const int bound : {0, 50, 80}) {
             const bool right_always = right([&] {
                                           DeviceBuffer<int> votes(zeros(80));
-                                          gpu::launch(test_stream(), {.name = "vote_kernel", .block = 80},
-                                                      vote_kernel, leaving, bound, votes.data());
+                                          gpu::launch(test_stream(), {.name = "vote_trial", .block = 80},
+                                                      vote_trial, leaving, bound, votes.data());
                                           const int count = std::max(0, bound - leaving);
                                           const int vote =
                                               count + 1000 * (count > 0) + 2000 * (count == 80 - leaving);
@@ -163,7 +163,7 @@ TEST_CASE("a block's votes count the threads that have not returned") {
 
 // ---- warps ----
 
-__global__ void shuffle_kernel(int width, int* from, int* up, int* down, int* exchanged) {
+__global__ void shuffle_trial(int width, int* from, int* up, int* down, int* exchanged) {
     const int t = int(threadIdx.x);
     from[t] = __shfl_sync(~0u, t, 5, width);
     up[t] = __shfl_up_sync(~0u, t, 3u, width);
@@ -185,7 +185,7 @@ TEST_CASE("shuffles stay within segments of the warp") {
         CAPTURE(width);
         CHECK(right([&] {
                   DeviceBuffer<int> a(threads), b(threads), c(threads), d(threads);
-                  gpu::launch(test_stream(), {.name = "shuffle_kernel", .block = threads}, shuffle_kernel,
+                  gpu::launch(test_stream(), {.name = "shuffle_trial", .block = threads}, shuffle_trial,
                               width, a.data(), b.data(), c.data(), d.data());
                   return compared_bits(a.download(), from) && compared_bits(b.download(), up) &&
                          compared_bits(c.download(), down) && compared_bits(d.download(), exchanged);
@@ -194,7 +194,7 @@ TEST_CASE("shuffles stay within segments of the warp") {
 }
 
 /// Lane 3 leaves first; 40 threads make one whole warp and a quarter.
-__global__ void ballot_kernel(unsigned* ballots, int* any_all, float* from_three) {
+__global__ void ballot_trial(unsigned* ballots, int* any_all, float* from_three) {
     const unsigned t = threadIdx.x;
     if (t == 3) return;
     ballots[t] = __ballot_sync(~0u, t % 2);
@@ -208,7 +208,7 @@ TEST_CASE("votes of a warp, and what a lane that is gone gives") {
     DeviceBuffer<unsigned> ballots(std::vector<unsigned>(40, 0u));
     DeviceBuffer<int> any_all(zeros(40));
     DeviceBuffer<float> from_three(40);
-    gpu::launch(test_stream(), {.name = "ballot_kernel", .block = 40}, ballot_kernel, ballots.data(),
+    gpu::launch(test_stream(), {.name = "ballot_trial", .block = 40}, ballot_trial, ballots.data(),
                 any_all.data(), from_three.data());
     std::vector<unsigned> expected;
     std::vector<int> expected_any_all;
@@ -226,7 +226,7 @@ TEST_CASE("votes of a warp, and what a lane that is gone gives") {
 }
 
 template <bool barrier>
-__global__ void neighbour_kernel(int* values) {
+__global__ void neighbour_trial(int* values) {
     int* shared = gpu::shared_memory<int>();
     shared[threadIdx.x] = int(threadIdx.x);
     if (barrier) __syncwarp();
@@ -236,8 +236,8 @@ __global__ void neighbour_kernel(int* values) {
 template <bool barrier>
 bool neighbours() {
     DeviceBuffer<int> values(64);
-    gpu::launch(test_stream(), {.name = "neighbour_kernel", .block = 64, .shared_bytes = 256},
-                neighbour_kernel<barrier>, values.data());
+    gpu::launch(test_stream(), {.name = "neighbour_trial", .block = 64, .shared_bytes = 256},
+                neighbour_trial<barrier>, values.data());
     std::vector<int> expected = ascending(64);
     for (int& v : expected) v ^= 1;
     return compared_bits(values.download(), expected);
@@ -253,7 +253,7 @@ TEST_CASE("a missing __syncwarp shows") {
 /// Hands values round the cluster through each other's shared memory: after `steps`, a block has those of the
 /// block that is so many ranks behind.
 template <bool barrier>
-__global__ void ring_kernel(unsigned blocks, int steps, int* values) {
+__global__ void ring_trial(unsigned blocks, int steps, int* values) {
     int* shared = gpu::shared_memory<int>();  // two generations
     const unsigned rank = gpu::cluster_rank(), t = threadIdx.x, n = blockDim.x, i = blockIdx.x * n + t;
     shared[t] = values[i];
@@ -273,12 +273,12 @@ bool goes_round() {
     constexpr int steps = 6, count = clusters * blocks * threads;
     DeviceBuffer<int> values(ascending(count));
     gpu::launch(test_stream(),
-                {.name = "ring_kernel",
+                {.name = "ring_trial",
                  .grid = clusters * blocks,
                  .block = threads,
                  .cluster = blocks,
                  .shared_bytes = 2 * threads * sizeof(int)},
-                ring_kernel<barrier>, blocks, steps, values.data());
+                ring_trial<barrier>, blocks, steps, values.data());
     std::vector<int> expected = zeros(count);
     for (unsigned b = 0; b < clusters * blocks; ++b)
         for (unsigned t = 0; t < threads; ++t) {
@@ -293,7 +293,7 @@ TEST_CASE("a cluster's blocks reach each other's shared memory, a missing barrie
     CHECK(right(goes_round<false>) == 0);
 }
 
-__global__ void reach_kernel(unsigned rank, std::ptrdiff_t offset, bool stay) {
+__global__ void reach_trial(unsigned rank, std::ptrdiff_t offset, bool stay) {
     int* shared = gpu::shared_memory<int>();
     if (gpu::cluster_rank() == 1 && !stay) return;
     for (int i = 0; !stay && i < 20; ++i) gpu::pause();  // the other block has gone
@@ -302,9 +302,9 @@ __global__ void reach_kernel(unsigned rank, std::ptrdiff_t offset, bool stay) {
 
 TEST_CASE("a cluster's shared memory has limits") {
     const gpu::Launch how = {
-        .name = "reach_kernel", .grid = 2, .block = 32, .cluster = 2, .shared_bytes = 128};
+        .name = "reach_trial", .grid = 2, .block = 32, .cluster = 2, .shared_bytes = 128};
     const auto reach = [&](unsigned rank, std::ptrdiff_t offset, bool stay) {
-        return error([&] { gpu::launch(test_stream(), how, reach_kernel, rank, offset, stay); });
+        return error([&] { gpu::launch(test_stream(), how, reach_trial, rank, offset, stay); });
     };
     CHECK(reach(1, 31, true) == "");
     CHECK(contains(reach(1, 31, false), "which has returned"));
@@ -320,7 +320,7 @@ enum class Fault { none, no_wait, no_barrier_before_flag, flag_before_data };
 /// a halo exchange with one flag per block. Two generations: who is at step s+1 has seen the other's at step
 /// s, and s+2 overwrites s only when the reader's own flag says that it has gone on.
 template <Fault fault>
-__global__ void halo_kernel(int steps, unsigned* flags, int* generations) {
+__global__ void halo_trial(int steps, unsigned* flags, int* generations) {
     const unsigned blocks = gridDim.x, b = blockIdx.x, before = (b + blocks - 1) % blocks,
                    after = (b + 1) % blocks, n = blockDim.x, t = threadIdx.x, all = blocks * n;
     int own = generations[b * n + t];
@@ -350,8 +350,8 @@ bool halos() {
     std::vector<int> start = now;
     start.resize(2 * all, -1);
     generations.upload(start);
-    gpu::launch(test_stream(), {.name = "halo_kernel", .grid = blocks, .block = n, .cooperative = true},
-                halo_kernel<fault>, steps, flags.data(), generations.data());
+    gpu::launch(test_stream(), {.name = "halo_trial", .grid = blocks, .block = n, .cooperative = true},
+                halo_trial<fault>, steps, flags.data(), generations.data());
     for (int step = 0; step < steps; ++step) {
         const std::vector<int> last = now;
         for (unsigned b = 0; b < blocks; ++b)
@@ -370,10 +370,48 @@ TEST_CASE("blocks exchange halos by flags, each way to get it wrong shows") {
     CHECK(right(halos<Fault::flag_before_data>) < every_seed / 2);
 }
 
+/// In place, what a block reads may be what another has written already.
+__global__ void smooth_trial(const int* before, int* after) {
+    const unsigned t = threadIdx.x, start = blockIdx.x * blockDim.x, count = gridDim.x * blockDim.x;
+    const int next = before[(start + t + 1) % count];
+    __syncthreads();
+    after[start + t] = next;
+}
+
+TEST_CASE("blocks of an ordinary launch that depend on each other show") {
+    const auto shifts = [](bool in_place) {
+        DeviceBuffer<int> before(ascending(6 * 32)), after(6 * 32);
+        int* target = in_place ? before.data() : after.data();
+        gpu::launch(test_stream(), {.name = "smooth_trial", .grid = 6, .block = 32}, smooth_trial,
+                    before.data(), target);
+        std::vector<int> expected = ascending(6 * 32);
+        std::rotate(expected.begin(), expected.begin() + 1, expected.end());
+        return compared_bits((in_place ? before : after).download(), expected);
+    };
+    CHECK(right([&] { return shifts(false); }) == every_seed);
+    CHECK(right([&] { return shifts(true); }) == 0);
+}
+
+/// Blocks count without atomics: in whatever order whole blocks run, the sum is right.
+__global__ void tally_trial(int* total) {
+    const int seen = *total;
+    __syncthreads();
+    *total = seen + 1;
+}
+
+TEST_CASE("blocks of an ordinary launch also run side by side") {
+    CHECK(right([] {
+              DeviceBuffer<int> total(zeros(1));
+              gpu::launch(test_stream(), {.name = "tally_trial", .grid = 16, .block = 2}, tally_trial,
+                          total.data());
+              return compared_bits(total.download(), {16});
+          }) < every_seed);
+}
+
 // ---- atomics ----
 
 /// Each block sums its values; the one that comes last, by a counter, adds up the sums.
-__global__ void total_kernel(const int* values, int* sums, unsigned* done, int* total, int* largest) {
+__global__ void total_trial(const int* values, int* sums, unsigned* done, int* total, int* largest) {
     int* shared = gpu::shared_memory<int>();
     if (threadIdx.x == 0) *shared = 0;
     __syncthreads();
@@ -390,7 +428,7 @@ __global__ void total_kernel(const int* values, int* sums, unsigned* done, int* 
     *total = sum;
 }
 
-__global__ void atomics_kernel(int* v, unsigned* u, unsigned long long* wide) {
+__global__ void atomics_trial(int* v, unsigned* u, unsigned long long* wide) {
     atomicSub(&v[0], 2);
     atomicMin(&v[1], 5 - int(threadIdx.x));
     atomicOr(&u[0], 1u << threadIdx.x);
@@ -409,9 +447,8 @@ TEST_CASE("atomics") {
               DeviceBuffer<int> values(ascending(8 * 32)), sums(8), total(1), largest(zeros(1));
               DeviceBuffer<unsigned> done(std::vector<unsigned>{0});
               gpu::launch(test_stream(),
-                          {.name = "total_kernel", .grid = 8, .block = 32, .shared_bytes = sizeof(int)},
-                          total_kernel, values.data(), sums.data(), done.data(), total.data(),
-                          largest.data());
+                          {.name = "total_trial", .grid = 8, .block = 32, .shared_bytes = sizeof(int)},
+                          total_trial, values.data(), sums.data(), done.data(), total.data(), largest.data());
               return compared_bits(total.download(), {256 * 255 / 2}) &&
                      compared_bits(largest.download(), {255});
           }) == every_seed);
@@ -419,7 +456,7 @@ TEST_CASE("atomics") {
               DeviceBuffer<int> v(zeros(3));
               DeviceBuffer<unsigned> u(std::vector<unsigned>{0, ~0u, 32, 0});
               DeviceBuffer<unsigned long long> wide(std::vector<unsigned long long>{0});
-              gpu::launch(test_stream(), {.name = "atomics_kernel", .block = 16}, atomics_kernel, v.data(),
+              gpu::launch(test_stream(), {.name = "atomics_trial", .block = 16}, atomics_trial, v.data(),
                           u.data(), wide.data());
               return compared_bits(v.download(), {-32, -10, 16}) &&
                      compared_bits(u.download(), {0xffffu, 0xffff0000u, 16u, 0u}) &&
@@ -440,7 +477,7 @@ enum class Hang {
 };
 
 template <Hang hang>
-__global__ void hang_kernel(unsigned* flag) {
+__global__ void hang_trial(unsigned* flag) {
     const unsigned t = threadIdx.x;
     switch (hang) {
         case Hang::skipped_barrier:
@@ -480,9 +517,9 @@ std::string hangs() {
     std::string message;
     right([&] {
         message = error([&] {
-            gpu::launch(test_stream(), {.name = "hang_kernel", .block = 16}, hang_kernel<hang>, flag.data());
+            gpu::launch(test_stream(), {.name = "hang_trial", .block = 16}, hang_trial<hang>, flag.data());
         });
-        CHECK(contains(message, "kernel hang_kernel: "));
+        CHECK(contains(message, "kernel hang_trial: "));
         return true;
     });
     return message;
@@ -500,47 +537,47 @@ TEST_CASE("threads that wait for ever are reported, and why") {
     CHECK(right(reverses<true>) == every_seed);  // the next launch is none the worse
 }
 
-__global__ void nothing_kernel() {}
+__global__ void nothing_trial() {}
 
 TEST_CASE("a launch that the device cannot do is refused") {
     const gpu::Device usual = gpu::device();
     const auto refused = [](const gpu::Launch& how) {
-        return error([&] { gpu::launch(test_stream(), how, nothing_kernel); });
+        return error([&] { gpu::launch(test_stream(), how, nothing_trial); });
     };
-    CHECK(refused({.name = "nothing_kernel", .block = 1024}) == "");
-    CHECK(contains(refused({.name = "nothing_kernel", .block = 1025}), "kernel nothing_kernel, grid 1x1x1"));
-    CHECK(contains(refused({.name = "nothing_kernel", .grid = 0}), "nothing to do"));
-    CHECK(contains(refused({.name = "nothing_kernel", .grid = dim3(1, 65536)}), "grid is too large"));
-    CHECK(refused({.name = "nothing_kernel", .shared_bytes = 227 << 10}) == "");
-    CHECK(contains(refused({.name = "nothing_kernel", .shared_bytes = (227 << 10) + 1}), "shared memory"));
-    CHECK(contains(refused({.name = "nothing_kernel", .grid = 9, .cluster = 2}), "no multiple"));
-    CHECK(refused({.name = "nothing_kernel", .grid = 8, .cluster = 8}) == "");
-    CHECK(contains(refused({.name = "nothing_kernel", .grid = 16, .cluster = 16}), "clusters of at most 8"));
+    CHECK(refused({.name = "nothing_trial", .block = 1024}) == "");
+    CHECK(contains(refused({.name = "nothing_trial", .block = 1025}), "kernel nothing_trial, grid 1x1x1"));
+    CHECK(contains(refused({.name = "nothing_trial", .grid = 0}), "nothing to do"));
+    CHECK(contains(refused({.name = "nothing_trial", .grid = dim3(1, 65536)}), "grid is too large"));
+    CHECK(refused({.name = "nothing_trial", .shared_bytes = 227 << 10}) == "");
+    CHECK(contains(refused({.name = "nothing_trial", .shared_bytes = (227 << 10) + 1}), "shared memory"));
+    CHECK(contains(refused({.name = "nothing_trial", .grid = 9, .cluster = 2}), "no multiple"));
+    CHECK(refused({.name = "nothing_trial", .grid = 8, .cluster = 8}) == "");
+    CHECK(contains(refused({.name = "nothing_trial", .grid = 16, .cluster = 16}), "clusters of at most 8"));
 
-    gpu::Launch how = {.name = "nothing_kernel", .grid = 16, .block = 1000, .cooperative = true};
-    CHECK(gpu::resident_blocks(how, nothing_kernel) == 16);  // two on each of 8 multiprocessors
+    gpu::Launch how = {.name = "nothing_trial", .grid = 16, .block = 1000, .cooperative = true};
+    CHECK(gpu::resident_blocks(how, nothing_trial) == 16);  // two on each of 8 multiprocessors
     CHECK(refused(how) == "");
     how.grid = 17;
     CHECK(contains(refused(how), "only 16 such blocks"));
     how.shared_bytes = 120 << 10;
-    CHECK(gpu::resident_blocks(how, nothing_kernel) == 8);
+    CHECK(gpu::resident_blocks(how, nothing_trial) == 8);
     how.cluster = 3;
-    CHECK(gpu::resident_blocks(how, nothing_kernel) == 6);  // whole clusters
+    CHECK(gpu::resident_blocks(how, nothing_trial) == 6);  // whole clusters
     how.shared_bytes = 228 << 10;
-    CHECK(gpu::resident_blocks(how, nothing_kernel) == 0);
+    CHECK(gpu::resident_blocks(how, nothing_trial) == 0);
 
     gpu::Device older = usual;
     older.major = 8;
     older.shared_per_block = 163 << 10;
     emulation::set_device(older);
-    CHECK(contains(refused({.name = "nothing_kernel", .grid = 8, .cluster = 2}), "clusters of at most 1"));
-    CHECK(contains(refused({.name = "nothing_kernel", .shared_bytes = 200 << 10}), "shared memory"));
+    CHECK(contains(refused({.name = "nothing_trial", .grid = 8, .cluster = 2}), "clusters of at most 1"));
+    CHECK(contains(refused({.name = "nothing_trial", .shared_bytes = 200 << 10}), "shared memory"));
     emulation::set_device(usual);
 }
 
 // ---- memory ----
 
-__global__ void unwritten_kernel(float* seen) {
+__global__ void unwritten_trial(float* seen) {
     float* shared = gpu::shared_memory<float>();
     seen[blockIdx.x] = *shared;
     *shared = 1;
@@ -548,8 +585,8 @@ __global__ void unwritten_kernel(float* seen) {
 
 TEST_CASE("memory that was not written holds NaN, a block's shared memory anew for every block") {
     DeviceBuffer<float> seen(std::vector<float>(3, 0.0f));
-    gpu::launch(test_stream(), {.name = "unwritten_kernel", .grid = 3, .block = 1, .shared_bytes = 4},
-                unwritten_kernel, seen.data());
+    gpu::launch(test_stream(), {.name = "unwritten_trial", .grid = 3, .block = 1, .shared_bytes = 4},
+                unwritten_trial, seen.data());
     for (const float value : seen.download()) CHECK(std::isnan(value));
     auto* memory = static_cast<float*>(gpu::allocate(sizeof(float)));
     float value = 0;
@@ -558,7 +595,7 @@ TEST_CASE("memory that was not written holds NaN, a block's shared memory anew f
     CHECK(std::isnan(value));
 }
 
-__global__ void write_kernel(int* value) { *value = 1; }
+__global__ void write_trial(int* value) { *value = 1; }
 
 TEST_CASE("device memory is not the host's") {
     const std::size_t before = gpu::memory_in_use(), free = gpu::memory_free();
@@ -570,8 +607,7 @@ TEST_CASE("device memory is not the host's") {
 
     int on_host = 0;
     CHECK(contains(error([&] {
-                       gpu::launch(test_stream(), {.name = "write_kernel", .block = 1}, write_kernel,
-                                   &on_host);
+                       gpu::launch(test_stream(), {.name = "write_trial", .block = 1}, write_trial, &on_host);
                    }),
                    "an argument points to host memory"));
     CHECK(on_host == 0);
@@ -594,14 +630,14 @@ TEST_CASE("device memory is not the host's") {
 }
 
 #if defined(__SANITIZE_ADDRESS__)
-__global__ void bounds_kernel(int* poisoned) {
+__global__ void bounds_trial(int* poisoned) {
     auto* shared = gpu::shared_memory<char>();
     poisoned[0] = __asan_address_is_poisoned(shared + 12) + 2 * __asan_address_is_poisoned(shared + 13);
 }
 
 TEST_CASE("shared memory ends where it ends") {
     DeviceBuffer<int> poisoned(1);
-    gpu::launch(test_stream(), {.name = "bounds_kernel", .block = 1, .shared_bytes = 13}, bounds_kernel,
+    gpu::launch(test_stream(), {.name = "bounds_trial", .block = 1, .shared_bytes = 13}, bounds_trial,
                 poisoned.data());
     CHECK(compared_bits(poisoned.download(), {2}));
 }
@@ -609,14 +645,14 @@ TEST_CASE("shared memory ends where it ends") {
 
 // ---- streams and graphs ----
 
-__global__ void add_kernel(int amount, int* value) { *value += amount; }
+__global__ void add_trial(int amount, int* value) { *value += amount; }
 
 TEST_CASE("recorded work runs when it is replayed, with the arguments it was recorded with") {
     const gpu::Stream stream = test_stream();
     DeviceBuffer<int> value(std::vector<int>{5}), copied(std::vector<int>{0});
     int amount = 3;
     const auto graph = gpu::record(stream, [&] {
-        gpu::launch(stream, {.name = "add_kernel", .block = 1}, add_kernel, amount, value.data());
+        gpu::launch(stream, {.name = "add_trial", .block = 1}, add_trial, amount, value.data());
         gpu::copy(stream, copied.data(), value.data(), sizeof(int));
         gpu::fill(stream, value.data(), 1, 1);
         emulation::enqueue(stream, [&] { *value.data() += 256; });
@@ -668,12 +704,12 @@ TEST_CASE("time runs the work") {
 
 TEST_CASE("kernels count as compared once something was compared after them") {
     compared_otherwise();
-    gpu::launch(test_stream(), {.name = "nothing_kernel"}, nothing_kernel);
-    CHECK(emulation::launched() == std::set<std::string>{"nothing_kernel"});
+    gpu::launch(test_stream(), {.name = "nothing_trial"}, nothing_trial);
+    CHECK(emulation::launched() == std::set<std::string>{"nothing_trial"});
     CHECK(compared_bits(std::vector<int>{1}, std::vector<int>{1}));
     CHECK(emulation::launched().empty());
-    CHECK(emulation::compared().count("nothing_kernel") == 1);
-    CHECK(emulation::compared().count("add_kernel") == 1);  // replayed above
+    CHECK(emulation::compared().count("nothing_trial") == 1);
+    CHECK(emulation::compared().count("add_trial") == 1);  // replayed above
 }
 
 TEST_CASE("comparisons let nothing empty, short or undefined pass") {
@@ -699,13 +735,13 @@ TEST_CASE("comparisons let nothing empty, short or undefined pass") {
     CHECK(relative_difference(Values{1}, Values{0}) == infinity);
 }
 
-__global__ void fill_kernel(int count, float* values, float value) {
+__global__ void fill_trial(int count, float* values, float value) {
     for (int i = 0; i < count; ++i) values[i] = value;
 }
 
 TEST_CASE("device buffers notice what is written beside the values") {
     const auto write = [](float* from, int count, float value) {
-        gpu::launch(test_stream(), {.name = "fill_kernel", .block = 1}, fill_kernel, count, from, value);
+        gpu::launch(test_stream(), {.name = "fill_trial", .block = 1}, fill_trial, count, from, value);
     };
     for (const auto& [start, count, intact] :
          {std::tuple{0, 5, true}, std::tuple{-1, 1, false}, std::tuple{0, 6, false}}) {

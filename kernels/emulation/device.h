@@ -320,6 +320,13 @@ inline int __popc(unsigned a) { return std::popcount(a); }
 inline int __popcll(unsigned long long a) { return std::popcount(a); }
 inline int __ffs(int a) { return a == 0 ? 0 : std::countr_zero(unsigned(a)) + 1; }
 inline int __clz(int a) { return std::countl_zero(unsigned(a)); }
+/// Byte i of the result is byte `digit i of the selector` of the eight that b (high) and a (low) have.
+inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {
+    const std::uint64_t bytes = std::uint64_t(b) << 32 | a;
+    unsigned result = 0;
+    for (unsigned i = 0; i < 4; ++i) result |= unsigned(bytes >> 8 * (selector >> 4 * i & 7) & 0xff) << 8 * i;
+    return result;
+}
 
 // ---- kernels/gpu.h ----
 

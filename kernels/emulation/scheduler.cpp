@@ -1,13 +1,15 @@
-// Runs the threads of a launch as fibers, one at a time, each until it has to wait or returns. Blocks are
-// resident together where they may wait for each other: all blocks of a cooperative launch, else the blocks
-// of a cluster, else one. With a seed the next thread to run is drawn: among the ready threads of one block
-// that keeps the focus for a drawn while, so that blocks also get far ahead of each other.
+// Runs the threads of a launch as fibers, one at a time, each until it has to wait or returns. As many
+// clusters of blocks as there are slots are resident together: all of a cooperative launch, else one, or with
+// a seed a few. With a seed clusters come in a drawn order, and the next thread to run is drawn: among the
+// ready ones of one block that keeps the focus for a drawn while, so that blocks also get far ahead of each
+// other.
 //
 // Memory is sequentially consistent here, and a thread is interrupted only where it waits, publishes
 // (atomics, store_release) or pauses. So what shows a missing barrier or flag is the order, drawn anew for
 // every launch.
 #include "kernels/emulation/scheduler.h"
 
+#include <algorithm>
 #include <array>
 #include <boost/context/fiber.hpp>
 #include <boost/context/protected_fixedsize_stack.hpp>
@@ -58,8 +60,8 @@ class Random {
         v = (v ^ v >> 27) * 0x94d049bb133111ebu;
         return v ^ v >> 31;
     }
-    /// 0 … count − 1.
-    std::size_t below(std::size_t count) { return std::size_t((*this)() % count); }
+    /// 0 … count − 1, count < 2³².
+    std::size_t below(std::size_t count) { return std::size_t(((*this)() >> 32) * count >> 32); }
 
   private:
     std::uint64_t state_;
@@ -213,6 +215,8 @@ struct Warp {
 };
 
 struct Block {
+    explicit Block(const gpu::Launch& how);
+
     Cluster* cluster = nullptr;
     unsigned rank = 0;
     std::vector<Fiber> fibers;
@@ -224,13 +228,29 @@ struct Block {
     std::unique_ptr<unsigned char, decltype(&std::free)> shared{nullptr, &std::free};
 };
 
+Block::Block(const gpu::Launch& how)
+    : fibers(std::size_t(how.block.x) * how.block.y * how.block.z), warps((fibers.size() + 31) / 32) {
+    void* memory = nullptr;
+    if (posix_memalign(&memory, 128, how.shared_bytes) != 0) throw std::bad_alloc();
+    shared.reset(static_cast<unsigned char*>(memory));
+    const dim3 size = how.block;
+    for (unsigned t = 0; t < fibers.size(); ++t) {
+        Fiber& fiber = fibers[t];
+        fiber.thread_index = {t % size.x, t / size.x % size.y, t / (size.x * size.y)};
+        fiber.block_size = size;
+        fiber.grid_size = how.grid;
+        fiber.lane = t % 32;
+        fiber.block = this;
+        fiber.warp = &warps[t / 32];
+        fiber.warp->lanes[fiber.lane] = &fiber;
+    }
+}
+
 struct Cluster {
     std::vector<Block*> blocks;
     unsigned alive = 0, waiting = 0;
     Meeting meeting;
 };
-
-unsigned count(dim3 d) { return d.x * d.y * d.z; }
 
 // ---- a launch ----
 
@@ -263,8 +283,7 @@ class Grid {
     Fiber* successor();
 
   private:
-    void place_blocks(std::size_t resident, std::uint64_t first);
-    void run_resident();
+    void place_next(Cluster& slot);
     Fiber* pick();
     Fiber* next();
     void leave();
@@ -290,7 +309,9 @@ class Grid {
     std::uint64_t switch_every_ =
         0;  // picks for which a block keeps the focus, on average; 0: while it can run
     std::vector<std::unique_ptr<Block>> blocks_;  // resident
-    std::vector<Cluster> clusters_;
+    std::vector<Cluster> slots_;
+    std::vector<std::uint32_t> order_;  // of the grid's clusters
+    std::size_t placed_ = 0;            // of them, so far
     std::size_t focus_ = 0;
     unsigned alive_ = 0;
     std::vector<Fiber*> pausing_;
@@ -313,36 +334,23 @@ void Worker::serve() {
 
 Grid::Grid(const gpu::Launch& how, const std::function<void()>& thread)
     : how_(how), thread_(thread), seeded_(seed != 0), random_((std::uint64_t(seed) << 32) + launches++) {
-    if (seeded_) switch_every_ = std::array{0, 1, 16, 1024}[random_.below(4)];
-    const unsigned threads = count(how.block), warps = (threads + 31) / 32;
-    const unsigned resident = how.cooperative ? count(how.grid) : how.cluster;
-    for (unsigned b = 0; b < resident; ++b) {
-        auto block = std::make_unique<Block>();
-        void* shared = nullptr;
-        if (posix_memalign(&shared, 128, how.shared_bytes) != 0) throw std::bad_alloc();
-        block->shared.reset(static_cast<unsigned char*>(shared));
-        block->fibers.resize(threads);
-        block->warps.resize(warps);
-        for (unsigned t = 0; t < threads; ++t) {
-            Fiber& fiber = block->fibers[t];
-            fiber.thread_index = {t % how.block.x, t / how.block.x % how.block.y,
-                                  t / (how.block.x * how.block.y)};
-            fiber.block_size = how.block;
-            fiber.grid_size = how.grid;
-            fiber.lane = t % 32;
-            fiber.block = block.get();
-            fiber.warp = &block->warps[t / 32];
-            fiber.warp->lanes[fiber.lane] = &fiber;
+    order_.resize(std::size_t(how.grid.x / how.cluster) * how.grid.y * how.grid.z);
+    std::iota(order_.begin(), order_.end(), 0u);
+    std::size_t slots = how.cooperative ? order_.size() : 1;
+    if (seeded_) {
+        for (std::size_t i = order_.size(); i > 1; --i) std::swap(order_[i - 1], order_[random_.below(i)]);
+        if (!how.cooperative)
+            slots = std::min(order_.size(), std::array<std::size_t, 3>{1, 2, 4}[random_.below(3)]);
+        switch_every_ = std::array{0, 1, 16, 1024}[random_.below(4)];
+    }
+    slots_.resize(slots);
+    for (Cluster& slot : slots_)
+        for (unsigned rank = 0; rank < how.cluster; ++rank) {
+            blocks_.push_back(std::make_unique<Block>(how));
+            blocks_.back()->cluster = &slot;
+            blocks_.back()->rank = rank;
+            slot.blocks.push_back(blocks_.back().get());
         }
-        blocks_.push_back(std::move(block));
-    }
-    clusters_.resize(resident / how.cluster);
-    for (unsigned b = 0; b < resident; ++b) {
-        Cluster& cluster = clusters_[b / how.cluster];
-        blocks_[b]->cluster = &cluster;
-        blocks_[b]->rank = b % how.cluster;
-        cluster.blocks.push_back(blocks_[b].get());
-    }
     grid = this;
 }
 
@@ -353,43 +361,8 @@ Grid::~Grid() {
 }
 
 void Grid::run() {
-    const std::size_t resident = blocks_.size(), turns = count(how_.grid) / resident;
-    std::vector<std::uint32_t> order(turns);
-    std::iota(order.begin(), order.end(), 0u);
-    if (seeded_)
-        for (std::size_t i = turns; i > 1; --i) std::swap(order[i - 1], order[random_.below(i)]);
-    for (const std::uint32_t turn : order) {
-        place_blocks(resident, std::uint64_t(turn) * resident);
-        run_resident();
-    }
-}
-
-/// The resident blocks become those from number `first` on, all threads ready.
-void Grid::place_blocks(std::size_t resident, std::uint64_t first) {
-    const unsigned threads = count(how_.block);
-    for (std::size_t b = 0; b < resident; ++b) {
-        Block& block = *blocks_[b];
-        const std::uint64_t number = first + b, x = how_.grid.x, y = how_.grid.y;
-        const uint3 index = {unsigned(number % x), unsigned(number / x % y), unsigned(number / (x * y))};
-        block.alive = threads;
-        block.waiting = 0;
-        allow_access(block.shared.get(), how_.shared_bytes);
-        std::memset(block.shared.get(), 0xff, how_.shared_bytes);
-        for (Fiber& fiber : block.fibers) {
-            fiber.block_index = index;
-            fiber.warp->alive |= 1u << fiber.lane;
-            make_ready(&fiber);
-        }
-    }
-    for (Cluster& cluster : clusters_) {
-        cluster.alive = unsigned(cluster.blocks.size()) * threads;
-        cluster.waiting = 0;
-    }
-    alive_ = unsigned(resident) * threads;
-}
-
-void Grid::run_resident() {
     try {
+        for (Cluster& slot : slots_) place_next(slot);
         while (Fiber* fiber = handed_over_ != nullptr ? std::exchange(handed_over_, nullptr) : next()) {
             if (fiber->worker == nullptr && idle_workers().empty()) idle_workers().push_back(new Worker);
             Worker* worker = fiber->worker;
@@ -408,6 +381,27 @@ void Grid::run_resident() {
         abandon();
         std::rethrow_exception(failure_);
     }
+}
+
+/// The slot gets the cluster that is next in order, all threads ready; nothing where all have had their turn.
+void Grid::place_next(Cluster& slot) {
+    if (placed_ == order_.size()) return;
+    std::uint64_t number = std::uint64_t(order_[placed_++]) * slot.blocks.size();
+    const std::uint64_t x = how_.grid.x, y = how_.grid.y;
+    for (Block* block : slot.blocks) {
+        const uint3 index = {unsigned(number % x), unsigned(number / x % y), unsigned(number / (x * y))};
+        allow_access(block->shared.get(), how_.shared_bytes);
+        std::memset(block->shared.get(), 0xff, how_.shared_bytes);
+        block->alive = unsigned(block->fibers.size());
+        slot.alive += block->alive;
+        for (Fiber& fiber : block->fibers) {
+            fiber.block_index = index;
+            fiber.warp->alive |= 1u << fiber.lane;
+            make_ready(&fiber);
+        }
+        ++number;
+    }
+    alive_ += slot.alive;
 }
 
 /// A thread that can run now, if any.
@@ -486,11 +480,12 @@ void Grid::returned(Fiber& fiber) {
     release_if_all_wait(block);
     --block.cluster->alive;
     release_if_all_wait(*block.cluster);
-    // Other blocks must not read what an ended block had.
-    if (block.alive == 0 && block.cluster->blocks.size() > 1) {
+    // Other blocks of the cluster must not read what an ended one had.
+    if (block.alive == 0 && block.cluster->alive > 0) {
         std::memset(block.shared.get(), 0xff, how_.shared_bytes);
         forbid_access(block.shared.get(), how_.shared_bytes);
     }
+    if (block.cluster->alive == 0) place_next(*block.cluster);
 }
 
 // ---- meetings ----
