@@ -36,9 +36,7 @@ class CpuBackend final : public Backend {
         return text("cpu, ", machine, ", ", thread_count(), " threads, oneDNN ", onednn);
     }
 
-    MachinePeak measure_peak() override {
-        return {cpu::peak_memory_rate(), cpu::peak_multiply_add_rate()};
-    }
+    MachinePeak measure_peak() override { return {cpu::peak_memory_rate(), cpu::peak_multiply_add_rate()}; }
 
     // Pages straight from the system: they are zero, they are counted when first touched, and they go back
     // when released.
