@@ -255,15 +255,19 @@ std::unique_ptr<Convolution> make_convolution(gpu::Stream stream, Precision prec
     if (problem.x.block != 1 || problem.y.block != 1)
         fail("convolution (", problem.key(), "): tensors on CUDA are planar, in blocks of 1");
     if (const std::string missing = vendor_libraries_missing(); !missing.empty()) fail(missing);
+    std::unique_ptr<Convolution> convolution;
     if (problem.kernel == 1) {
         if (!algorithms.empty() && algorithms != "matrix_product")
             fail("convolution (", problem.key(), "): algorithms \"", algorithms,
                  "\" do not fit, \"matrix_product\" would; leave them empty");
-        return pointwise_convolution(stream, precision, problem);
+        convolution = pointwise_convolution(stream, precision, problem);
+    } else {
+        const bool wide = problem.x.c % 8 == 0 && problem.y.c % 8 == 0;
+        if (precision == Precision::bf16 && !wide) precision = Precision::tf32;
+        convolution = std::make_unique<PlannedConvolution>(stream, precision, problem, algorithms);
     }
-    const bool wide = problem.x.c % 8 == 0 && problem.y.c % 8 == 0;
-    if (precision == Precision::bf16 && !wide) precision = Precision::tf32;
-    return std::make_unique<PlannedConvolution>(stream, precision, problem, algorithms);
+    rehearse(stream, precision, problem, *convolution);
+    return convolution;
 }
 
 }  // namespace tvmap::cuda

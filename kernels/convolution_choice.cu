@@ -1,9 +1,10 @@
-// Candidates are timed on made-up data in memory that is given back; who wins is remembered for the process.
+// Candidates are timed, and convolutions rehearsed, on made-up data in memory that is given back.
 #include "kernels/convolution_choice.h"
 
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <set>
 #include <vector>
 
 #include "kernels/activation_gradient.h"
@@ -32,6 +33,7 @@ class Scratch {
     Scratch& operator=(const Scratch&) = delete;
 
     void* data() const { return memory_; }
+    float* floats() const { return static_cast<float*>(memory_); }
 
   private:
     void* memory_;
@@ -50,7 +52,7 @@ std::size_t fastest_of(gpu::Stream stream, const PassProblem& problem,
     const std::size_t weights = std::size_t(problem.x.c) * problem.y.c * problem.kernel * problem.kernel;
     const Scratch weight(stream, weights * sizeof(float)), workspace(stream, workspace_bytes);
     const Scratch bias(stream, problem.y.c * sizeof(float));
-    const auto* const bias_data = static_cast<const float*>(bias.data());
+    const float* const bias_data = bias.floats();
 
     std::vector<double> seconds;
     for (const ChosenPass& c : candidates) {
@@ -60,8 +62,7 @@ std::size_t fastest_of(gpu::Stream stream, const PassProblem& problem,
                     c.pass->run(stream, x.data(), weight.data(), c.activates ? bias_data : nullptr, y.data(),
                                 workspace.data());
                     if (!c.activates)
-                        bias_activation(stream, {static_cast<float*>(y.data()), problem.y}, bias_data,
-                                        problem.slope);
+                        bias_activation(stream, {y.floats(), problem.y}, bias_data, problem.slope);
                     return;
                 case Direction::data:
                     return c.pass->run(stream, y.data(), weight.data(), nullptr, x.data(), workspace.data());
@@ -76,12 +77,10 @@ std::size_t fastest_of(gpu::Stream stream, const PassProblem& problem,
 
 constexpr const char* fused = "+fused";
 
-// What was found fastest before, by problem.
-std::mutex choices_mutex;
-std::map<std::string, std::string>& choices() {
-    static std::map<std::string, std::string> map;
-    return map;
-}
+// What was found fastest before, by problem; and the convolutions that have been rehearsed.
+std::mutex mutex;
+std::map<std::string, std::string> choices;
+std::set<std::string> rehearsed;
 
 }  // namespace
 
@@ -98,8 +97,8 @@ ChosenPass given_pass(PassProblem problem, const std::string& written, std::stri
 
 ChosenPass fastest_pass(gpu::Stream stream, PassProblem problem, std::string* obstacle) {
     const std::string key = text(gpu::device().name, " ", problem.key());
-    const std::lock_guard lock(choices_mutex);
-    if (const auto known = choices().find(key); known != choices().end())
+    const std::lock_guard lock(mutex);
+    if (const auto known = choices.find(key); known != choices.end())
         if (ChosenPass pass = given_pass(problem, known->second, obstacle)) return pass;
 
     std::vector<ChosenPass> candidates;
@@ -110,8 +109,39 @@ ChosenPass fastest_pass(gpu::Stream stream, PassProblem problem, std::string* ob
     }
     if (candidates.empty()) return {};
     const std::size_t winner = candidates.size() == 1 ? 0 : fastest_of(stream, problem, candidates);
-    choices()[key] = candidates[winner].to_string();
+    choices[key] = candidates[winner].to_string();
     return candidates[winner];
+}
+
+void rehearse(gpu::Stream stream, Precision precision, const ConvolutionProblem& problem,
+              Convolution& convolution) {
+    const std::string key = text(gpu::device().name, " ", precision_name(precision), " ", problem.key(), " ",
+                                 problem.x.image_stride, " ", problem.y.image_stride, " ",
+                                 problem.accumulates_d_x, " ", convolution.algorithms());
+    const std::lock_guard lock(mutex);
+    if (rehearsed.contains(key)) return;
+    const std::size_t weights =
+        std::size_t(problem.x.c) * problem.y.c * problem.kernel * problem.kernel * sizeof(float);
+    const std::size_t biases = problem.y.c * sizeof(float);
+    const Scratch x(stream, extent_bytes(problem.x)), y(stream, extent_bytes(problem.y));
+    const Scratch weight(stream, weights), bias(stream, biases);
+    const Scratch workspace(
+        stream, std::max(convolution.forward_workspace_bytes(), convolution.backward_workspace_bytes()));
+    convolution.forward(x.floats(), weight.floats(), bias.floats(), y.floats(), workspace.data());
+    if (problem.training) {
+        const Scratch d_x(stream, problem.needs_d_x ? extent_bytes(problem.x) : 0);
+        const Scratch d_y(stream, extent_bytes(problem.y));
+        const Scratch d_weight(stream, weights), d_bias(stream, biases);
+        for (const Write write : {Write::overwrite, Write::accumulate}) {
+            if (write == Write::accumulate && !(problem.needs_d_x && problem.accumulates_d_x)) break;
+            convolution.backward(x.floats(), weight.floats(), y.floats(), d_y.floats(),
+                                 problem.needs_d_x ? d_x.floats() : nullptr, write, d_weight.floats(),
+                                 d_bias.floats(), write, workspace.data());
+        }
+        gpu::synchronise(stream);
+    }
+    gpu::synchronise(stream);
+    rehearsed.insert(key);
 }
 
 }  // namespace tvmap::cuda

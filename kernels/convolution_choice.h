@@ -52,4 +52,10 @@ ChosenPass given_pass(PassProblem problem, const std::string& written, std::stri
 /// says why, where there is none.
 ChosenPass fastest_pass(gpu::Stream stream, PassProblem problem, std::string* obstacle);
 
+/// Runs the convolution once on made-up data, forward and backward, and waits, once in a process for each
+/// problem and its algorithms: what the libraries load, compile or allocate on first use is there before work
+/// is recorded, and an algorithm that fails does so while another can still be chosen. Throws Error.
+void rehearse(gpu::Stream stream, Precision precision, const ConvolutionProblem& problem,
+              Convolution& convolution);
+
 }  // namespace tvmap::cuda

@@ -255,6 +255,10 @@ std::string vendor_libraries_missing() { return ""; }
 
 std::vector<std::shared_ptr<Pass>> available_passes(const PassProblem& problem, std::string* obstacle) {
     std::vector<std::shared_ptr<Pass>> passes;
+    // One way is enough unless more are wanted: then nothing has to be timed.
+    const emulation::ConvolutionSupport& support = emulation::support;
+    const bool plain = problem.direction == Direction::forward && !problem.activates;
+    if (plain && support.fuses && !support.several) return passes;
     for (const char* algorithm : {"loops", "reversed"})
         if (auto pass = planned_pass(problem, algorithm, obstacle)) passes.push_back(pass);
     return passes;
