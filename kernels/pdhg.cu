@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <string>
+#include <vector>
 
 #include "kernels/pdhg_mappings.h"
 
@@ -116,7 +117,35 @@ void run(gpu::Stream stream, const Task& task, Direction direction, const cuda::
 namespace cuda {
 
 PdhgMapping pdhg_mapping(const PdhgProblem& problem) {
-    (void)problem;
+    struct Candidate {
+        PdhgMapping mapping;
+        double cost;
+    };
+    std::vector<Candidate> candidates;
+    const int processors = gpu::device().multiprocessors;
+    for (int blocks = 1; blocks <= std::min(gpu::device().largest_cluster, problem.height); blocks *= 2) {
+        const PdhgMapping mapping{.kind = PdhgMapping::Kind::cluster, .cluster = blocks};
+        candidates.push_back({mapping, pdhg::cluster_cost(problem, mapping)});
+    }
+    for (const int columns : {16, 32, 96, 224}) {
+        const int across = (problem.width + columns - 1) / columns;
+        for (int solves = 1; solves <= problem.solves && solves * across <= processors; ++solves) {
+            // As many tiles of as many solves as there are multiprocessors.
+            const int down = std::min(processors / (solves * across), problem.height);
+            for (int steps = 1; steps <= (columns == 16 ? 8 : 16); steps *= 2) {
+                const PdhgMapping mapping{.kind = PdhgMapping::Kind::tiles,
+                                          .tile_rows = (problem.height + down - 1) / down,
+                                          .tile_columns = columns,
+                                          .steps = steps};
+                candidates.push_back({mapping, pdhg::tiles_cost(problem, mapping)});
+            }
+        }
+    }
+    std::stable_sort(candidates.begin(), candidates.end(),
+                     [](const Candidate& a, const Candidate& b) { return a.cost < b.cost; });
+    for (const Candidate& candidate : candidates) {
+        if (pdhg::refusal(problem, candidate.mapping).empty()) return candidate.mapping;
+    }
     return {};
 }
 

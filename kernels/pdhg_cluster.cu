@@ -2,6 +2,9 @@
 // Each block has a strip of whole rows; per step it sends its last row's new q_vertical to the block below
 // and its first row's new x̄ to the block above, round the image's border too. (Under Neumann what goes round
 // is not used: the last row's x̄ below is its own, and its q_vertical is 0.)
+#include <algorithm>
+#include <limits>
+
 #include "kernels/pdhg_mappings.h"
 #include "kernels/pdhg_region.h"
 
@@ -71,18 +74,24 @@ __global__ void __launch_bounds__(most_threads)
     strip.finish(t, region);
 }
 
-// How a cluster is laid out for a problem; strip_rows is 0 where it does not fit.
+// How a cluster is laid out for a problem; strip_rows is 0 where it does not fit a block's threads.
 struct Plan {
-    int rows, panels, strip_rows;
+    int rows, panels, strip_rows = 0;
 
     Plan(int height, int width, int cluster)
-        : rows((height + cluster - 1) / cluster), panels((width + 31) / 32), strip_rows(0) {
-        for (const int candidate : {2, 8}) {
-            if (strip_rows == 0 && threads(candidate) <= most_threads) strip_rows = candidate;
+        : rows((height + cluster - 1) / cluster), panels((width + 31) / 32) {
+        for (const int candidate : {8, 2}) {
+            if (threads(candidate) <= most_threads) strip_rows = candidate;
         }
     }
     int strips(int per_strip) const { return (rows + per_strip - 1) / per_strip; }
     std::int64_t threads(int per_strip) const { return std::int64_t(32) * panels * strips(per_strip); }
+    // Of the kernels that the problem may need, the one with most planes.
+    std::int64_t shared_bytes(MapKind map) const {
+        const int planes = 3 + (map == MapKind::separate ? 2 : 1);
+        return 32 * panels * (std::int64_t(rows + 1) * planes + strips(strip_rows) + 1) *
+               std::int64_t(sizeof(float));
+    }
 };
 
 }  // namespace
@@ -98,14 +107,28 @@ std::string cluster_refusal(const PdhgProblem& problem, const cuda::PdhgMapping&
     if (std::int64_t(problem.solves) * cluster > (1 << 30)) return "too many solves for one launch";
     const Plan plan(problem.height, problem.width, cluster);
     if (plan.strip_rows == 0) return text("a block's share of ", plan.rows, " rows exceeds its threads");
-    // Of the kernels that the problem may need, the one with most planes.
-    const int maps = problem.map == MapKind::separate ? 2 : 1;
-    const std::int64_t floats =
-        std::int64_t(plan.panels) * 32 * ((plan.rows + 1) * (3 + maps) + plan.strips(plan.strip_rows) + 1);
-    if (floats * std::int64_t(sizeof(float)) > std::int64_t(device.shared_per_block)) {
+    if (plan.shared_bytes(problem.map) > std::int64_t(device.shared_per_block)) {
         return text("a block's share of ", plan.rows, " rows exceeds its shared memory");
     }
     return {};
+}
+
+double cluster_cost(const PdhgProblem& problem, const cuda::PdhgMapping& mapping) {
+    const gpu::Device& device = gpu::device();
+    const Plan plan(problem.height, problem.width, mapping.cluster);
+    if (plan.strip_rows == 0) return std::numeric_limits<double>::infinity();
+    // Blocks that share a multiprocessor, by threads and shared memory.
+    const std::int64_t share =
+        std::min<std::int64_t>(most_threads / plan.threads(plan.strip_rows),
+                               std::int64_t(device.shared_per_block) / plan.shared_bytes(problem.map));
+    const std::int64_t blocks = std::int64_t(problem.solves) * mapping.cluster;
+    const std::int64_t together =
+        std::max<std::int64_t>(share, 1) * device.multiprocessors / mapping.cluster * mapping.cluster;
+    const std::int64_t turns = together == 0 ? blocks : (blocks + together - 1) / together;
+    const std::int64_t each =
+        (std::min(blocks, together) + device.multiprocessors - 1) / device.multiprocessors;
+    const double barriers = 2 * (mapping.cluster > 1 ? cluster_barrier_cost : block_barrier_cost);
+    return double(turns) * (double(each) * 32 * plan.panels * plan.rows + barriers);
 }
 
 void run_cluster(gpu::Stream stream, const Task& task, Direction direction,
@@ -116,7 +139,7 @@ void run_cluster(gpu::Stream stream, const Task& task, Direction direction,
         const SharedLayout<Step> layout{plan.rows, plan.panels, plan.strips(plan.strip_rows)};
         const gpu::Launch how{.name = "pdhg_cluster_kernel",
                               .grid = dim3(unsigned(task.solves) * unsigned(mapping.cluster)),
-                              .block = dim3(unsigned(layout.threads())),
+                              .block = layout.block(),
                               .cluster = unsigned(mapping.cluster),
                               .shared_bytes = std::size_t(layout.floats()) * sizeof(float)};
         if (plan.strip_rows == 2) {

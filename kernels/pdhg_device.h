@@ -85,8 +85,9 @@ __device__ inline Decision compare(float v, float lambda) { return {v > lambda, 
 struct Word {
     unsigned vertical, horizontal;
 };
-__device__ inline Decision decision(unsigned component, unsigned bit) {
-    return {(component >> bit & 1) != 0, (component >> (bit + 16) & 1) != 0};
+/// The decision that pixel `bit` has in one of a word's components; pixel_bit is 1 << bit.
+__device__ inline Decision decision(unsigned component, unsigned pixel_bit) {
+    return {(component & pixel_bit) != 0, (component & pixel_bit << 16) != 0};
 }
 
 /// Bytes before the word of a group of 16 pixels.
@@ -103,11 +104,17 @@ __device__ inline void store_word(const Task& t, std::int64_t offset, Word word)
     *reinterpret_cast<uint2*>(t.masks + offset) = make_uint2(word.vertical, word.horizontal);
 }
 
-/// Packs a warp's decisions. The group begins at lane `lane` (0, 8 or 16); pixels beyond its first `count`
-/// get no bits.
-__device__ inline unsigned pack(unsigned above, unsigned below, int lane, int count) {
-    const unsigned valid = (1u << count) - 1;
-    return (above >> lane & valid) | (below >> lane & valid) << 16;
+/// Packs a warp's decisions on one component for the group that begins at lane 8·octet; `pixels` has the
+/// group's valid bits, in both halves.
+__device__ inline unsigned pack(unsigned above, unsigned below, unsigned octet, unsigned pixels) {
+    // Bytes octet and octet + 1 of either.
+    const unsigned selector = (octet | (octet + 1) << 4 | (octet + 4) << 8 | (octet + 5) << 12) & 0x7777;
+    return __byte_perm(above, below, selector) & pixels;
+}
+/// The valid bits of a group that has so many columns of the image.
+__device__ inline unsigned valid_pixels(int columns) {
+    const unsigned half = (1u << min(max(columns, 0), pdhg_group)) - 1;
+    return half | half << 16;
 }
 
 __device__ inline float next_p(const Task& t, float p, float pull) { return (p + t.a * pull) * t.s; }
@@ -115,9 +122,9 @@ __device__ inline float next_p(const Task& t, float p, float pull) { return (p +
 /// v = q + a·(difference of x̄).
 __device__ inline float unclipped(const Task& t, float q, float difference) { return q + t.a * difference; }
 
-/// min(max(v, −Λ), Λ); of equal values the second, as the CPU's vector instructions take it (Λ = 0 gives +0).
+/// min(max(v, −Λ), Λ). Of equal values the second, as the CPU's vector instructions have it: Λ = 0 gives +0.
 __device__ inline float clip(float v, float lambda) {
-    const float raised = v > -lambda ? v : -lambda;
+    const float raised = fmaxf(v, -lambda);
     return raised < lambda ? raised : lambda;
 }
 

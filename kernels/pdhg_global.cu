@@ -73,8 +73,8 @@ __global__ void pdhg_dual_kernel(Task t, Planes s, int iteration) {
             s.p[here] = p;
             s.sum_p[here] += p;
             const Word e = load_word(t, word);
-            vertical = decision(e.vertical, column % pdhg_group);
-            horizontal = decision(e.horizontal, column % pdhg_group);
+            vertical = decision(e.vertical, 1u << column % pdhg_group);
+            horizontal = decision(e.horizontal, 1u << column % pdhg_group);
             if constexpr (Step::maps > 0) {
                 float* other = s.d_lambda[Step::maps - 1];
                 s.d_lambda[0][here] = map_gradient(s.d_lambda[0][here], v, vertical);
@@ -96,11 +96,10 @@ __global__ void pdhg_dual_kernel(Task t, Planes s, int iteration) {
         const unsigned below = __ballot_sync(~0u, vertical.below);
         const unsigned right_above = __ballot_sync(~0u, horizontal.above);
         const unsigned right_below = __ballot_sync(~0u, horizontal.below);
-        const int lane = threadIdx.x % 32;
-        if (pixel.exists && lane % pdhg_group == 0) {
-            store_word(
-                t, word,
-                {pack(above, below, lane, pdhg_group), pack(right_above, right_below, lane, pdhg_group)});
+        const unsigned octet = threadIdx.x % 32 / 8, pixels = valid_pixels(t.width - column);
+        if (pixel.exists && column % pdhg_group == 0) {
+            store_word(t, word,
+                       {pack(above, below, octet, pixels), pack(right_above, right_below, octet, pixels)});
         }
     }
 }

@@ -12,13 +12,21 @@ namespace tvmap::pdhg {
 std::size_t global_workspace_bytes(const PdhgProblem& problem);
 void run_global(gpu::Stream stream, const Task& task, Direction direction, void* workspace);
 
+// X_refusal: empty where the mapping fits problem and device, else why not. X_cost: what a step of all solves
+// takes, roughly, in the time that a multiprocessor needs for the step of one pixel (a third of a cycle:
+// some 40 instructions on 128 lanes).
+constexpr double block_barrier_cost = 100;    // 30 cycles
+constexpr double cluster_barrier_cost = 700;  // 200 cycles
+constexpr double exchange_cost = 13000;       // 4000 cycles: out to the second-level cache, a flag, and back
+
 /// One cluster per solve.
-/// Empty where the mapping fits problem and device, else why not.
 std::string cluster_refusal(const PdhgProblem& problem, const cuda::PdhgMapping& mapping);
+double cluster_cost(const PdhgProblem& problem, const cuda::PdhgMapping& mapping);
 void run_cluster(gpu::Stream stream, const Task& task, Direction direction, const cuda::PdhgMapping& mapping);
 
 /// One block per tile.
 std::string tiles_refusal(const PdhgProblem& problem, const cuda::PdhgMapping& mapping);
+double tiles_cost(const PdhgProblem& problem, const cuda::PdhgMapping& mapping);
 std::size_t tiles_workspace_bytes(const PdhgProblem& problem, const cuda::PdhgMapping& mapping);
 void run_tiles(gpu::Stream stream, const Task& task, Direction direction, const cuda::PdhgMapping& mapping,
                void* workspace);

@@ -40,7 +40,8 @@ struct SharedLayout {
     static constexpr int row_floats = 32 * planes;
     int rows, panels, strips;
 
-    __host__ __device__ int threads() const { return 32 * panels * strips; }
+    /// Threads: columns along x, strips along y.
+    dim3 block() const { return dim3(unsigned(32 * panels), unsigned(strips)); }
     /// One row more than the region has: of x̄, below it.
     __host__ __device__ int panel_floats() const { return (rows + 1) * row_floats; }
     __host__ __device__ int edges() const { return panels * panel_floats(); }
@@ -63,7 +64,7 @@ struct Strip {
     static constexpr int q_plane = 32, z_plane = 64, map_plane = 96;
     static constexpr int other_map_plane = Step::maps == 2 ? 128 : map_plane;
 
-    float x[strip_rows], p[strip_rows], q_vertical[strip_rows], q_horizontal[strip_rows];
+    float x[strip_rows], p[strip_rows], q_vertical[strip_rows];
     int column, first, count;  // the column and the rows, within the region; no rows: an idle thread
     int image_column;          // its width or more: an idle lane
     int border;                // the row of the strip that is Neumann's last
@@ -76,11 +77,12 @@ struct Strip {
     Word word;                 // that this lane holds
     std::int64_t word_at;      // where it lies for step 0
     bool has_word, owns_word;
-    int octet, group_pixels;  // the octet's first lane; the pixels of the group that begins there
+    unsigned octet, pixels;  // of the group that begins with this lane's octet: see pack()
+    unsigned pixel_bit;      // this lane's, in its group's words
 
     __device__ Strip(const Task& t, const Region& region, const SharedLayout<Step>& layout, float* shared) {
-        const int pitch = 32 * layout.panels, number = int(threadIdx.x) / pitch;
-        column = int(threadIdx.x) % pitch;
+        const int pitch = 32 * layout.panels, number = int(threadIdx.y);
+        column = int(threadIdx.x);
         first = number * strip_rows;
         count = min(max(region.rows - first, 0), strip_rows);
         image_column = region.closed ? column : wrap(region.left + column, t.width);
@@ -102,8 +104,9 @@ struct Strip {
 
         const int within_octet = column % 8, octet_column = image_column - within_octet;
         const int row = first + within_octet, into_group = octet_column % pdhg_group;
-        octet = column % 32 - within_octet;
-        group_pixels = min(max(t.width - octet_column, 0), pdhg_group);
+        octet = unsigned(column % 32 / 8);
+        pixels = valid_pixels(t.width - octet_column);
+        pixel_bit = 1u << image_column % pdhg_group;
         has_word = within_octet < count && octet_column < t.width;
         owns_word = has_word && into_group == 0 && region.owns(row, column - within_octet);
         word_at = has_word ? word_offset(t, region.solve, 0, wrap(region.top + row, t.height),
@@ -116,14 +119,14 @@ struct Strip {
         return {region.solve, wrap(region.top + first + r, t.height), image_column};
     }
     __device__ Iterates iterates(int r) const {
-        return {x[r], here[r * row_floats], p[r], q_vertical[r], q_horizontal[r]};
+        return {x[r], here[r * row_floats], p[r], q_vertical[r], here[r * row_floats + q_plane]};
     }
     __device__ void set(int r, const Iterates& i) {
         x[r] = i.x;
         here[r * row_floats] = i.x_bar;
         p[r] = i.p;
         q_vertical[r] = i.q_vertical;
-        q_horizontal[r] = i.q_horizontal;
+        here[r * row_floats + q_plane] = i.q_horizontal;
     }
 
     /// Fills the strip, and the last one also the row of x̄ below the region. Idle lanes get zeros.
@@ -165,26 +168,25 @@ struct Strip {
     /// p and q. Reads x̄ also from the right and from below; writes q_horizontal and the next strip's edge.
     __device__ void dual(const Task& t) {
         const Word known = word;
-        const unsigned bit = unsigned(image_column % pdhg_group);
-        float bar = here[0];
+        float bar = here[0], last_vertical = 0.0f;
 #pragma unroll
         for (int r = 0; r < strip_rows; ++r) {
             if (r < count) {
                 float* pixel = here + r * row_floats;
                 const float row_below = pixel[row_floats], below = r == border ? bar : row_below;
                 const float v = unclipped(t, q_vertical[r], below - bar);
-                const float h = unclipped(t, q_horizontal[r], right[r * row_floats] - bar);
+                const float h = unclipped(t, pixel[q_plane], right[r * row_floats] - bar);
                 if constexpr (Step::adjoint) {
                     p[r] = next_p(t, p[r], bar);
                     if (t.d_z != nullptr) pixel[z_plane] += p[r];
-                    const Decision vertical = decision(__shfl_sync(~0u, known.vertical, r, 8), bit);
-                    const Decision horizontal = decision(__shfl_sync(~0u, known.horizontal, r, 8), bit);
+                    const Decision vertical = decision(__shfl_sync(~0u, known.vertical, r, 8), pixel_bit);
+                    const Decision horizontal = decision(__shfl_sync(~0u, known.horizontal, r, 8), pixel_bit);
                     if constexpr (Step::maps > 0) {
                         pixel[map_plane] = map_gradient(pixel[map_plane], v, vertical);
                         pixel[other_map_plane] = map_gradient(pixel[other_map_plane], h, horizontal);
                     }
                     q_vertical[r] = pass(v, vertical);
-                    q_horizontal[r] = pass(h, horizontal);
+                    pixel[q_plane] = pass(h, horizontal);
                 } else {
                     p[r] = next_p(t, p[r], bar - pixel[z_plane]);
                     const float map_vertical = Step::maps == 0 ? lambda : pixel[map_plane];
@@ -192,20 +194,21 @@ struct Strip {
                     if constexpr (Step::masks)
                         record(r, compare(v, map_vertical), compare(h, map_horizontal));
                     q_vertical[r] = clip(v, map_vertical);
-                    q_horizontal[r] = clip(h, map_horizontal);
+                    pixel[q_plane] = clip(h, map_horizontal);
                 }
-                pixel[q_plane] = q_horizontal[r];
-                *next_edge = q_vertical[r];
+                last_vertical = q_vertical[r];
                 bar = row_below;
             }
         }
+        if (count > 0) *next_edge = last_vertical;
     }
     /// Collects the warp's decisions on row r in the lanes that hold its words.
     __device__ void record(int r, Decision vertical, Decision horizontal) {
-        const Word row{
-            pack(__ballot_sync(~0u, vertical.above), __ballot_sync(~0u, vertical.below), octet, group_pixels),
-            pack(__ballot_sync(~0u, horizontal.above), __ballot_sync(~0u, horizontal.below), octet,
-                 group_pixels)};
+        const unsigned above = __ballot_sync(~0u, vertical.above);
+        const unsigned below = __ballot_sync(~0u, vertical.below);
+        const unsigned right_above = __ballot_sync(~0u, horizontal.above);
+        const unsigned right_below = __ballot_sync(~0u, horizontal.below);
+        const Word row{pack(above, below, octet, pixels), pack(right_above, right_below, octet, pixels)};
         if (column % 8 == r) word = row;
     }
 
@@ -215,8 +218,9 @@ struct Strip {
 #pragma unroll
         for (int r = 0; r < strip_rows; ++r) {
             if (r < count) {
-                const Primal next = pdhg::primal(t, x[r], p[r], above, q_vertical[r],
-                                                 left[r * row_floats + q_plane], q_horizontal[r]);
+                const Primal next =
+                    pdhg::primal(t, x[r], p[r], above, q_vertical[r], left[r * row_floats + q_plane],
+                                 here[r * row_floats + q_plane]);
                 x[r] = next.x;
                 here[r * row_floats] = next.x_bar;
                 above = q_vertical[r];

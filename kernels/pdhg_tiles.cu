@@ -7,8 +7,12 @@
 // Of two buffers the rounds take turns, so nobody overwrites what a neighbour still reads: a neighbour that
 // has published round n+1 has read round n. Rims wrap round the image's border.
 //
+// Solves of which the device does not hold all tiles at once follow each other in groups.
+//
 // Columns: a region is 16 + 2·8 columns, a warp whose lanes 8 … 23 are a mask's group of 16 pixels, or a
 // multiple of 32 with 16 more on either side.
+#include <algorithm>
+
 #include "kernels/pdhg_mappings.h"
 #include "kernels/pdhg_region.h"
 
@@ -45,25 +49,45 @@ struct Tiling {
     __host__ __device__ int tiles() const { return down * across; }
 };
 
+// The tile with its rim.
+__device__ inline Region region_of(const Task& t, const Tiling& tiling, int solve, int tile) {
+    const int top = tile / tiling.across * tiling.rows, left = tile % tiling.across * tiling.columns;
+    Region region;
+    region.solve = solve;
+    region.top = top - tiling.steps;
+    region.left = left - tiling.halo_columns;
+    region.first_row = tiling.steps;
+    region.first_column = tiling.halo_columns;
+    region.own_rows = min(tiling.rows, t.height - top);
+    region.own_columns = min(tiling.columns, t.width - left);
+    region.rows = region.own_rows + 2 * tiling.steps;
+    region.closed = false;
+    return region;
+}
+
 // What blocks exchange: two buffers of exchanged_planes × solves×H×W floats, and the number of the last round
 // that each block has published.
 struct Exchange {
     float* planes;
     unsigned* rounds;
 
-    __device__ float* buffer(const Task& t, unsigned round, int plane) const {
-        return planes + (std::int64_t(round % 2) * exchanged_planes + plane) * t.solves * t.pixels();
+    // Where the iterates of a round lie, plane by plane.
+    __device__ float* buffer(const Task& t, unsigned round) const {
+        return planes + std::int64_t(round % 2) * exchanged_planes * t.solves * t.pixels();
     }
     __device__ void publish(const Task& t, unsigned round, std::int64_t at, const Iterates& i) const {
-        buffer(t, round, 0)[at] = i.x;
-        buffer(t, round, 1)[at] = i.x_bar;
-        buffer(t, round, 2)[at] = i.p;
-        buffer(t, round, 3)[at] = i.q_vertical;
-        buffer(t, round, 4)[at] = i.q_horizontal;
+        const std::int64_t plane = t.solves * t.pixels();
+        float* to = buffer(t, round) + at;
+        to[0] = i.x;
+        to[plane] = i.x_bar;
+        to[2 * plane] = i.p;
+        to[3 * plane] = i.q_vertical;
+        to[4 * plane] = i.q_horizontal;
     }
     __device__ Iterates published(const Task& t, unsigned round, std::int64_t at) const {
-        return {buffer(t, round, 0)[at], buffer(t, round, 1)[at], buffer(t, round, 2)[at],
-                buffer(t, round, 3)[at], buffer(t, round, 4)[at]};
+        const std::int64_t plane = t.solves * t.pixels();
+        const float* from = buffer(t, round) + at;
+        return {from[0], from[plane], from[2 * plane], from[3 * plane], from[4 * plane]};
     }
 };
 
@@ -87,7 +111,8 @@ __device__ inline void wait_for_neighbours(const Task& t, const Tiling& tiling, 
                          tiling.down);
     const TileRange across(region.left + region.first_column, region.own_columns, tiling.steps, t.width,
                            tiling.columns, tiling.across);
-    for (int n = int(threadIdx.x); n < down.count * across.count; n += int(blockDim.x)) {
+    const int thread = int(threadIdx.y * blockDim.x + threadIdx.x), threads = int(blockDim.x * blockDim.y);
+    for (int n = thread; n < down.count * across.count; n += threads) {
         const int row = (down.first + n / across.count) % tiling.down;
         const int column = (across.first + n % across.count) % tiling.across;
         const unsigned* flag = rounds + region.solve * tiling.tiles() + row * tiling.across + column;
@@ -96,63 +121,65 @@ __device__ inline void wait_for_neighbours(const Task& t, const Tiling& tiling, 
 }
 
 template <class Step, int strip_rows>
-__global__ void __launch_bounds__(most_threads)
-    pdhg_tiles_kernel(Task t, SharedLayout<Step> layout, Tiling tiling, Exchange exchange) {
-    const int tile = int(blockIdx.x) % tiling.tiles();
-    const int tile_top = tile / tiling.across * tiling.rows,
-              tile_left = tile % tiling.across * tiling.columns;
-    const int k = tiling.steps;
-    Region region;
-    region.solve = int(blockIdx.x) / tiling.tiles();
-    region.top = tile_top - k;
-    region.left = tile_left - tiling.halo_columns;
-    region.own_rows = min(tiling.rows, t.height - tile_top);
-    region.own_columns = min(tiling.columns, t.width - tile_left);
-    region.first_row = k;
-    region.first_column = tiling.halo_columns;
-    region.rows = region.own_rows + 2 * k;
-    region.closed = false;
-    Strip<Step, strip_rows> strip(t, region, layout, gpu::shared_memory<float>());
-    const int columns_away = max(region.first_column - strip.column,
-                                 strip.column - (region.first_column + region.own_columns - 1));
+__device__ inline void publish_tile(const Task& t, const Region& region, const Exchange& exchange,
+                                    unsigned round, const Strip<Step, strip_rows>& strip) {
+#pragma unroll
+    for (int r = 0; r < strip_rows; ++r) {
+        if (r < strip.count && region.owns(strip.first + r, strip.column)) {
+            exchange.publish(t, round, index(t, strip.place(t, region, r)), strip.iterates(r));
+        }
+    }
+}
 
+// Of the columns beside the tile only the next `steps` matter.
+template <class Step, int strip_rows>
+__device__ inline void load_rim(const Task& t, const Region& region, const Exchange& exchange, unsigned round,
+                                int steps, Strip<Step, strip_rows>& strip) {
+    const int column = strip.column - region.first_column;
+    if (column < -steps || column >= region.own_columns + steps) return;
+#pragma unroll
+    for (int r = 0; r < strip_rows; ++r) {
+        if (r < strip.count && !region.owns(strip.first + r, strip.column)) {
+            strip.set(r, exchange.published(t, round, index(t, strip.place(t, region, r))));
+        }
+    }
+}
+
+template <class Step, int strip_rows>
+__global__ void __launch_bounds__(most_threads)
+    pdhg_tiles_kernel(Task t, int first_solve, SharedLayout<Step> layout, Tiling tiling, Exchange exchange) {
+    const int tile = int(blockIdx.x) % tiling.tiles(), solve = first_solve + int(blockIdx.x) / tiling.tiles();
+    const Region region = region_of(t, tiling, solve, tile);
+    Strip<Step, strip_rows> strip(t, region, layout, gpu::shared_memory<float>());
     strip.load(t, region);
     if constexpr (Step::adjoint) {
         if (t.iterations > 0) strip.fetch_word(t, t.iterations - 1);
     }
     __syncthreads();
     unsigned round = 0;
-    int since = 0;  // steps since the last exchange
-    for (int done = 0; done < t.iterations; ++done, ++since) {
-        if (since == k) {
-            since = 0;
+    int stale = 0;  // pixels of the region that are, on each side: steps since the last exchange
+    for (int k = 0; k < t.iterations; ++k, ++stale) {
+        if (stale == tiling.steps) {
             ++round;
-#pragma unroll
-            for (int r = 0; r < strip_rows; ++r) {
-                if (r < strip.count && region.owns(strip.first + r, strip.column)) {
-                    exchange.publish(t, round, index(t, strip.place(t, region, r)), strip.iterates(r));
-                }
-            }
+            publish_tile(t, region, exchange, round, strip);
             __syncthreads();
-            if (threadIdx.x == 0) gpu::store_release(exchange.rounds + blockIdx.x, round);
+            if (threadIdx.x == 0 && threadIdx.y == 0) {
+                gpu::store_release(exchange.rounds + solve * tiling.tiles() + tile, round);
+            }
             wait_for_neighbours(t, tiling, region, exchange.rounds, round);
             __syncthreads();
-#pragma unroll
-            for (int r = 0; r < strip_rows; ++r) {
-                if (r < strip.count && columns_away <= k && !region.owns(strip.first + r, strip.column)) {
-                    strip.set(r, exchange.published(t, round, index(t, strip.place(t, region, r))));
-                }
-            }
+            load_rim(t, region, exchange, round, tiling.steps, strip);
+            stale = 0;
             __syncthreads();
         }
-        // Strips that lie in what has gone stale have nothing to do until the next exchange.
-        const bool active = strip.first + strip.count > since && strip.first < region.rows - since;
+        // Strips of nothing but stale rows rest until the next exchange.
+        const bool active = strip.first + strip.count > stale && strip.first < region.rows - stale;
         if (active) strip.dual(t);
         __syncthreads();
         if constexpr (Step::adjoint) {
-            if (done + 1 < t.iterations) strip.fetch_word(t, t.iterations - 2 - done);
+            if (k + 1 < t.iterations) strip.fetch_word(t, t.iterations - 2 - k);
         } else if constexpr (Step::masks) {
-            strip.store_word_of(t, done);
+            strip.store_word_of(t, k);
         }
         if (active) strip.primal(t);
         __syncthreads();
@@ -160,30 +187,31 @@ __global__ void __launch_bounds__(most_threads)
     strip.finish(t, region);
 }
 
-// Calls body(how, kernel, layout) with the launch that serves.
+// Calls body(how, kernel, layout) with the launch of one solve.
 template <class Step, class Body>
-auto with_launch(int solves, const Tiling& tiling, const Body& body) {
+auto with_launch(const Tiling& tiling, const Body& body) {
     const int strip_rows = tiling.strip_rows();
     const SharedLayout<Step> layout{tiling.region_rows(), tiling.panels(), tiling.strips(strip_rows)};
     const gpu::Launch how{.name = "pdhg_tiles_kernel",
-                          .grid = dim3(unsigned(solves) * unsigned(tiling.tiles())),
-                          .block = dim3(unsigned(layout.threads())),
+                          .grid = dim3(unsigned(tiling.tiles())),
+                          .block = layout.block(),
                           .shared_bytes = std::size_t(layout.floats()) * sizeof(float),
                           .cooperative = true};
     return strip_rows == 2 ? body(how, pdhg_tiles_kernel<Step, 2>, layout)
                            : body(how, pdhg_tiles_kernel<Step, 8>, layout);
 }
 
-// Blocks that the device holds at once; 0 where a block asks for too much shared memory.
+// Solves whose tiles the device holds at once; 0 where a block asks for too much.
 template <class Step>
-int resident_blocks(int solves, const Tiling& tiling) {
-    return with_launch<Step>(solves, tiling, [](const gpu::Launch& how, auto kernel, const auto&) {
-        return how.shared_bytes > gpu::device().shared_per_block ? 0 : gpu::resident_blocks(how, kernel);
+int solves_at_once(const Tiling& tiling) {
+    return with_launch<Step>(tiling, [&](const gpu::Launch& how, auto kernel, const auto&) {
+        const bool fits = how.shared_bytes <= gpu::device().shared_per_block;
+        return fits ? gpu::resident_blocks(how, kernel) / tiling.tiles() : 0;
     });
 }
 
-std::size_t round_bytes(std::int64_t blocks) {
-    return (std::size_t(blocks) * sizeof(unsigned) + 63) / 64 * 64;
+std::size_t flag_bytes(int solves, const Tiling& tiling) {
+    return (std::size_t(solves) * std::size_t(tiling.tiles()) * sizeof(unsigned) + 63) / 64 * 64;
 }
 
 }  // namespace
@@ -205,37 +233,48 @@ std::string tiles_refusal(const PdhgProblem& problem, const cuda::PdhgMapping& m
     if (tiling.strip_rows() == 0) {
         return text("a tile of ", mapping.tile_rows, "x", mapping.tile_columns, " exceeds a block's threads");
     }
-    const std::int64_t blocks = std::int64_t(problem.solves) * tiling.tiles();
     const bool separate = problem.map == MapKind::separate;
-    const int resident =
-        separate
-            ? std::min(resident_blocks<Forward<true, 2>>(1, tiling), resident_blocks<Adjoint<2>>(1, tiling))
-            : std::min(resident_blocks<Forward<true, 1>>(1, tiling), resident_blocks<Adjoint<1>>(1, tiling));
-    if (blocks > resident) {
-        return text(blocks, " tiles; the device holds ", resident, " of them at once");
-    }
+    const int forward =
+        separate ? solves_at_once<Forward<true, 2>>(tiling) : solves_at_once<Forward<true, 1>>(tiling);
+    const int adjoint = separate ? solves_at_once<Adjoint<2>>(tiling) : solves_at_once<Adjoint<1>>(tiling);
+    if (forward < 1 || adjoint < 1)
+        return text("the device does not hold ", tiling.tiles(), " such tiles at once");
     return {};
+}
+
+double tiles_cost(const PdhgProblem& problem, const cuda::PdhgMapping& mapping) {
+    const Tiling tiling(problem.height, problem.width, mapping);
+    const int processors = gpu::device().multiprocessors;
+    const int at_once = std::max(1, processors / tiling.tiles());
+    const double launches = (problem.solves + at_once - 1) / at_once;
+    // Rows grow stale one a side and step, and rest with their strips.
+    const double active_rows = std::min(tiling.rows + tiling.steps + 2, tiling.region_rows());
+    return launches *
+           (32.0 * tiling.panels() * active_rows + 2 * block_barrier_cost + exchange_cost / tiling.steps);
 }
 
 std::size_t tiles_workspace_bytes(const PdhgProblem& problem, const cuda::PdhgMapping& mapping) {
     const Tiling tiling(problem.height, problem.width, mapping);
-    return round_bytes(std::int64_t(problem.solves) * tiling.tiles()) +
-           std::size_t(2 * exchanged_planes) * std::size_t(problem.solves) * std::size_t(problem.pixels()) *
-               sizeof(float);
+    return flag_bytes(problem.solves, tiling) + std::size_t(2 * exchanged_planes) *
+                                                    std::size_t(problem.solves) *
+                                                    std::size_t(problem.pixels()) * sizeof(float);
 }
 
 void run_tiles(gpu::Stream stream, const Task& task, Direction direction, const cuda::PdhgMapping& mapping,
                void* workspace) {
     const Tiling tiling(task.height, task.width, mapping);
-    const std::size_t flags = round_bytes(std::int64_t(task.solves) * tiling.tiles());
+    const std::size_t flags = flag_bytes(task.solves, tiling);
     auto* bytes = static_cast<std::byte*>(workspace);
     const Exchange exchange{reinterpret_cast<float*>(bytes + flags), reinterpret_cast<unsigned*>(bytes)};
     gpu::fill(stream, exchange.rounds, 0, flags);
     for_step(task, direction, [&](auto step) {
-        with_launch<decltype(step)>(task.solves, tiling,
-                                    [&](const gpu::Launch& how, auto kernel, const auto& layout) {
-                                        gpu::launch(stream, how, kernel, task, layout, tiling, exchange);
-                                    });
+        const int at_once = std::max(1, solves_at_once<decltype(step)>(tiling));
+        with_launch<decltype(step)>(tiling, [&](gpu::Launch how, auto kernel, const auto& layout) {
+            for (int first = 0; first < task.solves; first += at_once) {
+                how.grid.x = unsigned(std::min(at_once, task.solves - first) * tiling.tiles());
+                gpu::launch(stream, how, kernel, task, first, layout, tiling, exchange);
+            }
+        });
     });
 }
 
