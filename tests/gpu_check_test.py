@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """tools/gpu-check, as far as it can be tested without a GPU: arguments, the one line where there is no GPU, stages that go on
-where they were stopped, what it makes of its tools' answers (stand-ins give them), the stages themselves with the CPU in
-the GPU's place, and the table.
+where they were stopped, what it makes of its tools' answers (stand-ins give them), the stages themselves with the CPU and with
+the emulated CUDA backend in the GPU's place, and the table.
 
-TVMAP: the program; TVMAP_SOURCE: the source folder."""
+TVMAP: the program; TVMAP_SOURCE: the source folder; TVMAP_EMULATED: the emulated backend."""
 import contextlib
 import io
 import json
@@ -198,6 +198,17 @@ class WithTheCpu(Case):
         found = self.run_items(session, "agreement", measurements.agreement(session))
         self.assertEqual({status for status, _ in found.values()}, {"passed"}, found)
         self.assertIn("loss 0.0e+00 of 1e-5", found["ten steps"][1])
+
+    @unittest.skipUnless(os.environ.get("TVMAP_EMULATED"), "no emulated CUDA backend")
+    def test_agreement_of_the_emulated_gpu(self):
+        os.environ["TVMAP_CUDA_BACKEND"] = os.environ["TVMAP_EMULATED"]
+        session = self.session(quick=True)
+        session.device = "cuda"
+        items = dict(measurements.agreement(session))
+        self.assertIn("have the CPU's bits", items["solver 97×131"]()["summary"])
+        values = items["ten steps"]()
+        self.assertGreater(values["weights"], 0)  # another device, other sums
+        self.assertTrue(values["repeatable"])
 
     def test_disagreement_is_found(self):
         """A program whose `cpu` starts the solver elsewhere, and draws other noise."""
