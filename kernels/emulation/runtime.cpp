@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels/emulation/scheduler.h"
+#include "kernels/emulation/worker.h"
 
 namespace tvmap {
 namespace {

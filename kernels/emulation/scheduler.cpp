@@ -11,249 +11,30 @@
 
 #include <algorithm>
 #include <array>
-#include <boost/context/fiber.hpp>
-#include <boost/context/protected_fixedsize_stack.hpp>
-#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <map>
 #include <memory>
 #include <numeric>
-#include <ostream>
 #include <string>
 #include <vector>
 
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
-#endif
+#include "kernels/emulation/block.h"
+#include "kernels/emulation/worker.h"
 
 namespace tvmap::emulation {
 
 const Thread* running = nullptr;
 
-void allow_access([[maybe_unused]] void* memory, [[maybe_unused]] std::size_t bytes) {
-#if defined(__SANITIZE_ADDRESS__)
-    ASAN_UNPOISON_MEMORY_REGION(memory, bytes);
-#endif
-}
-void forbid_access([[maybe_unused]] void* memory, [[maybe_unused]] std::size_t bytes) {
-#if defined(__SANITIZE_ADDRESS__)
-    ASAN_POISON_MEMORY_REGION(memory, bytes);
-#endif
-}
-
 namespace {
-
-// ---- random numbers ----
 
 unsigned seed = 0;
 std::uint64_t launches = 0;  // since the seed was set
 
-/// SplitMix64.
-class Random {
-  public:
-    explicit Random(std::uint64_t state) : state_(state) {}
-    std::uint64_t operator()() {
-        std::uint64_t v = state_ += 0x9e3779b97f4a7c15u;
-        v = (v ^ v >> 30) * 0xbf58476d1ce4e5b9u;
-        v = (v ^ v >> 27) * 0x94d049bb133111ebu;
-        return v ^ v >> 31;
-    }
-    /// 0 … count − 1, count < 2³².
-    std::size_t below(std::size_t count) { return std::size_t(((*this)() >> 32) * count >> 32); }
-
-  private:
-    std::uint64_t state_;
-};
-
-// ---- fibers ----
-
-struct Block;
-struct Cluster;
-struct Warp;
-class Worker;
-
-enum class Wait { no, block, cluster, warp, pause };
-
-/// What threads wait for, and where in the source.
-struct Meeting {
-    const char* name = "";
-    Where where;
-};
-std::ostream& operator<<(std::ostream& out, const Meeting& meeting) {
-    const std::string file = meeting.where.file_name();
-    return out << meeting.name << " (" << file.substr(file.rfind('/') + 1) << ':' << meeting.where.line()
-               << ')';
-}
-bool same(const Where& a, const Where& b) {
-    return a.line() == b.line() && a.column() == b.column() && std::strcmp(a.file_name(), b.file_name()) == 0;
-}
-
-struct Fiber : Thread {
-    Block* block = nullptr;
-    Warp* warp = nullptr;
-    Worker* worker = nullptr;  // once it runs
-    Wait wait = Wait::no;
-    Meeting meeting;  // it waits for
-    // Brought to a meeting of the warp, and taken home.
-    unsigned mask = 0, source = 0;
-    std::uint64_t value = 0, received = 0;
-    bool predicate = false;
-    unsigned ballot = 0;
-    Votes votes{};  // taken home from one of the block
-};
-
 /// Thrown through the kernels of threads that wait when another has failed.
 struct Abandoned {};
 
-/// A stack on which threads run, one after the other; a thread that waits keeps it. Never freed: idle ones
-/// wait for the next launch.
-class Worker {
-  public:
-    Worker()
-        : stack_(allocator().allocate()),
-          side_(std::allocator_arg, boost::context::preallocated(stack_.sp, stack_.size, stack_), allocator(),
-                [this](boost::context::fiber&& launcher) {
-                    side_ = std::move(launcher);
-                    arrived_inside();
-                    serve();
-                    return std::move(side_);
-                }) {}
-    Worker(const Worker&) = delete;
-    Worker& operator=(const Worker&) = delete;
-
-    /// From the launcher: runs `fiber` here until it waits, or it and its successors have returned.
-    void resume(Fiber* fiber);
-    /// From inside: back to the launcher until resumed.
-    void leave();
-
-  private:
-    static boost::context::protected_fixedsize_stack& allocator() {
-        static boost::context::protected_fixedsize_stack stacks(stack_bytes);
-        return stacks;
-    }
-    [[noreturn]] void serve();
-
-    // The address sanitizer wants to know on which stack we are.
-    void leave_outside([[maybe_unused]] void** fake_stack) {
-#if defined(__SANITIZE_ADDRESS__)
-        __sanitizer_start_switch_fiber(fake_stack, static_cast<char*>(stack_.sp) - stack_bytes, stack_bytes);
-#endif
-    }
-    void arrived_outside([[maybe_unused]] void* fake_stack) {
-#if defined(__SANITIZE_ADDRESS__)
-        __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
-#endif
-    }
-    void leave_inside() {
-#if defined(__SANITIZE_ADDRESS__)
-        __sanitizer_start_switch_fiber(&fake_stack_, launcher_bottom_, launcher_bytes_);
-#endif
-    }
-    void arrived_inside() {
-#if defined(__SANITIZE_ADDRESS__)
-        __sanitizer_finish_switch_fiber(fake_stack_, &launcher_bottom_, &launcher_bytes_);
-#endif
-    }
-
-    static constexpr std::size_t stack_bytes = 128 << 10;
-    boost::context::stack_context stack_;
-    boost::context::fiber side_;  // the one that does not run: ours, or the launcher's
-    Fiber* fiber_ = nullptr;
-    [[maybe_unused]] void* fake_stack_ = nullptr;
-    [[maybe_unused]] const void* launcher_bottom_ = nullptr;
-    [[maybe_unused]] std::size_t launcher_bytes_ = 0;
-};
-
-std::vector<Worker*>& idle_workers() {
-    static auto& workers = *new std::vector<Worker*>;
-    return workers;
-}
-
-void Worker::resume(Fiber* fiber) {
-    fiber_ = fiber;
-    void* fake_stack = nullptr;
-    leave_outside(&fake_stack);
-    side_ = std::move(side_).resume();
-    arrived_outside(fake_stack);
-}
-
-void Worker::leave() {
-    leave_inside();
-    side_ = std::move(side_).resume();
-    arrived_inside();
-}
-
-// ---- blocks ----
-
-/// The threads of a block that can run: first come, first served, or drawn.
-class Ready {
-  public:
-    bool empty() const { return fibers_.empty(); }
-    void add(Fiber* fiber) { fibers_.push_back(fiber); }
-    void clear() {
-        fibers_.clear();
-        first_ = 0;
-    }
-    Fiber* take(Random* random) {
-        if (random != nullptr)
-            std::swap(fibers_[first_], fibers_[first_ + random->below(fibers_.size() - first_)]);
-        Fiber* fiber = fibers_[first_++];
-        if (first_ == fibers_.size()) clear();
-        return fiber;
-    }
-
-  private:
-    std::vector<Fiber*> fibers_;
-    std::size_t first_ = 0;
-};
-
-struct Warp {
-    std::array<Fiber*, 32> lanes{};
-    unsigned alive = 0, waiting = 0;
-};
-
-struct Block {
-    explicit Block(const gpu::Launch& how);
-
-    Cluster* cluster = nullptr;
-    unsigned rank = 0;
-    std::vector<Fiber> fibers;
-    std::vector<Warp> warps;
-    unsigned alive = 0, waiting = 0;
-    Meeting meeting;  // of those that wait
-    Votes votes{};
-    Ready ready;
-    std::unique_ptr<unsigned char, decltype(&std::free)> shared{nullptr, &std::free};
-};
-
-Block::Block(const gpu::Launch& how)
-    : fibers(std::size_t(how.block.x) * how.block.y * how.block.z), warps((fibers.size() + 31) / 32) {
-    void* memory = nullptr;
-    if (posix_memalign(&memory, 128, how.shared_bytes) != 0) throw std::bad_alloc();
-    shared.reset(static_cast<unsigned char*>(memory));
-    const dim3 size = how.block;
-    for (unsigned t = 0; t < fibers.size(); ++t) {
-        Fiber& fiber = fibers[t];
-        fiber.thread_index = {t % size.x, t / size.x % size.y, t / (size.x * size.y)};
-        fiber.block_size = size;
-        fiber.grid_size = how.grid;
-        fiber.lane = t % 32;
-        fiber.block = this;
-        fiber.warp = &warps[t / 32];
-        fiber.warp->lanes[fiber.lane] = &fiber;
-    }
-}
-
-struct Cluster {
-    std::vector<Block*> blocks;
-    unsigned alive = 0, waiting = 0;
-    Meeting meeting;
-};
-
-// ---- a launch ----
-
+/// One launch, and who runs next.
 class Grid {
   public:
     Grid(const gpu::Launch& how, const std::function<void()>& thread);
@@ -270,19 +51,17 @@ class Grid {
     void polled();
     void published(bool changed);
 
+    /// Throws Error naming the kernel and the running thread.
     template <class... Parts>
     [[noreturn]] void fail_here(const Parts&... parts) const {
-        const auto& t = current->thread_index;
-        const auto& b = current->block_index;
+        const uint3 t = current->thread_index, b = current->block_index;
         fail("kernel ", how_.name, ": thread (", t.x, ", ", t.y, ", ", t.z, ") of block (", b.x, ", ", b.y,
              ", ", b.z, "): ", parts...);
     }
 
-    // Called by workers.
-    void execute(Fiber* fiber, Worker* worker);
-    Fiber* successor();
-
   private:
+    void work(Worker& worker);
+    Fiber* successor();
     void place_next(Cluster& slot);
     Fiber* pick();
     Fiber* next();
@@ -306,8 +85,7 @@ class Grid {
     const std::function<void()>& thread_;
     const bool seeded_;
     Random random_;
-    std::uint64_t switch_every_ =
-        0;  // picks for which a block keeps the focus, on average; 0: while it can run
+    std::size_t switch_every_ = 0;  // threads; how long a block keeps the focus. 0: while it can run
     std::vector<std::unique_ptr<Block>> blocks_;  // resident
     std::vector<Cluster> slots_;
     std::vector<std::uint32_t> order_;  // of the grid's clusters
@@ -324,14 +102,6 @@ class Grid {
 
 Grid* grid = nullptr;
 
-void Worker::serve() {
-    for (;;) {
-        for (Fiber* fiber = fiber_; fiber != nullptr; fiber = grid->successor()) grid->execute(fiber, this);
-        idle_workers().push_back(this);
-        leave();
-    }
-}
-
 Grid::Grid(const gpu::Launch& how, const std::function<void()>& thread)
     : how_(how), thread_(thread), seeded_(seed != 0), random_((std::uint64_t(seed) << 32) + launches++) {
     order_.resize(std::size_t(how.grid.x / how.cluster) * how.grid.y * how.grid.z);
@@ -341,7 +111,7 @@ Grid::Grid(const gpu::Launch& how, const std::function<void()>& thread)
         for (std::size_t i = order_.size(); i > 1; --i) std::swap(order_[i - 1], order_[random_.below(i)]);
         if (!how.cooperative)
             slots = std::min(order_.size(), std::array<std::size_t, 3>{1, 2, 4}[random_.below(3)]);
-        switch_every_ = std::array{0, 1, 16, 1024}[random_.below(4)];
+        switch_every_ = std::array<std::size_t, 4>{0, 1, 16, 1024}[random_.below(4)];
     }
     slots_.resize(slots);
     for (Cluster& slot : slots_)
@@ -364,14 +134,13 @@ void Grid::run() {
     try {
         for (Cluster& slot : slots_) place_next(slot);
         while (Fiber* fiber = handed_over_ != nullptr ? std::exchange(handed_over_, nullptr) : next()) {
-            if (fiber->worker == nullptr && idle_workers().empty()) idle_workers().push_back(new Worker);
-            Worker* worker = fiber->worker;
-            if (worker == nullptr) {
-                worker = idle_workers().back();
-                idle_workers().pop_back();
-            }
             polls_ = 0;
-            worker->resume(fiber);
+            if (fiber->worker != nullptr) {
+                fiber->worker->resume();
+            } else {
+                current = fiber;
+                Worker::start([](Worker& worker) { grid->work(worker); });
+            }
             if (failure_) std::rethrow_exception(failure_);
         }
     } catch (...) {
@@ -437,17 +206,20 @@ void Grid::wake_pausing() {
 
 // ---- inside a worker ----
 
-void Grid::execute(Fiber* fiber, Worker* worker) {
-    fiber->worker = worker;
-    running = current = fiber;
-    try {
-        thread_();
-    } catch (const Abandoned&) {
-    } catch (...) {
-        failure_ = std::current_exception();
+/// Runs the current thread, and others after it.
+void Grid::work(Worker& worker) {
+    for (Fiber* fiber = current; fiber != nullptr; fiber = successor()) {
+        fiber->worker = &worker;
+        running = current = fiber;
+        try {
+            thread_();
+        } catch (const Abandoned&) {
+        } catch (...) {
+            failure_ = std::current_exception();
+        }
+        fiber->worker = nullptr;
+        if (!abandoned_ && !failure_) returned(*fiber);
     }
-    fiber->worker = nullptr;
-    if (!abandoned_ && !failure_) returned(*fiber);
 }
 
 /// After a thread has returned: another that can be run on the same stack. Null where there is none; one that
@@ -625,7 +397,7 @@ void Grid::abandon() {
     for (const auto& block : blocks_) {
         allow_access(block->shared.get(), how_.shared_bytes);
         for (Fiber& fiber : block->fibers)
-            if (fiber.worker != nullptr) fiber.worker->resume(&fiber);
+            if (fiber.worker != nullptr) fiber.worker->resume();
     }
 }
 

@@ -12,8 +12,4 @@ void check_launch(const gpu::Launch& how);
 /// Runs all threads of the launch, which was checked.
 void run(const gpu::Launch& how, const std::function<void()>& thread);
 
-/// Tells the address sanitizer that memory may (not) be touched; nothing without it.
-void allow_access(void* memory, std::size_t bytes);
-void forbid_access(void* memory, std::size_t bytes);
-
 }  // namespace tvmap::emulation
