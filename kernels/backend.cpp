@@ -116,8 +116,19 @@ class CpuBackend final : public Backend {
         cpu::pdhg_forward(problem, iterations, z, lambda, x, masks, state, start_from_state, workspace);
     }
     void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t* masks, const float* d_x,
-                      float* d_lambda, float* d_z, Write write, void* workspace) override {
-        cpu::pdhg_adjoint(problem, iterations, masks, d_x, d_lambda, d_z, write, workspace);
+                      float* d_lambda, float* d_z, Write write, void* workspace,
+                      const PdhgAdjoint& how) override {
+        cpu::pdhg_adjoint(problem, iterations, masks, d_x, d_lambda, d_z, write, workspace, how);
+    }
+    std::size_t pdhg_step_gradients_workspace_bytes(const PdhgProblem& problem) const override {
+        return cpu::pdhg_step_gradients_workspace_bytes(problem);
+    }
+    void pdhg_step_gradients(const PdhgProblem& problem, const float* z, const PdhgState& state,
+                             const PdhgState& next, const PdhgAdjointState& adjoint_next,
+                             const PdhgAdjointState& adjoint, float next_sigma, double* gradient,
+                             void* workspace) override {
+        cpu::pdhg_step_gradients(problem, z, state, next, adjoint_next, adjoint, next_sigma, gradient,
+                                 workspace);
     }
 
     void loss_forward(LossKind kind, ConstView x, ConstView target, double* image_mse,

@@ -90,8 +90,13 @@ class Backend {
                               float* x, std::uint8_t* masks, const PdhgState* state, bool start_from_state,
                               void* workspace) = 0;
     virtual void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t* masks,
-                              const float* d_x, float* d_lambda, float* d_z, Write write,
-                              void* workspace) = 0;
+                              const float* d_x, float* d_lambda, float* d_z, Write write, void* workspace,
+                              const PdhgAdjoint& how = {}) = 0;
+    virtual std::size_t pdhg_step_gradients_workspace_bytes(const PdhgProblem& problem) const = 0;
+    virtual void pdhg_step_gradients(const PdhgProblem& problem, const float* z, const PdhgState& state,
+                                     const PdhgState& next, const PdhgAdjointState& adjoint_next,
+                                     const PdhgAdjointState& adjoint, float next_sigma, double* gradient,
+                                     void* workspace) = 0;
 
     /// The loss is written to *loss, MSE_n to image_mse[n].
     virtual void loss_forward(LossKind kind, ConstView x, ConstView target, double* image_mse,

@@ -223,8 +223,9 @@ void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, co
 }
 
 void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t* masks, const float* d_x,
-                  float* d_lambda, float* d_z, Write write, void* workspace) {
+                  float* d_lambda, float* d_z, Write write, void* workspace, const PdhgAdjoint& how) {
     check_pdhg("pdhg_adjoint", problem, iterations);
+    if (how.state != nullptr || how.one_mask || !how.from_image) fail("pdhg_adjoint: stretches are to come");
     if (masks == nullptr && iterations > 0) {
         fail("pdhg_adjoint: no masks; run pdhg_forward with masks and pass them on");
     }

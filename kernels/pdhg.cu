@@ -178,8 +178,9 @@ void pdhg_forward(gpu::Stream stream, const PdhgProblem& problem, int iterations
 
 void pdhg_adjoint(gpu::Stream stream, const PdhgProblem& problem, int iterations, const std::uint8_t* masks,
                   const float* d_x, float* d_lambda, float* d_z, Write write, void* workspace,
-                  const PdhgMapping* mapping) {
+                  const PdhgMapping* mapping, const PdhgAdjoint& how) {
     check_pdhg("pdhg_adjoint", problem, iterations);
+    if (how.state != nullptr || how.one_mask || !how.from_image) fail("pdhg_adjoint: stretches are to come");
     if (masks == nullptr && iterations > 0) {
         fail("pdhg_adjoint: no masks; run pdhg_forward with masks and pass them on");
     }

@@ -53,6 +53,28 @@ struct PdhgState {
     float* q = nullptr;
 };
 
+/// The adjoint's iterates of a batch, between the adjoint of one step and of the step before: Y, Ȳ, P̃ are
+/// solves×H×W, Q̃ is solves×2×H×W (see kernels/pdhg_sweep.cpp). sum_p is the sum of P̃ over the steps done,
+/// solves×H×W, or null: then nothing is carried, and each call sums its own steps.
+struct PdhgAdjointState {
+    float* y = nullptr;
+    float* y_bar = nullptr;
+    float* p = nullptr;
+    float* q = nullptr;
+    float* sum_p = nullptr;
+};
+
+/// How an adjoint is made in stretches, one call for each, the last steps first. Stretches give the d_z of
+/// one call over all steps to the bit, and its d_lambda to the rounding of their sums.
+struct PdhgAdjoint {
+    const PdhgAdjointState* state = nullptr;  ///< left there at the end
+    bool start_from_state = false;            ///< and read at the start; else Y = Ȳ = d_x and the rest 0
+    bool one_mask = false;                    ///< the masks are of one step, and every step takes them
+    /// Whether the call's first step is step 0, where x₀ = x̄₀ = z (and maybe p₀): d_z = Y + σΣP̃ (− P̃ where
+    /// p₀ = z). Else, for a stretch in the middle, d_z = σΣP̃ alone.
+    bool from_image = true;
+};
+
 /// ‖[I, ∇]‖ on H×W exactly: L² = 1 + Σ_d 4sin²(π⌊n_d/2⌋/n_d) periodic, 1 + Σ_d 4sin²(π(n_d−1)/(2n_d))
 /// Neumann.
 double pdhg_operator_norm(int height, int width, Boundary boundary);
@@ -81,8 +103,25 @@ void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, co
 /// d_z (solves×H×W: one gradient per solve) are written as `write` says; either may be null. Under Neumann
 /// boundaries the entries of d_lambda that no difference uses (vertical: last row, horizontal: last column)
 /// get no gradient.
+/// how: for stretches. d_lambda then is this call's part, and the parts add up; d_z is due in the last call
+/// (sum_p carried) or adds up too (sum_p null, from_image in the last call alone). d_x may be null where the
+/// start is a state.
+/// Steps that differ from one to the next are taken one per call: step k with its own τ and σ, and with θ of
+/// step k−1, since Ȳ = Y₊ + θ(Y₊ − Y) belongs to the step that comes next.
 void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t* masks, const float* d_x,
-                  float* d_lambda, float* d_z, Write write, void* workspace);
+                  float* d_lambda, float* d_z, Write write, void* workspace, const PdhgAdjoint& how = {});
+
+/// Scratch memory of pdhg_step_gradients, aligned to 64 bytes.
+std::size_t pdhg_step_gradients_workspace_bytes(const PdhgProblem& problem);
+
+/// Adds the parts of step k in ∂loss/∂τ, ∂loss/∂σ, ∂loss/∂θ, summed over the batch, to gradient[0 … 2].
+/// z: images×H×W; state, next: the iterates x, … that step k started from and those it reached (of state only
+/// x_bar is read, of next p and q); adjoint_next, adjoint: the adjoint's state before and after the adjoint
+/// of step k (read: y_bar, p, q and p, q); next_sigma: σ of step k+1 (any value for the last step).
+void pdhg_step_gradients(const PdhgProblem& problem, const float* z, const PdhgState& state,
+                         const PdhgState& next, const PdhgAdjointState& adjoint_next,
+                         const PdhgAdjointState& adjoint, float next_sigma, double* gradient,
+                         void* workspace);
 
 /// Unpacks the decision e ∈ {−1, 0, +1} of step `iteration` (0 … T−1) of one solve from masks into e_vertical
 /// and e_horizontal (H·W each). For tests and studies, not for speed.
@@ -134,7 +173,15 @@ void pdhg_forward(gpu::Stream stream, const PdhgProblem& problem, int iterations
 /// As on the CPU, queued into the stream.
 void pdhg_adjoint(gpu::Stream stream, const PdhgProblem& problem, int iterations, const std::uint8_t* masks,
                   const float* d_x, float* d_lambda, float* d_z, Write write, void* workspace,
-                  const PdhgMapping* mapping = nullptr);
+                  const PdhgMapping* mapping = nullptr, const PdhgAdjoint& how = {});
+
+std::size_t pdhg_step_gradients_workspace_bytes(const PdhgProblem& problem);
+
+/// As on the CPU, queued into the stream; the same bits.
+void pdhg_step_gradients(gpu::Stream stream, const PdhgProblem& problem, const float* z,
+                         const PdhgState& state, const PdhgState& next, const PdhgAdjointState& adjoint_next,
+                         const PdhgAdjointState& adjoint, float next_sigma, double* gradient,
+                         void* workspace);
 
 }  // namespace cuda
 }  // namespace tvmap
