@@ -65,8 +65,9 @@ void multiply_add_chains(gpu::Stream stream, int rounds, std::int64_t threads, f
                 multiply_add_kernel, rounds, sinks);
 }
 
-MachinePeak measure_peak(gpu::Stream stream, std::int64_t count, int rounds) {
-    constexpr int warm_up = 2, repeat = 9;
+MachinePeak measure_peak(gpu::Stream stream) {
+    constexpr int warm_up = 2, repeat = 9, rounds = 2048;
+    const std::int64_t count = std::int64_t(gpu::device().multiprocessors) << 19;  // 270 MB each on 132
     MachinePeak peak;
     {
         const Floats a(count), b(count), c(count);

@@ -41,9 +41,8 @@ void triad(gpu::Stream stream, std::int64_t count, const float* b, const float* 
 /// of 256.
 void multiply_add_chains(gpu::Stream stream, int rounds, std::int64_t threads, float* sinks);
 
-/// The rates of both, by the device's clock: triad over arrays of `count` floats, chains on all
-/// multiprocessors.
-MachinePeak measure_peak(gpu::Stream stream, std::int64_t count = std::int64_t(1) << 26, int rounds = 20000);
+/// The rates of both, by the device's clock, on all multiprocessors: triad over arrays that fit no cache.
+MachinePeak measure_peak(gpu::Stream stream);
 
 }  // namespace cuda
 }  // namespace tvmap

@@ -23,12 +23,12 @@ extern "C" const CudaLibrary* tvmap_cuda_library();
 
 namespace {
 
-constexpr int batch = 2, size = 32;
+constexpr int batch = 2, size = 16;
 constexpr char experiment[] = R"(
 seed: 7
-data: {train: a, val: b, test: c, size: 32}
+data: {train: a, val: b, test: c, size: 16}
 network: {channels: [8, 16, 16], outputs: 2}
-solver: {iterations: 24}
+solver: {iterations: 10}
 optimiser: {rate: 1e-3}
 train: {batch: 2}
 )";
@@ -43,7 +43,7 @@ struct Picture {
     explicit Picture(int number) : clean(size * size), noisy(size * size) {
         for (int i = 0; i < size; ++i)
             for (int j = 0; j < size; ++j)
-                clean[std::size_t(i * size + j)] = ((i / 9 + j / 7 + number) % 2 ? 0.35f : 0.6f) +
+                clean[std::size_t(i * size + j)] = ((i / 5 + j / 4 + number) % 2 ? 0.35f : 0.6f) +
                                                    0.1f * std::sin(0.3f * float(i + number * j));
         cpu::add_noise(3, 1, std::uint32_t(number), size * size, clean.data(), 0.08f, noisy.data());
     }
