@@ -41,6 +41,9 @@ struct MapConfig {
     double scale = 0.1, up_bound = 0;
 };
 
+/// Whether the solver's steps are learned: fixed, one triple (τ, σ, θ) for all iterations, or one for each.
+enum class TrainSteps { none, shared, per_step };
+
 struct SolverConfig {
     int iterations = 256;
     bool norm_auto = false;  ///< norm: auto
@@ -50,6 +53,7 @@ struct SolverConfig {
     DualStart dual_start = DualStart::zero;
     Boundary boundary = Boundary::periodic;
     std::string gradient = "masks";
+    TrainSteps train_steps = TrainSteps::none;  ///< starts from tau, sigma, theta; see engine/step_sizes.h
 };
 
 struct OptimiserConfig {
