@@ -112,7 +112,7 @@ Gradient adjoint(const PdhgProblem& s, int iterations, const Bytes& masks, const
     CHECK(d_lambda.intact());
     CHECK(d_z.intact());
     CHECK(workspace.intact());
-    CHECK(same_bits(bits.download(), masks));
+    CHECK(bits.download() == masks);
     return result;
 }
 
@@ -179,20 +179,24 @@ TEST_CASE("the CPU's bits from clusters of any size") {
 
 TEST_CASE("the CPU's bits from tiles of any size and any k") {
     struct Case {
-        int height, width;
+        int height, width, solves;
         PdhgMapping mapping;
+        bool every_kind;  // of map and boundary, or only two
     };
     for (const Case& c : {
-             Case{32, 48, tiles_of(16, 16, 8)},  // six tiles, every halo whole neighbours
-             Case{17, 24, tiles_of(8, 16, 4)},   // the last tiles 1 row and 8 columns: halos beyond the next
-             Case{33, 40, tiles_of(11, 16, 1)},
-             Case{8, 8, tiles_of(8, 16, 8)},    // one tile, its own neighbour all round
-             Case{24, 16, tiles_of(5, 16, 3)},  // the last tile nearly as large as the others
-             Case{20, 72, tiles_of(20, 32, 5)}, Case{80, 32, tiles_of(70, 32, 2)},  // strips of 8 rows
+             Case{17, 24, 2, tiles_of(8, 16, 4),
+                  true},  // the last tiles 1 row or 8 columns: halos beyond them
+             Case{32, 48, 1, tiles_of(16, 16, 8), false}, Case{33, 40, 1, tiles_of(11, 16, 1), true},
+             Case{8, 8, 1, tiles_of(8, 16, 8), true},     // one tile, its own neighbour all round
+             Case{24, 16, 1, tiles_of(5, 16, 3), false},  // down to four rows
+             Case{20, 72, 1, tiles_of(20, 32, 5), false},
+             Case{70, 32, 1, tiles_of(70, 32, 2), false},  // strips of 8 rows
          }) {
         for (const MapKind map : {MapKind::scalar, MapKind::shared, MapKind::separate}) {
             for (const Boundary boundary : {Boundary::periodic, Boundary::neumann}) {
-                PdhgProblem s = problem_of(c.height, c.width, map, c.height == 17 ? 2 : 1);
+                if (!c.every_kind && (map == MapKind::separate) != (boundary == Boundary::neumann)) continue;
+                if (!c.every_kind && map == MapKind::scalar) continue;
+                PdhgProblem s = problem_of(c.height, c.width, map, c.solves);
                 s.boundary = boundary;
                 s.dual_start = boundary == Boundary::periodic ? DualStart::image : DualStart::zero;
                 compare_with_cpu(s, c.mapping.steps * 2 + 1, {c.mapping});
