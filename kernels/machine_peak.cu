@@ -66,7 +66,7 @@ void multiply_add_chains(gpu::Stream stream, int rounds, std::int64_t threads, f
 }
 
 MachinePeak measure_peak(gpu::Stream stream) {
-    constexpr int warm_up = 2, repeat = 9, rounds = 2048;
+    constexpr int warm_up = 2, repeat = 9, rounds = 1024;
     const std::int64_t count = std::int64_t(gpu::device().multiprocessors) << 19;  // 270 MB each on 132
     MachinePeak peak;
     {

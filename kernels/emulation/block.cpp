@@ -12,7 +12,8 @@ std::ostream& operator<<(std::ostream& out, const Meeting& meeting) {
                << ')';
 }
 bool same(const Where& a, const Where& b) {
-    return a.line() == b.line() && a.column() == b.column() && std::strcmp(a.file_name(), b.file_name()) == 0;
+    return a.line() == b.line() && a.column() == b.column() &&
+           (a.file_name() == b.file_name() || std::strcmp(a.file_name(), b.file_name()) == 0);
 }
 
 Block::Block(const gpu::Launch& how)

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstring>
 #include <exception>
 #include <map>
@@ -323,12 +324,13 @@ void Grid::meet_warp(unsigned mask, Where where) {
     Warp& warp = *me.warp;
     me.meeting = {"a shuffle, a vote or __syncwarp", where};
     if ((mask >> me.lane & 1) == 0) fail_here("its lane ", me.lane, " is not in the mask of ", me.meeting);
-    for (const Fiber* other : warp.lanes) {
-        if (other == nullptr || (warp.waiting >> other->lane & 1) == 0) continue;
+    for (unsigned waiting = warp.waiting; waiting != 0; waiting &= waiting - 1) {
+        const Fiber* other = warp.lanes[std::size_t(std::countr_zero(waiting))];
         const bool concerns_both = (mask >> other->lane & 1) != 0 || (other->mask >> me.lane & 1) != 0;
         if (concerns_both && (other->mask != mask || !same(other->meeting.where, where)))
             fail_here("is at ", me.meeting, " while lane ", other->lane, " of its warp waits at ",
                       other->meeting, ": all lanes of a mask must meet at the same place with the same mask");
+        if (other->mask == mask) break;  // who waits with it has been compared with it
     }
     me.wait = Wait::warp;
     me.mask = mask;
