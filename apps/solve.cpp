@@ -40,7 +40,7 @@ int run(const Options& options, const CommonOptions& common) {
     for (const std::string& path : {options.trace, options.state_out})
         if (!path.empty()) prepare_output(path);
 
-    std::string trace = "step,image,primal,gap,relative\n";
+    std::string trace = "step,image,primal,gap,relative,primal_residual,dual_residual\n";
     ProgressLine progress("solve", solver.iterations, "steps", common.quiet);
     std::string relative;
     SolveOptions how;
@@ -52,8 +52,12 @@ int run(const Options& options, const CommonOptions& common) {
         relative = "relative gap " + number(gap.relative(), 3);
         if (options.trace.empty()) return;
         trace += text(step, ",", image, ",", number(gap.primal, 12), ",", number(gap.gap, 9), ",",
-                      number(gap.relative(), 9), "\n");
+                      number(gap.relative(), 9));
     };
+    if (!options.trace.empty())
+        how.residuals = [&](int, int, const PdhgResiduals& residuals) {
+            trace += text(",", number(residuals.primal, 9), ",", number(residuals.dual, 9), "\n");
+        };
     how.proceed = [&](int step) {
         progress.update(step, relative);
         return !interrupted();
@@ -106,7 +110,9 @@ void add_solve(Program& program) {
     command.add_option("--out", options->out, "result, .npy or .png (clamped to [0, 1])")->required();
     options->gap_given = command.add_option(
         "--gap", options->gap, "stop at this relative primal-dual gap; exit code 3 if not reached");
-    command.add_option("--trace", options->trace, "CSV of the gap, every 32 steps");
+    command.add_option("--trace", options->trace,
+                       "CSV of the gap every 32 steps, with the residuals of Goldstein et al. 2013: primal "
+                       "‖Kᵀy‖ = ‖x_k − x_{k−1}‖/tau, dual ‖(y_{k−1} − y_k)/sigma + K(x̄_{k−1} − x_k)‖");
     command.add_option("--state-in", options->state_in,
                        "iterates to go on from, as --state-out wrote them (.safetensors)");
     command.add_option(

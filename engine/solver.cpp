@@ -70,10 +70,14 @@ class PiecewiseSolve {
 
     Solution run(int iterations, const SolveOptions& options, const float* z, const float* lambda,
                  void* workspace) {
-        bool go_on = !state_.empty();
-        if (!go_on) state_ = SolverState(z_.values.size());
+        const bool warm = !state_.empty();
+        bool go_on = warm;
+        if (!warm) state_ = options.residuals ? first_iterates() : SolverState(z_.values.size());
         DeviceState state(backend_, state_);
-        if (go_on) state.upload();
+        if (go_on || options.residuals) {
+            state.upload();
+            go_on = true;
+        }
         const PdhgState iterates = state.iterates();
         const double pixels = double(problem_.solves) * double(problem_.pixels());
         const int piece = options.watch_gap
@@ -82,21 +86,36 @@ class PiecewiseSolve {
         Solution solution;
         solution.x.resize(z_.values.size());
         const DeviceMirror<float> x(backend_, solution.x.data(), solution.x.size());
-        while (solution.steps < iterations && !solution.stopped && !solution.reached) {
-            const int steps = std::min(piece, iterations - solution.steps);
+        const auto advance = [&](int steps) {
+            if (steps == 0) return;
             solution.seconds += seconds_of(backend_, [&] {
                 backend_.pdhg_forward(problem_, steps, z, lambda, x.data(), nullptr, &iterates, go_on,
                                       workspace);
             });
             solution.steps += steps;
             go_on = true;
+        };
+        if (warm && options.watch_gap && options.tolerance >= 0) {  // perhaps there is nothing left to do
+            std::copy(state_.x.begin(), state_.x.end(), solution.x.begin());
+            keep_best(solution, {});
+            solution.reached = within(solution.gaps, options.tolerance);
+        }
+        while (solution.steps < iterations && !solution.stopped && !solution.reached) {
+            const int steps = std::min(piece, iterations - solution.steps);
+            if (options.residuals) {  // which need the iterates on both sides of the last step
+                advance(steps - 1);
+                state.download();
+                before_ = state_;
+                advance(1);
+                state.download();
+            } else {
+                advance(steps);
+            }
             if (options.watch_gap) {
                 x.download();
-                state.download_q();
+                if (!options.residuals) state.download_q();
                 keep_best(solution, options);
-                solution.reached =
-                    std::all_of(solution.gaps.begin(), solution.gaps.end(),
-                                [&](const cpu::PdhgGap& gap) { return gap.relative() <= options.tolerance; });
+                solution.reached = within(solution.gaps, options.tolerance);
             }
             if (options.proceed && !options.proceed(solution.steps)) solution.stopped = true;
         }
@@ -109,6 +128,23 @@ class PiecewiseSolve {
     }
 
   private:
+    static bool within(const std::vector<cpu::PdhgGap>& gaps, double tolerance) {
+        return std::all_of(gaps.begin(), gaps.end(),
+                           [&](const cpu::PdhgGap& gap) { return gap.relative() <= tolerance; });
+    }
+
+    SolverState first_iterates() const {
+        SolverState start(z_.values.size());
+        start.x = start.x_bar = z_.values;
+        if (problem_.dual_start == DualStart::image) start.p = z_.values;
+        return start;
+    }
+
+    PdhgState iterates_of(SolverState& state, int image) const {
+        const std::int64_t first = image * problem_.pixels();
+        return {&state.x[first], &state.x_bar[first], &state.p[first], &state.q[2 * first]};
+    }
+
     /// Gaps are measured on the host, in double.
     void keep_best(Solution& solution, const SolveOptions& options) {
         const std::int64_t pixels = problem_.pixels();
@@ -121,6 +157,9 @@ class PiecewiseSolve {
                 cpu::pdhg_gap(problem_, z_.values.data() + n * pixels, lambda_.values.data(), x,
                               state_.q.data() + 2 * n * pixels);
             if (options.trace) options.trace(solution.steps, n, gap);
+            if (options.residuals)
+                options.residuals(solution.steps, n,
+                                  pdhg_residuals(problem_, iterates_of(before_, n), iterates_of(state_, n)));
             if (!first && !(gap.relative() < solution.gaps[n].relative())) continue;
             solution.gaps[n] = gap;
             std::copy(x, x + pixels, best_.begin() + n * pixels);
@@ -132,6 +171,7 @@ class PiecewiseSolve {
     const ImageStack& z_;
     const Regularisation& lambda_;
     SolverState& state_;
+    SolverState before_;
     std::vector<float> best_;
 };
 
@@ -185,6 +225,8 @@ Solution solve(Backend& backend, const SolverConfig& solver, const ImageStack& z
                const Regularisation& lambda, const SolveOptions& options) {
     const PdhgProblem problem = solver_problem(solver, z, lambda);
     if (options.repeat < 1) fail("solver: ", options.repeat, " runs; give 1 or more");
+    if (options.residuals && !options.watch_gap)
+        fail("solver: residuals are measured with the gap; ask for both");
     if (options.watch_gap && options.check_every < 1)
         fail("solver: the gap every ", options.check_every, " steps; give 1 or more");
     if (options.state && !options.state->empty()) check_state(*options.state, z.values.size());

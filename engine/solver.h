@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/config.h"
+#include "engine/residuals.h"
 #include "kernels/backend.h"
 
 namespace tvmap {
@@ -49,12 +50,14 @@ struct SolverState {
 struct SolveOptions {
     int repeat = 1;          ///< runs; the time is their median
     bool watch_gap = false;  ///< measures the gap every `check_every` steps (one run alone)
-    double tolerance = -1;   ///< stops when every image's relative gap is at most this; below 0: never
+    double tolerance = -1;   ///< stops where every image's relative gap is at most this; below 0: never
     int check_every = 32;
     /// Goes on from these iterates unless they are empty, and leaves there those reached (one run alone).
     SolverState* state = nullptr;
     /// Called at each measurement, with the image and its gap.
     std::function<void(int step, int image, const cpu::PdhgGap& gap)> trace;
+    /// The same for the residuals of the step before; measured where this is given.
+    std::function<void(int step, int image, const PdhgResiduals& residuals)> residuals;
     /// Called now and then in long work (one run alone); false stops it.
     std::function<bool(int step)> proceed;
 };

@@ -254,6 +254,90 @@ TEST_CASE("a saved state goes on to the same bits") {
               "state: q has 503 values where the images need 504"));
 }
 
+TEST_CASE("residuals: those of one step, written out in double, and zero at a solution") {
+    const int n = 2, h = 9, w = 14, pixels = h * w;
+    const ImageStack z = images(n, h, w);
+    for (const bool neumann : {false, true})
+        for (const MapKind kind : {MapKind::shared, MapKind::separate}) {
+            const Regularisation lambda = map_of(kind, h, w);
+            SolverConfig solver = steps(8);
+            solver.boundary = neumann ? Boundary::neumann : Boundary::periodic;
+            solver.tau = 0.25;
+            solver.sigma = 0.4;
+            SolveOptions options;
+            options.watch_gap = true;
+            options.check_every = 4;
+            std::vector<PdhgResiduals> residuals;  // step 4: both images, step 8: both
+            options.residuals = [&](int, int, const PdhgResiduals& r) { residuals.push_back(r); };
+            const Solution watched = solve(backend(), solver, z, lambda, options);
+            REQUIRE(residuals.size() == 2 * n);
+            CHECK(watched.x == solve(backend(), solver, z, lambda, {}).x);
+
+            for (int image = 0; image < n; ++image) {
+                reference::Pdhg s{h, w, 7, 0.25, 0.4, 1, neumann, false};
+                const auto first = z.values.begin() + image * pixels;
+                const reference::Plane noisy(first, first + pixels);
+                reference::Plane map(2 * pixels);
+                for (int i = 0; i < 2 * pixels; ++i)
+                    map[i] = lambda.values[kind == MapKind::shared ? i % pixels : i];
+                const reference::PdhgRun before = reference::pdhg_forward(s, noisy, map);
+                s.iterations = 8;
+                const reference::PdhgRun after = reference::pdhg_forward(s, noisy, map);
+                // Kᵀy₊, and the subgradient of F* at y₊ that the proximal step picks, less Kx₊.
+                const reference::Plane transposed = reference::gradient_transposed(s, after.q);
+                reference::Plane ahead(pixels);
+                double primal = 0, dual = 0;
+                for (int i = 0; i < pixels; ++i) {
+                    primal += std::pow(after.p[i] + transposed[i], 2);
+                    ahead[i] = before.x_bar[i] - after.x[i];
+                    dual += std::pow((before.p[i] - after.p[i]) / s.sigma + ahead[i], 2);
+                }
+                const reference::Plane differences = reference::gradient(s, ahead);
+                for (int i = 0; i < 2 * pixels; ++i)
+                    dual += std::pow((before.q[i] - after.q[i]) / s.sigma + differences[i], 2);
+                // fp32 iterates of size 1 divided by steps of 0.25 and 0.4: 1e-6 absolutely, of norms near
+                // 0.1.
+                CHECK(residuals[n + image].primal == doctest::Approx(std::sqrt(primal)).epsilon(1e-4));
+                CHECK(residuals[n + image].dual == doctest::Approx(std::sqrt(dual)).epsilon(1e-4));
+            }
+
+            residuals.clear();
+            options.check_every = 4000;
+            solve(backend(), steps(4000), z, lambda, options);
+            for (const PdhgResiduals& r : residuals) {
+                CHECK(r.primal < 2e-5);  // 126 pixels, each within a rounding of x over tau
+                CHECK(r.dual < 2e-5);
+            }
+        }
+    SolveOptions options;
+    options.residuals = [](int, int, const PdhgResiduals&) {};
+    CHECK(has(refusal([&] { solve(backend(), steps(4), z, map_of(MapKind::scalar, h, w), options); }),
+              "residuals are measured with the gap"));
+}
+
+TEST_CASE("a warm start from a solution stops at once") {
+    const ImageStack z = images(2, 9, 14);
+    const Regularisation lambda = map_of(MapKind::shared, 9, 14);
+    SolverState state;
+    SolveOptions options;
+    options.state = &state;
+    options.watch_gap = true;
+    options.tolerance = 1e-5;
+    const Solution cold = solve(backend(), steps(20000), z, lambda, options);
+    REQUIRE(cold.reached);
+    REQUIRE(cold.steps > 0);
+    const std::vector<float> reached = state.x;
+    const Solution warm = solve(backend(), steps(20000), z, lambda, options);
+    CHECK(warm.reached);
+    CHECK(warm.steps == 0);
+    CHECK(warm.x == reached);
+    CHECK(state.x == reached);
+    options.tolerance = 1e-6;
+    const Solution further = solve(backend(), steps(20000), z, lambda, options);
+    CHECK(further.reached);
+    CHECK(further.steps > 0);
+}
+
 TEST_CASE("the scalar search: the same for any batch, and right") {
     const int n = 3, h = 12, w = 14;
     const ImageStack z = images(n, h, w), clean = images(n, h, w, 0.4);
