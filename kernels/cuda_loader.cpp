@@ -43,9 +43,9 @@ Opened open_library() {
         const auto entry = reinterpret_cast<const CudaLibrary* (*)()>(dlsym(handle, "tvmap_cuda_library"));
         if (!entry) return {nullptr, text(path.string(), " is not a CUDA backend of tvmap")};
         const CudaLibrary* library = entry();
-        if (std::strcmp(library->version, TVMAP_VERSION) != 0)
-            return {nullptr, text(path.string(), " is of version ", library->version, ", the program of ",
-                                  TVMAP_VERSION, ": build both together")};
+        if (std::strcmp(library->interface, TVMAP_INTERFACE) != 0)
+            return {nullptr, text(path.string(), " is of version ", library->interface, ", the program of ",
+                                  TVMAP_INTERFACE, ": build both together")};
         return {library, ""};
     }
     return {nullptr, text("not built in (no ", file_name, " beside the program)")};
