@@ -140,6 +140,21 @@ void for_final_rows(const PdhgBand& band, const Body& body) {
     }
 }
 
+// Row i of a state's q, from the vertical plane's row on, into the record of zeros, and back.
+void load_dual(const PdhgProblem& problem, int i, const float* q, const PdhgRecord& at, float* record) {
+    const bool neumann = problem.boundary == Boundary::neumann;
+    const std::size_t row_bytes = std::size_t(problem.width) * sizeof(float);
+    // Neumann: the differences across the border do not exist; their q stays 0.
+    if (!neumann || i + 1 < problem.height) std::memcpy(record + at.q_vertical, q, row_bytes);
+    std::memcpy(record + at.q_horizontal, q + problem.pixels(), row_bytes);
+    if (neumann) record[at.q_horizontal + problem.width - 1] = 0.0f;
+}
+void store_dual(const PdhgProblem& problem, const float* record, const PdhgRecord& at, float* q) {
+    const std::size_t row_bytes = std::size_t(problem.width) * sizeof(float);
+    std::memcpy(q, record + at.q_vertical, row_bytes);
+    std::memcpy(q + problem.pixels(), record + at.q_horizontal, row_bytes);
+}
+
 void store(float value, Write write, float& target) {
     target = write == Write::overwrite ? value : target + value;
 }
@@ -161,11 +176,10 @@ void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, co
     }
     const Workspace space(problem, workspace);
     const PdhgRecord& at = space.record;
-    const int width = problem.width, height = problem.height;
+    const int width = problem.width;
     const std::ptrdiff_t pixels = problem.pixels();
     const std::size_t row_bytes = std::size_t(width) * sizeof(float);
-    const bool neumann = problem.boundary == Boundary::neumann;
-    const std::size_t mask_bytes = std::size_t(iterations) * height * pdhg_mask_row_bytes(width);
+    const std::size_t mask_bytes = std::size_t(iterations) * problem.height * pdhg_mask_row_bytes(width);
 
     const auto load_row = [&](int solve, int i, float* record) {
         std::fill_n(record, at.floats, 0.0f);
@@ -183,11 +197,7 @@ void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, co
             std::memcpy(record + at.x, state->x + pixel, row_bytes);
             std::memcpy(record + at.x_bar, state->x_bar + pixel, row_bytes);
             std::memcpy(record + at.p, state->p + pixel, row_bytes);
-            const float* q = state->q + solve * 2 * pixels + row;
-            // Neumann: the differences across the border do not exist; their q stays 0.
-            if (!neumann || i + 1 < height) std::memcpy(record + at.q_vertical, q, row_bytes);
-            std::memcpy(record + at.q_horizontal, q + pixels, row_bytes);
-            if (neumann) record[at.q_horizontal + width - 1] = 0.0f;
+            load_dual(problem, i, state->q + solve * 2 * pixels + row, at, record);
         } else {
             std::memcpy(record + at.x, image, row_bytes);
             std::memcpy(record + at.x_bar, image, row_bytes);
@@ -202,9 +212,7 @@ void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, co
             std::memcpy(state->x + pixel, record + at.x, row_bytes);
             std::memcpy(state->x_bar + pixel, record + at.x_bar, row_bytes);
             std::memcpy(state->p + pixel, record + at.p, row_bytes);
-            float* q = state->q + solve * 2 * pixels + row;
-            std::memcpy(q, record + at.q_vertical, row_bytes);
-            std::memcpy(q + pixels, record + at.q_horizontal, row_bytes);
+            store_dual(problem, record, at, state->q + solve * 2 * pixels + row);
         }
     };
     share_out(
@@ -225,26 +233,38 @@ void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, co
 void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t* masks, const float* d_x,
                   float* d_lambda, float* d_z, Write write, void* workspace, const PdhgAdjoint& how) {
     check_pdhg("pdhg_adjoint", problem, iterations);
-    if (how.state != nullptr || how.one_mask || !how.from_image) fail("pdhg_adjoint: stretches are to come");
     if (masks == nullptr && iterations > 0) {
         fail("pdhg_adjoint: no masks; run pdhg_forward with masks and pass them on");
+    }
+    if (how.start_from_state && how.state == nullptr) {
+        fail("pdhg_adjoint: told to start from a state but given none; pass the state or start afresh");
     }
     const Workspace space(problem, workspace);
     const PdhgRecord& at = space.record;
     const int width = problem.width;
     const std::ptrdiff_t pixels = problem.pixels();
     const std::size_t row_bytes = std::size_t(width) * sizeof(float);
-    const std::size_t mask_bytes = std::size_t(iterations) * problem.height * pdhg_mask_row_bytes(width);
+    const std::size_t mask_bytes =
+        std::size_t(how.one_mask ? 1 : iterations) * problem.height * pdhg_mask_row_bytes(width);
+    const PdhgAdjointState* state = how.state;
 
     const auto load_row = [&](int solve, int i, float* record) {
         std::fill_n(record, at.floats, 0.0f);
-        const float* from = d_x + solve * pixels + std::ptrdiff_t(i) * width;
-        std::memcpy(record + at.x, from, row_bytes);
-        std::memcpy(record + at.x_bar, from, row_bytes);
+        const std::ptrdiff_t row = std::ptrdiff_t(i) * width, pixel = solve * pixels + row;
+        if (how.start_from_state) {
+            std::memcpy(record + at.x, state->y + pixel, row_bytes);
+            std::memcpy(record + at.x_bar, state->y_bar + pixel, row_bytes);
+            std::memcpy(record + at.p, state->p + pixel, row_bytes);
+            load_dual(problem, i, state->q + solve * 2 * pixels + row, at, record);
+            if (state->sum_p != nullptr) std::memcpy(record + at.z, state->sum_p + pixel, row_bytes);
+        } else {
+            std::memcpy(record + at.x, d_x + pixel, row_bytes);
+            std::memcpy(record + at.x_bar, d_x + pixel, row_bytes);
+        }
         pdhg_close_row(problem.boundary, width, record + at.x_bar);
     };
     const auto store_row = [&](int solve, int slot, int i, const float* record) {
-        const std::ptrdiff_t row = std::ptrdiff_t(i) * width;
+        const std::ptrdiff_t row = std::ptrdiff_t(i) * width, pixel = solve * pixels + row;
         if (d_lambda != nullptr) {
             float* map = d_lambda + solve * problem.map_size() + row;
             switch (problem.map) {
@@ -266,10 +286,18 @@ void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t
         if (d_z != nullptr) {
             const float minus_p = problem.dual_start == DualStart::image ? 1.0f : 0.0f;
             for (int j = 0; j < width; ++j) {
+                const float sum = problem.sigma * record[at.z + j];
                 const float value =
-                    record[at.x + j] + problem.sigma * record[at.z + j] - minus_p * record[at.p + j];
-                store(value, write, d_z[solve * pixels + row + j]);
+                    how.from_image ? record[at.x + j] + sum - minus_p * record[at.p + j] : sum;
+                store(value, write, d_z[pixel + j]);
             }
+        }
+        if (state != nullptr) {
+            std::memcpy(state->y + pixel, record + at.x, row_bytes);
+            std::memcpy(state->y_bar + pixel, record + at.x_bar, row_bytes);
+            std::memcpy(state->p + pixel, record + at.p, row_bytes);
+            store_dual(problem, record, at, state->q + solve * 2 * pixels + row);
+            if (state->sum_p != nullptr) std::memcpy(state->sum_p + pixel, record + at.z, row_bytes);
         }
     };
     share_out(
@@ -280,7 +308,8 @@ void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t
             }
             publish_loaded(band);
             band.masks = const_cast<std::uint8_t*>(masks) + std::size_t(solve) * mask_bytes;  // only read
-            band.sum_p = d_z != nullptr;
+            band.one_mask = how.one_mask;
+            band.sum_p = d_z != nullptr || (state != nullptr && state->sum_p != nullptr);
             pdhg_sweep_adjoint(band);
             for_final_rows(band, [&](int i, const float* record) { store_row(solve, slot, i, record); });
         },

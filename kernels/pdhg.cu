@@ -180,9 +180,11 @@ void pdhg_adjoint(gpu::Stream stream, const PdhgProblem& problem, int iterations
                   const float* d_x, float* d_lambda, float* d_z, Write write, void* workspace,
                   const PdhgMapping* mapping, const PdhgAdjoint& how) {
     check_pdhg("pdhg_adjoint", problem, iterations);
-    if (how.state != nullptr || how.one_mask || !how.from_image) fail("pdhg_adjoint: stretches are to come");
     if (masks == nullptr && iterations > 0) {
         fail("pdhg_adjoint: no masks; run pdhg_forward with masks and pass them on");
+    }
+    if (how.start_from_state && how.state == nullptr) {
+        fail("pdhg_adjoint: told to start from a state but given none; pass the state or start afresh");
     }
     const PdhgMapping chosen = pdhg::checked("pdhg_adjoint", problem, mapping);
     const pdhg::Workspace space(problem, chosen);
@@ -193,6 +195,10 @@ void pdhg_adjoint(gpu::Stream stream, const PdhgProblem& problem, int iterations
     task.d_x = d_x;
     task.d_lambda = summed ? planes : d_lambda;
     task.d_z = d_z;
+    if (how.state != nullptr) task.adjoint_state = *how.state;
+    task.start_from_state = how.start_from_state;
+    task.one_mask = how.one_mask;
+    task.from_image = how.from_image;
     task.accumulate_map = write == Write::accumulate && !summed;
     task.accumulate_image = write == Write::accumulate;
     pdhg::run(stream, task, {.adjoint = true, .map = problem.map}, chosen, workspace);

@@ -23,18 +23,23 @@ struct Task {
     bool neumann = false, start_at_image = false;  ///< p₀ = z
     float a = 0, b = 0, s = 0, theta = 0;
     float sigma = 0;
-    const float* z = nullptr;       ///< forward; images×H×W
-    const float* lambda = nullptr;  ///< forward; solves×map size
-    float* x = nullptr;             ///< forward
-    PdhgState state;                ///< forward; null or all planes
-    bool start_from_state = false;
-    std::uint8_t* masks = nullptr;  ///< forward writes them unless null, the adjoint reads
-    const float* d_x = nullptr;     ///< adjoint
-    float* d_lambda = nullptr;      ///< adjoint; may be null; for a scalar map one plane per solve
-    float* d_z = nullptr;           ///< adjoint; may be null
+    const float* z = nullptr;        ///< forward; images×H×W
+    const float* lambda = nullptr;   ///< forward; solves×map size
+    float* x = nullptr;              ///< forward
+    PdhgState state;                 ///< forward; null or all planes
+    bool start_from_state = false;   ///< in either direction
+    std::uint8_t* masks = nullptr;   ///< forward writes them unless null, the adjoint reads
+    const float* d_x = nullptr;      ///< adjoint
+    PdhgAdjointState adjoint_state;  ///< adjoint; null or all planes but maybe sum_p
+    bool one_mask = false;           ///< adjoint: the masks are of one step, for every step
+    bool from_image = true;          ///< adjoint: whether d_z gets more than σΣP̃
+    float* d_lambda = nullptr;       ///< adjoint; may be null; for a scalar map one plane per solve
+    float* d_z = nullptr;            ///< adjoint; may be null
     bool accumulate_map = false, accumulate_image = false;  ///< whether d_lambda, d_z keep what they hold
 
     __host__ __device__ std::int64_t pixels() const { return std::int64_t(height) * width; }
+    /// Whether ΣP̃ is wanted.
+    __device__ bool sums_p() const { return d_z != nullptr || adjoint_state.sum_p != nullptr; }
 };
 
 /// Which direction, and what it does with maps: forward, the planes of Λ (0: one number); adjoint, the planes
@@ -93,7 +98,8 @@ __device__ inline Decision decision(unsigned component, unsigned pixel_bit) {
 /// Bytes before the word of a group of 16 pixels.
 __device__ inline std::int64_t word_offset(const Task& t, int solve, int iteration, int row, int group) {
     const int groups = (t.width + pdhg_group - 1) / pdhg_group;
-    return (((std::int64_t(solve) * t.iterations + iteration) * t.height + row) * groups + group) *
+    const int steps = t.one_mask ? 1 : t.iterations, step = t.one_mask ? 0 : iteration;
+    return (((std::int64_t(solve) * steps + step) * t.height + row) * groups + group) *
            std::int64_t(pdhg_group_mask_bytes);
 }
 __device__ inline Word load_word(const Task& t, std::int64_t offset) {
@@ -174,29 +180,39 @@ struct Iterates {
 template <class Step>
 __device__ inline Iterates first_iterates(const Task& t, Place at) {
     const std::int64_t here = index(t, at);
-    if constexpr (Step::adjoint) return {t.d_x[here], t.d_x[here], 0.0f, 0.0f, 0.0f};
     if (t.start_from_state) {
+        const PdhgAdjointState& a = t.adjoint_state;
+        const PdhgState from = Step::adjoint ? PdhgState{a.y, a.y_bar, a.p, a.q} : t.state;
         // Neumann: the differences across the border do not exist; their q stays 0.
         const bool last_row = t.neumann && at.row + 1 == t.height;
         const bool last_column = t.neumann && at.column + 1 == t.width;
-        return {t.state.x[here], t.state.x_bar[here], t.state.p[here],
-                last_row ? 0.0f : t.state.q[index(t, at, 2, 0)],
-                last_column ? 0.0f : t.state.q[index(t, at, 2, 1)]};
+        return {from.x[here], from.x_bar[here], from.p[here], last_row ? 0.0f : from.q[index(t, at, 2, 0)],
+                last_column ? 0.0f : from.q[index(t, at, 2, 1)]};
     }
+    if constexpr (Step::adjoint) return {t.d_x[here], t.d_x[here], 0.0f, 0.0f, 0.0f};
     const float z = image(t, at);
     return {z, z, t.start_at_image ? z : 0.0f, 0.0f, 0.0f};
 }
+/// The adjoint's ΣP̃ at the start.
+__device__ inline float first_sum_p(const Task& t, Place at) {
+    const float* sum_p = t.adjoint_state.sum_p;
+    return t.start_from_state && sum_p != nullptr ? sum_p[index(t, at)] : 0.0f;
+}
+
+/// Leaves iterates in a state; nowhere if it is null.
+__device__ inline void store_state(const Task& t, Place at, const PdhgState& state, const Iterates& last) {
+    if (state.x == nullptr) return;
+    const std::int64_t here = index(t, at);
+    state.x[here] = last.x;
+    state.x_bar[here] = last.x_bar;
+    state.p[here] = last.p;
+    state.q[index(t, at, 2, 0)] = last.q_vertical;
+    state.q[index(t, at, 2, 1)] = last.q_horizontal;
+}
 
 __device__ inline void store_forward(const Task& t, Place at, const Iterates& last) {
-    const std::int64_t here = index(t, at);
-    t.x[here] = last.x;
-    if (t.state.x != nullptr) {
-        t.state.x[here] = last.x;
-        t.state.x_bar[here] = last.x_bar;
-        t.state.p[here] = last.p;
-        t.state.q[index(t, at, 2, 0)] = last.q_vertical;
-        t.state.q[index(t, at, 2, 1)] = last.q_horizontal;
-    }
+    t.x[index(t, at)] = last.x;
+    store_state(t, at, t.state, last);
 }
 
 __device__ inline void store(bool accumulate, float value, float& target) {
@@ -212,9 +228,13 @@ __device__ inline void store_adjoint(const Task& t, Place at, const Iterates& la
     if constexpr (Step::maps == 2)
         store(t.accumulate_map, d_lambda_horizontal, t.d_lambda[index(t, at, 2, 1)]);
     if (t.d_z != nullptr) {
-        const float value = last.x + t.sigma * sum_p - (t.start_at_image ? 1.0f : 0.0f) * last.p;
+        const float sum = t.sigma * sum_p;
+        const float value = t.from_image ? last.x + sum - (t.start_at_image ? 1.0f : 0.0f) * last.p : sum;
         store(t.accumulate_image, value, t.d_z[index(t, at)]);
     }
+    const PdhgAdjointState& a = t.adjoint_state;
+    store_state(t, at, {a.y, a.y_bar, a.p, a.q}, last);
+    if (a.sum_p != nullptr) a.sum_p[index(t, at)] = sum_p;
 }
 
 }  // namespace tvmap::pdhg

@@ -48,7 +48,7 @@ __global__ void pdhg_start_kernel(Task t, Planes s) {
     s.q_vertical[here] = first.q_vertical;
     s.q_horizontal[here] = first.q_horizontal;
     if constexpr (Step::adjoint) {
-        s.sum_p[here] = 0.0f;
+        s.sum_p[here] = first_sum_p(t, pixel.at);
         s.d_lambda[0][here] = 0.0f;
         s.d_lambda[1][here] = 0.0f;
     }

@@ -138,7 +138,7 @@ struct Strip {
                 const Place at = place(t, region, r);
                 float* pixel = here + r * row_floats;
                 set(r, idle ? Iterates{} : first_iterates<Step>(t, at));
-                pixel[z_plane] = Step::adjoint || idle ? 0.0f : image(t, at);
+                pixel[z_plane] = idle ? 0.0f : Step::adjoint ? first_sum_p(t, at) : image(t, at);
                 if constexpr (Step::maps > 0)
                     pixel[map_plane] = Step::adjoint || idle ? 0.0f : map<Step>(t, at, 0);
                 if constexpr (Step::maps == 2) {
@@ -178,7 +178,7 @@ struct Strip {
                 const float h = unclipped(t, pixel[q_plane], right[r * row_floats] - bar);
                 if constexpr (Step::adjoint) {
                     p[r] = next_p(t, p[r], bar);
-                    if (t.d_z != nullptr) pixel[z_plane] += p[r];
+                    if (t.sums_p()) pixel[z_plane] += p[r];
                     const Decision vertical = decision(__shfl_sync(~0u, known.vertical, r, 8), pixel_bit);
                     const Decision horizontal = decision(__shfl_sync(~0u, known.horizontal, r, 8), pixel_bit);
                     if constexpr (Step::maps > 0) {

@@ -234,7 +234,9 @@ HWY_INLINE void take_step(const PdhgBand& band, const Coefficients& c, int k, in
     row.below = band.rows + below * at.floats + at.x_bar;
     row.masks = nullptr;
     if constexpr (Step::masks) {
-        const std::size_t step = std::size_t(Step::adjoint ? band.iterations - 1 - k : k);
+        const std::size_t step = std::size_t(!Step::adjoint  ? k
+                                             : band.one_mask ? 0
+                                                             : band.iterations - 1 - k);
         row.masks = band.masks + (step * problem.height + i) * pdhg_mask_row_bytes(problem.width);
     }
     row_step<Step, does_dual, does_primal>(at, problem.boundary, problem.width, c, row);

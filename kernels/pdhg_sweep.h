@@ -45,6 +45,7 @@ struct PdhgBand {
     PdhgRecord record;
     float* rows = nullptr;          ///< H records
     std::uint8_t* masks = nullptr;  ///< of this solve; forward writes them unless null, the adjoint reads
+    bool one_mask = false;          ///< adjoint: the masks are of one step, for every step
     bool sum_p = false;             ///< adjoint: whether ΣP̃ is wanted
     float lambda = 0;               ///< scalar map
     int iterations = 0;

@@ -184,6 +184,14 @@ __global__ void __launch_bounds__(most_threads)
         if (active) strip.primal(t);
         __syncthreads();
     }
+    if (t.start_from_state && round == 0) {
+        // The state is replaced: not before the neighbours have loaded what they need of it.
+        if (threadIdx.x == 0 && threadIdx.y == 0) {
+            gpu::store_release(exchange.rounds + solve * tiling.tiles() + tile, 1);
+        }
+        wait_for_neighbours(t, tiling, region, exchange.rounds, 1);
+        __syncthreads();
+    }
     strip.finish(t, region);
 }
 
