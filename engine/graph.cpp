@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/denoise_with_steps.h"
 #include "engine/operations.h"
 #include "kernels/error.h"
 
@@ -143,7 +144,8 @@ Value Graph::parameter_map(Value raw, const ParameterMap& map, int maps) {
                   dense_features(in.n, maps, in.h, in.w, 1));
 }
 
-Value Graph::denoise(Value z, Value lambda, PdhgProblem problem, int iterations) {
+/// The solver's tensors must be dense, and the problem's solves, size and map are theirs.
+void Graph::take_sizes(PdhgProblem& problem, Value& z, Value& lambda) {
     const Features image = tensor(z).shape, map = tensor(lambda).shape;
     if (image.c != 1 || map.n != image.n || map.h != image.h || map.w != image.w || map.c > 2)
         fail("denoise: images ", describe(image), " do not go with maps ", describe(map));
@@ -154,8 +156,30 @@ Value Graph::denoise(Value z, Value lambda, PdhgProblem problem, int iterations)
     problem.height = image.h;
     problem.width = image.w;
     problem.map = map.c == 1 ? MapKind::shared : MapKind::separate;
+}
+
+Value Graph::denoise(Value z, Value lambda, PdhgProblem problem, int iterations) {
+    take_sizes(problem, z, lambda);
     return record(std::make_unique<DenoiseOperation>(problem, iterations), {z, lambda}, "denoised",
-                  dense_features(image.n, 1, image.h, image.w, 1));
+                  dense_features(problem.solves, 1, problem.height, problem.width, 1));
+}
+
+std::vector<int> Graph::step_parameters(const StepTraining& training) {
+    std::vector<int> result;
+    for (std::size_t kind = 0; kind < step_parameter_names.size(); ++kind) {
+        result.push_back(parameter(step_parameter_names[kind], {training.count}, 1));
+        parameters_[result.back()].start = training.start[kind];
+    }
+    return result;
+}
+
+Value Graph::denoise_with_steps(Value z, Value lambda, PdhgProblem problem, int iterations,
+                                const StepTraining& training) {
+    take_sizes(problem, z, lambda);
+    auto operation = std::make_unique<DenoiseWithStepsOperation>(problem, iterations, training);
+    operation->parameters = step_parameters(training);
+    return record(std::move(operation), {z, lambda}, "denoised",
+                  dense_features(problem.solves, 1, problem.height, problem.width, 1));
 }
 
 Value Graph::loss(Value x, Value target, LossKind kind) {

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@ namespace tvmap {
 
 class Algorithms;
 class Graph;
+struct StepTraining;
 
 /// A tensor of a graph.
 struct Value {
@@ -24,6 +26,7 @@ struct Parameter {
     std::vector<std::int64_t> shape;
     std::int64_t offset = 0, size = 0;
     std::int64_t fan_in = 1;  ///< in_channels · kernel height · kernel width, for the initialisation
+    std::optional<float> start = std::nullopt;  ///< where all values start, instead of at random
 };
 
 /// What an operation gets when it runs: everything is bound once, when the plan is made.
@@ -103,6 +106,11 @@ class Graph {
     /// x_T of the solver for N×1×H×W z and N×1×H×W or N×2×H×W lambda. The problem's solves, size and map are
     /// taken from these.
     Value denoise(Value z, Value lambda, PdhgProblem problem, int iterations);
+    /// The same with steps that are learned (engine/step_sizes.h); the problem's own are not used.
+    Value denoise_with_steps(Value z, Value lambda, PdhgProblem problem, int iterations,
+                             const StepTraining& training);
+    /// The parameters of learned steps, made at the first call: s of τ, of σ, of θ.
+    std::vector<int> step_parameters(const StepTraining& training);
     /// The scalar that backward() differentiates. One per graph, recorded last.
     Value loss(Value x, Value target, LossKind kind);
 
@@ -121,6 +129,7 @@ class Graph {
                  const std::string& name, const Features& shape);
     Value copy(Value x);
     bool can_become_slice(Value x) const;
+    void take_sizes(PdhgProblem& problem, Value& z, Value& lambda);
     Features features(int n, int c, int h, int w) const;
     int parameter(const std::string& name, const std::vector<std::int64_t>& shape, std::int64_t fan_in);
 

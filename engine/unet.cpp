@@ -1,5 +1,6 @@
 #include "engine/unet.h"
 
+#include "engine/step_sizes.h"
 #include "kernels/error.h"
 
 namespace tvmap {
@@ -14,6 +15,22 @@ Value record_map(Graph& graph, const Config& config, Value noisy) {
     const Value raw = record_unet(graph, config.network, noisy);
     const ParameterMap map{float(config.map.scale), float(config.map.up_bound)};
     return graph.parameter_map(raw, map, config.map.separate ? 2 : 1);
+}
+
+/// Where the steps are learned, also adds their parameters, to the graph and to the model.
+void record_solver(Model& model, const Config& config, int iterations) {
+    const Features image = model.graph.tensor(model.noisy).shape;
+    const PdhgProblem problem = pdhg_problem(config.solver, config.map, image.n, image.h, image.w);
+    if (config.solver.train_steps == TrainSteps::none) {
+        if (iterations > 0)
+            model.denoised = model.graph.denoise(model.noisy, model.lambda, problem, iterations);
+        return;
+    }
+    const StepTraining training = step_training(config.solver, problem);
+    model.steps = model.graph.step_parameters(training);
+    if (iterations > 0)
+        model.denoised =
+            model.graph.denoise_with_steps(model.noisy, model.lambda, problem, iterations, training);
 }
 
 }  // namespace
@@ -61,9 +78,7 @@ Model record_training_model(const Backend& backend, const Config& config, int n,
     model.noisy = graph.input("noisy", n, 1, h, w);
     model.target = graph.input("target", n, 1, h, w);
     model.lambda = record_map(graph, config, model.noisy);
-    model.denoised =
-        graph.denoise(model.noisy, model.lambda, pdhg_problem(config.solver, config.map, n, h, w),
-                      config.solver.iterations);
+    record_solver(model, config, config.solver.iterations);
     model.loss = graph.loss(model.denoised, model.target, config.train.loss);
     return model;
 }
@@ -75,11 +90,8 @@ Model record_inference_model(const Backend& backend, const Config& config, int n
     model.noisy = graph.input("noisy", n, 1, h, w);
     model.lambda = record_map(graph, config, model.noisy);
     graph.keep(model.lambda);
-    if (iterations > 0) {
-        const PdhgProblem problem = pdhg_problem(config.solver, config.map, n, h, w);
-        model.denoised = graph.denoise(model.noisy, model.lambda, problem, iterations);
-        graph.keep(model.denoised);
-    }
+    record_solver(model, config, iterations);
+    if (iterations > 0) graph.keep(model.denoised);
     return model;
 }
 
