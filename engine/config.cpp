@@ -86,6 +86,12 @@ void read(const Given& given, std::vector<int>& value) {
     for (const auto& element : given.node) read(given.with(element), value.emplace_back());
 }
 
+void read(const Given& given, std::vector<std::string>& value) {
+    if (!given.node.IsSequence()) given.reject("a list of words, like [masks, implicit]");
+    value.clear();
+    for (const auto& element : given.node) read(given.with(element), value.emplace_back());
+}
+
 void read_pair(const Given& given, double& first, double& second, const std::string& expected) {
     if (!given.node.IsSequence() || given.node.size() != 2) given.reject(expected);
     first = parse_number<double>(given.with(given.node[0]), expected);
@@ -95,6 +101,26 @@ void read_pair(const Given& given, double& first, double& second, const std::str
 void read(const Given& given, Range& value) {
     if (given.node.IsSequence()) return read_pair(given, value.from, value.to, "a number or [from, to]");
     value.from = value.to = parse_number<double>(given, "a number or [from, to]");
+}
+
+/// A number of bytes, or of kB, MB, GB (powers of 1000), KiB, MiB, GiB (of 1024).
+std::uint64_t parse_bytes(const Given& given) {
+    const char* const expected = "bytes: a whole number, or one with a unit, like 250MB or 1.5GiB";
+    if (!given.node.IsScalar()) given.reject(expected);
+    const std::string& scalar = given.node.Scalar();
+    const std::size_t digits = std::min(scalar.find_first_not_of("0123456789."), scalar.size());
+    const std::size_t unit = std::min(scalar.find_first_not_of(' ', digits), scalar.size());
+    static const std::map<std::string, double> units = {{"", 1},         {"B", 1},       {"kB", 1e3},
+                                                        {"MB", 1e6},     {"GB", 1e9},    {"KiB", 0x1p10},
+                                                        {"MiB", 0x1p20}, {"GiB", 0x1p30}};
+    const auto factor = units.find(scalar.substr(unit));
+    double number = 0;
+    const auto [end, error] = std::from_chars(scalar.data(), scalar.data() + digits, number);
+    if (factor == units.end() || error != std::errc() || end != scalar.data() + digits)
+        given.reject(expected);
+    const double bytes = number * factor->second;
+    if (bytes >= 0x1p53 || (factor->second == 1 && bytes != std::floor(bytes))) given.reject(expected);
+    return std::uint64_t(bytes);
 }
 
 std::string write(int value) { return std::to_string(value); }
@@ -112,9 +138,10 @@ std::string write(const std::string& value) {
     return out.c_str();
 }
 
-std::string write(const std::vector<int>& value) {
+template <class Element>
+std::string write(const std::vector<Element>& value) {
     std::string list;
-    for (int element : value) list += (list.empty() ? "" : ", ") + write(element);
+    for (const Element& element : value) list += (list.empty() ? "" : ", ") + write(element);
     return "[" + list + "]";
 }
 
@@ -210,7 +237,16 @@ const std::vector<Key>& keys() {
         choice("solver.boundary", MEMBER(solver.boundary),
                std::vector<std::pair<std::string, Boundary>>{{"periodic", Boundary::periodic},
                                                              {"neumann", Boundary::neumann}}),
-        choice("solver.gradient", MEMBER(solver.gradient), Words{"masks"}),
+        {"solver.gradient",
+         [](const Given& given, Config& config) {
+             const auto mode = gradient_mode(given.node.IsScalar() ? given.node.Scalar() : "");
+             if (!mode) given.reject(text("one of ", gradient_mode_names));
+             config.solver.gradient.kind = mode->kind;
+             config.solver.gradient.steps = mode->steps;
+         },
+         [](const Config& config) { return config.solver.gradient.name(); }},
+        key("solver.implicit.tolerance", MEMBER(solver.gradient.tolerance)),
+        key("solver.implicit.cap", MEMBER(solver.gradient.cap)),
         choice("solver.train_steps", MEMBER(solver.train_steps),
                std::vector<std::pair<std::string, TrainSteps>>{{"none", TrainSteps::none},
                                                                {"shared", TrainSteps::shared},
@@ -237,11 +273,25 @@ const std::vector<Key>& keys() {
                                                              {"log_mse", LossKind::log_mse}}),
         key("train.validate_every", MEMBER(train.validate_every)),
         key("train.checkpoint_every", MEMBER(train.checkpoint_every)),
+        {"train.memory_limit",
+         [](const Given& given, Config& config) { config.train.memory_limit = parse_bytes(given); },
+         [](const Config& config) { return write(config.train.memory_limit); }},
         key("evaluate.sigma", MEMBER(evaluate.sigma)),
         key("evaluate.iterations", MEMBER(evaluate.iterations)),
         key("evaluate.search.from", MEMBER(evaluate.search.from)),
         key("evaluate.search.to", MEMBER(evaluate.search.to)),
         key("evaluate.search.count", MEMBER(evaluate.search.count)),
+        key("study.modes", MEMBER(study.modes)),
+        key("study.iterations", MEMBER(study.iterations)),
+        key("study.sizes", MEMBER(study.sizes)),
+        key("study.images", MEMBER(study.images)),
+        key("study.repeat", MEMBER(study.repeat)),
+        key("study.reference_iterations", MEMBER(study.reference_iterations)),
+        key("study.steps", MEMBER(study.steps)),
+        key("study.train_iterations", MEMBER(study.train_iterations)),
+        key("study.test_iterations", MEMBER(study.test_iterations)),
+        key("study.step_sizes", MEMBER(study.step_sizes)),
+        key("study.step_sizes_iterations", MEMBER(study.step_sizes_iterations)),
         key("output.folder", MEMBER(output.folder)),
         key("output.name", MEMBER(output.name)),
     };
@@ -460,6 +510,7 @@ std::string Config::to_yaml() const {
     std::string yaml;
     std::vector<std::string> open;  // the sections that the last key stood in
     for (const Key& known : keys()) {
+        if (known.path.starts_with("study.") && study == StudyConfig{}) continue;
         std::vector<std::string> parts;
         for (std::size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
             end = known.path.find('.', begin);

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/gradient_mode.h"
 #include "kernels/loss.h"
 #include "kernels/pdhg.h"
 
@@ -52,7 +53,7 @@ struct SolverConfig {
     double theta = 1;
     DualStart dual_start = DualStart::zero;
     Boundary boundary = Boundary::periodic;
-    std::string gradient = "masks";
+    GradientMode gradient;                      ///< gradient: its name; implicit: {tolerance, cap}
     TrainSteps train_steps = TrainSteps::none;  ///< starts from tau, sigma, theta; see engine/step_sizes.h
 };
 
@@ -72,6 +73,7 @@ struct TrainConfig {
     bool flip = false;
     LossKind loss = LossKind::mse;
     int validate_every = 1, checkpoint_every = 1;  ///< epochs
+    std::uint64_t memory_limit = 0;  ///< bytes, in YAML also 250MB or 2GiB; a larger plan is refused; 0: none
 };
 
 struct EvaluateConfig {
@@ -81,6 +83,23 @@ struct EvaluateConfig {
         double from = 0, to = 0.8;
         int count = 81;
     } search;
+};
+
+/// What `tvmap study` measures: gradients of every mode, T and size, and what short trainings come to.
+struct StudyConfig {
+    std::vector<std::string> modes{"masks", "checkpoint", "stored", "truncated:1", "truncated:8", "implicit"};
+    std::vector<int> iterations{8, 16, 32, 64, 128, 256};  ///< T
+    std::vector<int> sizes{64, 128};                       ///< sides of the images
+    int images = 2;                                        ///< test images of each size
+    int repeat = 5;                                        ///< runs, of which times are the median
+    int reference_iterations = 1024;  ///< T of the gradient that stands for the limit; 0: none
+    int steps = 300;                  ///< optimiser steps of each training; 0: none is trained
+    std::vector<int> train_iterations{8, 16, 32, 64, 256};
+    std::vector<int> test_iterations{8, 16, 32, 64, 256};
+    std::vector<std::string> step_sizes{"none", "shared", "per_step"};  ///< solver.train_steps
+    std::vector<int> step_sizes_iterations{8, 16, 32};                  ///< T that they are trained at
+
+    bool operator==(const StudyConfig&) const = default;
 };
 
 struct OutputConfig {
@@ -98,9 +117,11 @@ struct Config {
     OptimiserConfig optimiser;
     TrainConfig train;
     EvaluateConfig evaluate;
+    StudyConfig study;
     OutputConfig output;
 
-    /// The whole configuration as YAML that read_config accepts and that gives this configuration again.
+    /// The whole configuration as YAML that read_config accepts and that gives this configuration again (a
+    /// study that is the default one goes without saying).
     std::string to_yaml() const;
 };
 
@@ -129,8 +150,11 @@ using KeyPlace = std::function<std::string(const std::string& key)>;
 void check_config(const Config& config, const std::string& where);
 void check_config(const Config& config, const KeyPlace& where);
 
-/// The part of it that concerns the solver alone.
+/// The part of it that concerns the solver alone, and not its gradient.
 void check_solver(const SolverConfig& solver, const KeyPlace& where);
+
+/// The part of it that concerns the gradient through the solver.
+void check_gradient_mode(const SolverConfig& solver, const KeyPlace& where);
 
 /// The solver's problem and steps for N images of H×W: τ and σ resolved from norm, everything checked (στL² ≤
 /// 1 with the exact norm of this size). `where` opens messages about a key; without one the images' size

@@ -70,7 +70,7 @@ network: {channels: [8, 16], outputs: 3, slope: 0.2, precision: bf16}
 map: {kind: separate, scale: 0.3, up_bound: 0.7}
 solver: {iterations: 17, norm: auto, tau: 0.125, sigma: 0.0625, theta: 0.5, dual_start: image, boundary: neumann, gradient: masks}
 optimiser: {kind: adam, rate: 3e-3, betas: [0.8, 0.99], eps: 1e-7, schedule: cosine, warmup: 9}
-train: {epochs: 11, batch: 6, crop: 32, flip: true, loss: log_mse, validate_every: 2, checkpoint_every: 7}
+train: {epochs: 11, batch: 6, crop: 32, flip: true, loss: log_mse, validate_every: 2, checkpoint_every: 7, memory_limit: 1.5 GiB}
 evaluate: {sigma: [0.2, 0.4], iterations: 99, search: {from: 0.1, to: 0.3, count: 21}}
 output: {folder: f, name: n}
 )";
@@ -116,6 +116,7 @@ void check_every_key(const Config& c) {
     CHECK(c.train.loss == tvmap::LossKind::log_mse);
     CHECK(c.train.validate_every == 2);
     CHECK(c.train.checkpoint_every == 7);
+    CHECK(c.train.memory_limit == 1610612736);
     CHECK(c.evaluate.sigma.from == 0.2);
     CHECK(c.evaluate.sigma.to == 0.4);
     CHECK(c.evaluate.iterations == 99);
@@ -150,6 +151,22 @@ TEST_CASE("numbers keep every bit through to_yaml") {
         c.map.scale = value;
         CHECK(config(c.to_yaml()).map.scale == value);
     }
+}
+
+TEST_CASE("bytes: as a number, or with a decimal or a binary unit") {
+    const auto limit = [](const std::string& value) {
+        return config("train: {memory_limit: " + value + "}").train.memory_limit;
+    };
+    CHECK(limit("0") == 0);
+    CHECK(limit("123456789") == 123456789);
+    CHECK(limit("7B") == 7);
+    CHECK(limit("250MB") == 250000000);
+    CHECK(limit("0.25 kB") == 250);
+    CHECK(limit("3GB") == 3000000000);
+    CHECK(limit("4KiB") == 4096);
+    CHECK(limit("2MiB") == 2097152);
+    for (const std::string value : {"-1", "250mb", "MB", "1.5", "1.2.3MB", "2 G", "[1]", "1e99GB", "''"})
+        CHECK_REFUSED("train: {memory_limit: " + value + "}", "FILE:1: train.memory_limit: got");
 }
 
 TEST_CASE("overrides") {
