@@ -32,6 +32,8 @@ Denoiser::Denoiser(Backend& backend, Algorithms& algorithms, const Config& confi
     noisy_ = model.noisy;
     lambda_ = model.lambda;
     denoised_ = model.denoised;
+    step_parameters_ = model.steps;
+    if (!model.steps.empty()) learned_ = step_training(config.solver, problem_);
     plan_ = std::make_unique<Plan>(std::move(model.graph), backend, algorithms, false);
     if (padded()) {
         padded_image_.resize(std::size_t(padded_height_) * padded_width_);
@@ -44,12 +46,23 @@ std::size_t Denoiser::arena_bytes() const {
     // The network's tensors are dead when the solver runs: z, Λ, x and its workspace take their place.
     const std::size_t plane = aligned(sizeof(float) * problem_.pixels());
     return std::max(plan_->arena_bytes(), 2 * plane + aligned(sizeof(float) * problem_.map_size()) +
+                                              (learned_ ? sizeof(float) * state_floats(problem_) : 0) +
                                               backend_.pdhg_workspace_bytes(problem_));
 }
 
 void Denoiser::bind(const Arena& arena, const Parameters& parameters) {
     plan_->bind(arena, parameters);
     arena_ = &arena;
+    steps_.clear();
+    for (const int parameter : step_parameters_) steps_.push_back(parameters.weight(parameter));
+}
+
+void Denoiser::solve(const float* z, const float* lambda, float* x, std::byte* workspace) {
+    if (!learned_)
+        return backend_.pdhg_forward(problem_, iterations_, z, lambda, x, nullptr, nullptr, false, workspace);
+    const PdhgState state = state_in(reinterpret_cast<float*>(workspace), problem_);
+    pdhg_forward_with_steps(backend_, problem_, read_step_sizes(backend_, *learned_, steps_), 0, iterations_,
+                            z, lambda, x, state, workspace + sizeof(float) * state_floats(problem_));
 }
 
 void Denoiser::run(const float* noisy, float* lambda, float* denoised) {
@@ -86,7 +99,7 @@ void Denoiser::run(const float* noisy, float* lambda, float* denoised) {
     float* map = take(map_bytes);
     backend_.upload(z, noisy, sizeof(float) * pixels);
     backend_.upload(map, lambda, map_bytes);
-    backend_.pdhg_forward(problem_, iterations_, z, map, x, nullptr, nullptr, false, at);
+    solve(z, map, x, at);
     backend_.download(denoised, x, sizeof(float) * pixels);
 }
 

@@ -1,9 +1,11 @@
 // A trained network at work: noisy image in, map Λ and denoised image out, for images of any size.
 #pragma once
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "engine/plan.h"
+#include "engine/step_sizes.h"
 #include "engine/unet.h"
 
 namespace tvmap {
@@ -27,15 +29,19 @@ class Denoiser {
     void run(const float* noisy, float* lambda, float* denoised);
 
   private:
+    void solve(const float* z, const float* lambda, float* x, std::byte* workspace);
     bool padded() const { return padded_height_ != height_ || padded_width_ != width_; }
 
     Backend& backend_;
     int height_, width_, padded_height_, padded_width_;
     int maps_, iterations_;
     PdhgProblem problem_;
+    std::optional<StepTraining> learned_;  // the solver's steps, if they are parameters
+    std::vector<int> step_parameters_;
     Value noisy_, lambda_, denoised_;
     std::unique_ptr<Plan> plan_;
     const Arena* arena_ = nullptr;
+    std::vector<const float*> steps_;
     std::vector<float> padded_image_, padded_map_;
 };
 

@@ -75,6 +75,10 @@ struct Trainer::State {
         return path("checkpoints/" + name + ".safetensors");
     }
     int steps_per_epoch() const { return Batches::steps_per_epoch(config, *train); }
+    /// Whether a step is recorded and replayed. Learned steps of the solver are read by the host.
+    bool recorded() const {
+        return backend->separate_memory() && config.solver.train_steps == TrainSteps::none;
+    }
 
     void read_data();
     void make_plan(Algorithms& algorithms);
@@ -132,9 +136,9 @@ void Trainer::State::make_plan(Algorithms& algorithms) {
     if (backend->separate_memory()) {
         placed += memory.arena + memory.parameters;
         const int images = train ? train->count() : config.data.limit.train;
-        resident = ResidentSteps::image_bytes(config, images) <= backend->memory_free() / 2;
+        resident = recorded() && ResidentSteps::image_bytes(config, images) <= backend->memory_free() / 2;
         memory.training_set = resident ? ResidentSteps::image_bytes(config, images) : 0;
-        memory.schedule = ResidentSteps::schedule_bytes(config, images);
+        memory.schedule = recorded() ? ResidentSteps::schedule_bytes(config, images) : 0;
     } else {
         // Two batches, the one in use and the next, each noisy and clean.
         memory.batches = 4 * sizeof(float) * std::size_t(config.train.batch) * side * side;
@@ -196,7 +200,7 @@ std::string Trainer::device() const { return state_->backend->description(); }
 std::unique_ptr<TrainingSteps> Trainer::State::steps() {
     const TrainingParts parts{*backend, config, *train, *plan, *parameters, noisy, target};
     const int epoch = progress.epoch + 1;
-    if (!backend->separate_memory()) return std::make_unique<HostSteps>(parts, epoch, progress.step);
+    if (!recorded()) return std::make_unique<HostSteps>(parts, epoch, progress.step);
     return std::make_unique<ResidentSteps>(parts, epoch, progress.step, resident);
 }
 
