@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "engine/config.h"
+#include "engine/step_sizes.h"
 #include "kernels/error.h"
 
 namespace tvmap {
@@ -37,6 +38,12 @@ void check_steps(const SolverConfig& solver, double norm, const std::string& ope
     require(product <= 1 + step_slack, where, key, "tau·sigma·L² is ", product, " with tau = ", tau,
             ", sigma = ", sigma, " and L = ", norm, " (", operator_name,
             "), and the iteration may diverge above 1; give smaller steps, or ", norm, " as the norm");
+    if (solver.train_steps == TrainSteps::none) return;
+    const double bound = 1 / step_norm(solver, norm);
+    for (const auto& [name, step] : {std::pair{"solver.tau", tau}, {"solver.sigma", sigma}})
+        require(step <= bound * (1 + step_slack), where, name, step,
+                " is out of the reach of learned steps, which start from it and stay below 1/L, ", bound,
+                "; give that or less");
 }
 
 void check_range(const Range& range, const KeyPlace& where, const std::string& key) {
@@ -54,6 +61,27 @@ void check_positive(double value, const KeyPlace& where, const std::string& key)
     require(value > 0, where, key, value, " is impossible; give a number above 0");
 }
 
+void check_study(const StudyConfig& study, const KeyPlace& where) {
+    const std::pair<const char*, const std::vector<int>*> lists[] = {
+        {"study.iterations", &study.iterations},
+        {"study.sizes", &study.sizes},
+        {"study.train_iterations", &study.train_iterations},
+        {"study.test_iterations", &study.test_iterations},
+        {"study.step_sizes_iterations", &study.step_sizes_iterations}};
+    for (const auto& [key, list] : lists)
+        for (const int value : *list) check_at_least(value, 1, where, key);
+    for (const std::string& mode : study.modes)
+        require(gradient_mode(mode).has_value(), where, "study.modes", "there is no gradient '", mode,
+                "'; give some of ", gradient_mode_names);
+    for (const std::string& trained : study.step_sizes)
+        require(trained == "none" || trained == "shared" || trained == "per_step", where, "study.step_sizes",
+                "got '", trained, "'; give some of none | shared | per_step");
+    check_at_least(study.images, 1, where, "study.images");
+    check_at_least(study.repeat, 1, where, "study.repeat");
+    check_at_least(study.reference_iterations, 0, where, "study.reference_iterations");
+    check_at_least(study.steps, 0, where, "study.steps");
+}
+
 }  // namespace
 
 void check_solver(const SolverConfig& solver, const KeyPlace& where) {
@@ -65,8 +93,24 @@ void check_solver(const SolverConfig& solver, const KeyPlace& where) {
             " is impossible; give a number above 0, or 0 for 1 / norm");
     require(solver.theta >= 0 && solver.theta <= 1, where, "solver.theta", solver.theta,
             " is impossible; give a number between 0 and 1");
-    require(solver.gradient == "masks", where, "solver.gradient", "got '", solver.gradient,
-            "'; give the only choice, masks");
+}
+
+void check_gradient_mode(const SolverConfig& solver, const KeyPlace& where) {
+    const GradientMode& mode = solver.gradient;
+    require(mode.kind != GradientMode::Kind::truncated || mode.steps <= solver.iterations, where,
+            "solver.gradient", mode.name(), " counts more steps than solver.iterations, ", solver.iterations,
+            "; give that or fewer");
+    require(solver.train_steps == TrainSteps::none || mode.kind == GradientMode::Kind::masks ||
+                mode.kind == GradientMode::Kind::checkpoint,
+            where, "solver.gradient", mode.name(),
+            " cannot be had for solver.train_steps, whose gradient comes from checkpoints; give masks");
+    require(solver.train_steps == TrainSteps::none || mode.kind == GradientMode::Kind::masks ||
+                mode.kind == GradientMode::Kind::checkpoint,
+            where, "solver.gradient", mode.name(),
+            " does not go with solver.train_steps, whose gradient comes from checkpoints; give masks or "
+            "checkpoint");
+    check_at_least(mode.tolerance, 0, where, "solver.implicit.tolerance");
+    check_at_least(mode.cap, 1, where, "solver.implicit.cap");
 }
 
 void check_config(const Config& config, const std::string& where) {
@@ -101,6 +145,7 @@ void check_config(const Config& config, const KeyPlace& where) {
             " is impossible; give a number above 0, or 0 for scale·softplus");
 
     check_solver(config.solver, where);
+    check_gradient_mode(config.solver, where);
     check_steps(config.solver, norm_bound, "for images of any size", where);
 
     require(config.optimiser.rate >= 0, where, "optimiser.rate", config.optimiser.rate,
@@ -137,6 +182,8 @@ void check_config(const Config& config, const KeyPlace& where) {
     require(config.evaluate.search.from <= config.evaluate.search.to, where, "evaluate.search.to",
             config.evaluate.search.to, " is below evaluate.search.from, ", config.evaluate.search.from,
             "; give that or more");
+
+    check_study(config.study, where);
 
     require(!config.output.folder.empty(), where, "output.folder",
             "the folder's name is empty; give one, like runs");

@@ -158,9 +158,9 @@ void Graph::take_sizes(PdhgProblem& problem, Value& z, Value& lambda) {
     problem.map = map.c == 1 ? MapKind::shared : MapKind::separate;
 }
 
-Value Graph::denoise(Value z, Value lambda, PdhgProblem problem, int iterations) {
+Value Graph::denoise(Value z, Value lambda, PdhgProblem problem, int iterations, const GradientMode& mode) {
     take_sizes(problem, z, lambda);
-    return record(std::make_unique<DenoiseOperation>(problem, iterations), {z, lambda}, "denoised",
+    return record(std::make_unique<DenoiseOperation>(problem, iterations, mode), {z, lambda}, "denoised",
                   dense_features(problem.solves, 1, problem.height, problem.width, 1));
 }
 

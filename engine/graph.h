@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/gradient_mode.h"
 #include "kernels/backend.h"
 
 namespace tvmap {
@@ -104,8 +105,8 @@ class Graph {
     /// `maps` channels of Λ from the first channels of the raw output.
     Value parameter_map(Value raw, const ParameterMap& map, int maps);
     /// x_T of the solver for N×1×H×W z and N×1×H×W or N×2×H×W lambda. The problem's solves, size and map are
-    /// taken from these.
-    Value denoise(Value z, Value lambda, PdhgProblem problem, int iterations);
+    /// taken from these; the mode says how the gradient is made.
+    Value denoise(Value z, Value lambda, PdhgProblem problem, int iterations, const GradientMode& mode = {});
     /// The same with steps that are learned (engine/step_sizes.h); the problem's own are not used.
     Value denoise_with_steps(Value z, Value lambda, PdhgProblem problem, int iterations,
                              const StepTraining& training);

@@ -73,33 +73,30 @@ void ParameterMapOperation::backward(const Binding& b) {
         b.backend->parameter_map_backward(map_, b.inputs[0], b.d_output, b.d_inputs[0], b.d_input_write[0]);
 }
 
-void DenoiseOperation::prepare(Backend& backend, Algorithms&, const Graph& graph, bool training) {
-    forward_workspace = backward_workspace = solver_workspace_ = backend.pdhg_workspace_bytes(problem_);
-    // The adjoint reads the masks alone, so without training there is nothing to save.
-    saved_bytes = training ? backend.pdhg_mask_bytes(problem_, iterations_) : 0;
-    // It always makes d_Λ on its way; where nobody wants that, it goes to scratch memory.
-    if (training && !graph.tensors()[inputs[1]].requires_gradient)
-        backward_workspace += sizeof(float) * problem_.solves * problem_.map_size();
+void DenoiseOperation::prepare(Backend& backend, Algorithms&, const Graph&, bool training) {
+    GradientMode mode = training ? mode_ : GradientMode{};
+    // On a device a step is recorded, where no norm can be read back: always as many steps as may be.
+    if (backend.separate_memory()) mode.tolerance = 0;
+    solver_ = std::make_unique<UnrolledSolver>(backend, problem_, iterations_, mode);
+    forward_workspace = solver_->forward_workspace_bytes();
+    backward_workspace = solver_->backward_workspace_bytes();
+    saved_bytes = training ? solver_->saved_bytes() : 0;
 }
 
 void DenoiseOperation::forward(const Binding& b) {
-    b.backend->pdhg_forward(problem_, iterations_, b.inputs[0].data, b.inputs[1].data, b.output.data,
-                            static_cast<std::uint8_t*>(b.saved), nullptr, false, b.workspace);
+    solver_->forward(b.inputs[0].data, b.inputs[1].data, b.output.data, b.saved, b.workspace);
 }
 
 void DenoiseOperation::backward(const Binding& b) {
-    View d_z = b.d_inputs[0], d_lambda = b.d_inputs[1];
-    Write write = b.d_input_write[1];
-    if (!d_lambda.data) {
-        d_lambda.data = reinterpret_cast<float*>(static_cast<std::byte*>(b.workspace) + solver_workspace_);
-        write = b.d_input_write[0];
-    } else if (d_z.data && b.d_input_write[0] != write) {
-        // The kernel writes both gradients alike: start the one that nothing has been added to yet from zero.
+    const View d_z = b.d_inputs[0], d_lambda = b.d_inputs[1];
+    Write write = b.d_input_write[d_lambda.data ? 1 : 0];
+    if (d_lambda.data && d_z.data && b.d_input_write[0] != write) {
+        // The solver writes both gradients alike: start the one that nothing has been added to yet from zero.
         b.backend->clear(write == Write::overwrite ? d_lambda : d_z);
         write = Write::accumulate;
     }
-    b.backend->pdhg_adjoint(problem_, iterations_, static_cast<const std::uint8_t*>(b.saved), b.d_output.data,
-                            d_lambda.data, d_z.data, write, b.workspace);
+    solver_->backward(b.saved, b.inputs[0].data, b.inputs[1].data, b.d_output.data, d_lambda.data, d_z.data,
+                      write, b.workspace);
 }
 
 void LossOperation::prepare(Backend&, Algorithms&, const Graph& graph, bool) {

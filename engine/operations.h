@@ -1,6 +1,7 @@
 // The operations of a graph. Each states what its backward pass reads and calls the backend's kernels.
 #pragma once
 #include "engine/graph.h"
+#include "engine/unrolled_solver.h"
 
 namespace tvmap {
 
@@ -76,12 +77,13 @@ class ParameterMapOperation final : public Operation {
     ParameterMap map_;
 };
 
-/// inputs: z, lambda. Saves the clip's decisions for the adjoint.
+/// inputs: z, lambda. Its gradient in any mode, see engine/unrolled_solver.h.
 class DenoiseOperation final : public Operation {
   public:
-    DenoiseOperation(const PdhgProblem& problem, int iterations)
-        : problem_(problem), iterations_(iterations) {}
+    DenoiseOperation(const PdhgProblem& problem, int iterations, const GradientMode& mode)
+        : problem_(problem), iterations_(iterations), mode_(mode) {}
     std::string kind() const override { return "denoise"; }
+    bool backward_reads_input(int) const override { return solver_->recomputes(); }
     bool dense_only() const override { return true; }
     void prepare(Backend& backend, Algorithms& algorithms, const Graph& graph, bool training) override;
     void forward(const Binding& b) override;
@@ -90,7 +92,8 @@ class DenoiseOperation final : public Operation {
   private:
     PdhgProblem problem_;
     int iterations_;
-    std::size_t solver_workspace_ = 0;
+    GradientMode mode_;
+    std::unique_ptr<UnrolledSolver> solver_;
 };
 
 /// inputs: x, target. Saves the loss and each image's MSE as doubles: loss first, then MSE_n.

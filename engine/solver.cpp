@@ -6,6 +6,7 @@
 
 #include "engine/device_array.h"
 #include "engine/stopwatch.h"
+#include "engine/unrolled_solver.h"
 #include "kernels/error.h"
 
 namespace tvmap {
@@ -264,6 +265,7 @@ SolverGradient solver_gradient(Backend& backend, const SolverConfig& solver, con
     const PdhgProblem problem = solver_problem(solver, z, lambda);
     if (repeat < 1) fail("solver: ", repeat, " runs; give 1 or more");
     check_target(z, target);
+    UnrolledSolver unrolled(backend, problem, solver.iterations, solver.gradient);
 
     SolverGradient gradient;
     gradient.d_lambda.resize(problem.solves * lambda.values.size());
@@ -273,26 +275,28 @@ SolverGradient solver_gradient(Backend& backend, const SolverConfig& solver, con
         clean(backend, target.values.data(), target.values.size());
     const DeviceMirror<float> d_lambda(backend, gradient.d_lambda.data(), gradient.d_lambda.size()),
         d_z(backend, gradient.d_z.data(), gradient.d_z.size());
-    const DeviceArray<std::byte> workspace(backend, backend.pdhg_workspace_bytes(problem));
-    const DeviceArray<std::uint8_t> masks(backend, backend.pdhg_mask_bytes(problem, solver.iterations));
+    const DeviceArray<std::byte> saved(backend, unrolled.saved_bytes()),
+        workspace(backend, std::max(unrolled.forward_workspace_bytes(), unrolled.backward_workspace_bytes()));
     const DeviceArray<float> x(backend, z.values.size());  // then ∂mse/∂x
     const DeviceArray<double> mse(backend, 1), image_mse(backend, z.images);
     const Features shape = dense_features(z.images, 1, z.height, z.width, 1);
     const View result{x.data(), shape};
     const ConstView truth{clean.data(), shape};
-    gradient.bytes = masks.bytes() + workspace.bytes() + maps.bytes() + x.bytes() +
+    gradient.saved_bytes = saved.bytes();
+    gradient.workspace_bytes = workspace.bytes();
+    gradient.bytes = saved.bytes() + workspace.bytes() + maps.bytes() + x.bytes() +
                      sizeof(float) * (gradient.d_lambda.size() + gradient.d_z.size());
     std::vector<double> seconds;
     for (int run = 0; run < repeat; ++run)
         seconds.push_back(seconds_of(backend, [&] {
-            backend.pdhg_forward(problem, solver.iterations, noisy.data(), maps.data(), x.data(),
-                                 masks.data(), nullptr, false, workspace.data());
+            unrolled.forward(noisy.data(), maps.data(), x.data(), saved.data(), workspace.data());
             backend.loss_forward(LossKind::mse, result, truth, image_mse.data(), mse.data());
             backend.loss_backward(LossKind::mse, result, truth, image_mse.data(), result, Write::overwrite);
-            backend.pdhg_adjoint(problem, solver.iterations, masks.data(), x.data(), d_lambda.data(),
-                                 with_d_z ? d_z.data() : nullptr, Write::overwrite, workspace.data());
+            unrolled.backward(saved.data(), noisy.data(), maps.data(), x.data(), d_lambda.data(),
+                              with_d_z ? d_z.data() : nullptr, Write::overwrite, workspace.data());
         }));
     gradient.seconds = median(seconds);
+    gradient.adjoint_steps = unrolled.adjoint_steps();
     mse.download(&gradient.mse, 1);
     d_lambda.download();
     d_z.download();

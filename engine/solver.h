@@ -78,9 +78,11 @@ struct SolverGradient {
     std::vector<float> d_lambda;  ///< ∂mse/∂Λ, the shape of Λ
     std::vector<float> d_z;       ///< ∂mse/∂z, N×H×W, if asked for
     double seconds = 0;           ///< median over the runs: solver, loss and adjoint
-    std::size_t bytes = 0;        ///< taken beyond z, Λ and target: masks, workspace, result and gradients
+    int adjoint_steps = 0;        ///< that were done: implicit stops when it has converged
+    std::size_t saved_bytes = 0, workspace_bytes = 0;  ///< of the mode: kept for the adjoint, and scratch
+    std::size_t bytes = 0;  ///< taken beyond z, Λ and target: both of these, result and gradients
 };
-/// The exact gradient by the recorded masks.
+/// The gradient as solver.gradient makes it.
 SolverGradient solver_gradient(Backend& backend, const SolverConfig& solver, const ImageStack& z,
                                const Regularisation& lambda, const ImageStack& target, int repeat,
                                bool with_d_z);

@@ -23,7 +23,8 @@ void record_solver(Model& model, const Config& config, int iterations) {
     const PdhgProblem problem = pdhg_problem(config.solver, config.map, image.n, image.h, image.w);
     if (config.solver.train_steps == TrainSteps::none) {
         if (iterations > 0)
-            model.denoised = model.graph.denoise(model.noisy, model.lambda, problem, iterations);
+            model.denoised =
+                model.graph.denoise(model.noisy, model.lambda, problem, iterations, config.solver.gradient);
         return;
     }
     const StepTraining training = step_training(config.solver, problem);
