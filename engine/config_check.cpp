@@ -103,10 +103,6 @@ void check_gradient_mode(const SolverConfig& solver, const KeyPlace& where) {
     require(solver.train_steps == TrainSteps::none || mode.kind == GradientMode::Kind::masks ||
                 mode.kind == GradientMode::Kind::checkpoint,
             where, "solver.gradient", mode.name(),
-            " cannot be had for solver.train_steps, whose gradient comes from checkpoints; give masks");
-    require(solver.train_steps == TrainSteps::none || mode.kind == GradientMode::Kind::masks ||
-                mode.kind == GradientMode::Kind::checkpoint,
-            where, "solver.gradient", mode.name(),
             " does not go with solver.train_steps, whose gradient comes from checkpoints; give masks or "
             "checkpoint");
     check_at_least(mode.tolerance, 0, where, "solver.implicit.tolerance");
