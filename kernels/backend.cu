@@ -229,6 +229,7 @@ std::unique_ptr<Backend> open(const std::string& precision) {
 }  // namespace tvmap
 
 extern "C" __attribute__((visibility("default"))) const tvmap::CudaLibrary* tvmap_cuda_library() {
-    static const tvmap::CudaLibrary library{TVMAP_INTERFACE, tvmap::unavailable, tvmap::describe, tvmap::open};
+    static const tvmap::CudaLibrary library{TVMAP_INTERFACE, tvmap::unavailable, tvmap::describe,
+                                            tvmap::open};
     return &library;
 }
