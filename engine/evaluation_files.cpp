@@ -2,27 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdarg>
-#include <cstdio>
-#include <filesystem>
 
 #include "engine/csv.h"
 #include "engine/figures.h"
 #include "engine/file.h"
-#include "kernels/error.h"
+#include "engine/format.h"
 
 namespace tvmap {
 namespace {
-
-/// printf into a string.
-[[gnu::format(printf, 1, 2)]] std::string format(const char* pattern, ...) {
-    char buffer[512];
-    va_list arguments;
-    va_start(arguments, pattern);
-    std::vsnprintf(buffer, sizeof buffer, pattern, arguments);
-    va_end(arguments);
-    return buffer;
-}
 
 struct Column {
     const char* name;
@@ -51,55 +38,20 @@ const std::vector<Column>& columns() {
     return list;
 }
 
-/// A figure's name while it is drawn.
-std::string unfinished(const std::string& figure) { return ".unfinished-" + figure; }
-
-struct Figure {
-    const char *name, *terminal;
-};
-constexpr Figure figures[] = {{"curves.svg", "svg size 900,420 background 'white'"},
-                              {"curves.png", "pngcairo size 900,420"}};
-
-/// The mean curves over λ with the map's mean as a level, once as a vector and once as a pixel file.
-std::string curve_script(const Evaluation& evaluation) {
+/// The mean curves over λ with the map's mean as a level.
+void draw_curves(const std::string& folder, const Evaluation& evaluation) {
     const double psnr = statistic(evaluation.images, [](auto& i) { return i.map.psnr; }).mean;
     const double ssim = statistic(evaluation.images, [](auto& i) { return i.map.ssim; }).mean;
-    std::string script =
-        "set datafile separator ','\nset grid\nset xlabel 'λ'\nset key below\nset style data lines\n";
-    for (const auto& [name, terminal] : figures) {
-        script += format("set terminal %s\nset output '%s'\nset multiplot layout 1,2\n", terminal,
-                         unfinished(name).c_str());
-        script += format(
-            "set ylabel 'PSNR, dB'\n"
-            "plot 'curves.csv' skip 1 using 1:2 lw 2 title 'scalar λ', %.6f lw 2 title 'map Λ'\n"
-            "set ylabel 'SSIM'\n"
-            "plot 'curves.csv' skip 1 using 1:3 lw 2 title 'scalar λ', %.6f lw 2 title 'map Λ'\n"
-            "unset multiplot\n",
-            psnr, ssim);
-    }
-    return script;
-}
-
-/// Draws to other names first, so that no half of a figure ever bears its name.
-void draw_curves(const std::string& folder, const Evaluation& evaluation) {
-    namespace fs = std::filesystem;
-    const auto remove_unfinished = [&] {
-        std::error_code ignored;
-        for (const Figure& figure : figures) fs::remove(fs::path(folder) / unfinished(figure.name), ignored);
-    };
-    try {
-        if (!run_gnuplot(curve_script(evaluation), folder)) return;
-        for (const Figure& figure : figures) {
-            const fs::path drawn = fs::path(folder) / figure.name;
-            std::error_code error;
-            fs::rename(fs::path(folder) / unfinished(figure.name), drawn, error);
-            if (error)
-                fail("cannot write ", drawn.string(), ": ", error.message(), "; choose another folder");
-        }
-    } catch (...) {
-        remove_unfinished();
-        throw;
-    }
+    draw_figure(
+        folder, "curves", 900, 420,
+        format("set datafile separator ','\nset grid\nset xlabel 'λ'\nset key below\nset style data lines\n"
+               "set multiplot layout 1,2\n"
+               "set ylabel 'PSNR, dB'\n"
+               "plot 'curves.csv' skip 1 using 1:2 lw 2 title 'scalar λ', %.6f lw 2 title 'map Λ'\n"
+               "set ylabel 'SSIM'\n"
+               "plot 'curves.csv' skip 1 using 1:3 lw 2 title 'scalar λ', %.6f lw 2 title 'map Λ'\n"
+               "unset multiplot\n",
+               psnr, ssim));
 }
 
 }  // namespace

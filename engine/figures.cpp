@@ -11,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <cmath>
+#include <filesystem>
 #include <string_view>
 #include <system_error>
 
@@ -190,6 +191,36 @@ bool run_gnuplot(const std::string& script, const std::string& folder) {
         fail("gnuplot was ended by signal ", WTERMSIG(status), " in ", folder, "; draw the figures again");
     fail("gnuplot failed in ", folder, ": ", first_complaint(complaints.content()),
          "; check the script and its data files");
+}
+
+bool draw_figure(const std::string& folder, const std::string& name, int width, int height,
+                 const std::string& commands) {
+    namespace fs = std::filesystem;
+    const std::string size = text(" size ", width, ",", height);
+    const std::pair<std::string, std::string> figures[] = {
+        {name + ".svg", "svg" + size + " background 'white'"}, {name + ".png", "pngcairo" + size}};
+    // Drawn to other names first, so that no half of a figure ever bears its name.
+    const auto unfinished = [](const std::string& figure) { return ".unfinished-" + figure; };
+    std::string script;
+    for (const auto& [figure, terminal] : figures)
+        script += text("reset\nset terminal ", terminal, "\nset output '", unfinished(figure), "'\n",
+                       commands, "\nunset output\n");
+    try {
+        if (!run_gnuplot(script, folder)) return false;
+        for (const auto& [figure, terminal] : figures) {
+            const fs::path drawn = fs::path(folder) / figure;
+            std::error_code error;
+            fs::rename(fs::path(folder) / unfinished(figure), drawn, error);
+            if (error)
+                fail("cannot write ", drawn.string(), ": ", error.message(), "; choose another folder");
+        }
+    } catch (...) {
+        std::error_code ignored;
+        for (const auto& [figure, terminal] : figures)
+            fs::remove(fs::path(folder) / unfinished(figure), ignored);
+        throw;
+    }
+    return true;
 }
 
 }  // namespace tvmap

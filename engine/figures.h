@@ -22,4 +22,9 @@ Picture panel(const std::vector<Picture>& pictures, int gap = 4);
 /// the script fails.
 bool run_gnuplot(const std::string& script, const std::string& folder);
 
+/// Draws NAME.svg and NAME.png in `folder`, of so many pixels, by gnuplot's `commands`; each whole or not at
+/// all. False where gnuplot is not installed.
+bool draw_figure(const std::string& folder, const std::string& name, int width, int height,
+                 const std::string& commands);
+
 }  // namespace tvmap

@@ -1,0 +1,213 @@
+// Short trainings from one seed, and their quality for several T of the test.
+#include <algorithm>
+
+#include "engine/batches.h"
+#include "engine/checkpoint.h"
+#include "engine/denoiser.h"
+#include "engine/quality.h"
+#include "engine/search.h"
+#include "engine/study.h"
+#include "engine/trainer.h"
+#include "kernels/error.h"
+
+namespace tvmap {
+namespace {
+
+struct Training {
+    GradientMode mode;
+    TrainSteps step_sizes = TrainSteps::none;
+    int iterations = 0;
+    bool operator==(const Training&) const = default;
+
+    std::string step_sizes_name() const {
+        return step_sizes == TrainSteps::none     ? "none"
+               : step_sizes == TrainSteps::shared ? "shared"
+                                                  : "per_step";
+    }
+    std::string name() const {
+        std::string name = text(mode.name(), "_T-", iterations);
+        if (step_sizes != TrainSteps::none) name += "_steps-" + step_sizes_name();
+        std::replace(name.begin(), name.end(), ':', '-');
+        return name;
+    }
+};
+
+TrainSteps step_sizes_of(const std::string& name) {
+    return name == "shared"     ? TrainSteps::shared
+           : name == "per_step" ? TrainSteps::per_step
+                                : TrainSteps::none;
+}
+
+/// Every mode at the configured T, every T with the configured mode, every kind of step sizes; each once.
+std::vector<Training> trainings(const Config& config) {
+    std::vector<Training> list;
+    const auto add = [&](const GradientMode& mode, TrainSteps step_sizes, int iterations) {
+        const Training training{mode, step_sizes, iterations};
+        if (mode.steps <= iterations && std::find(list.begin(), list.end(), training) == list.end())
+            list.push_back(training);
+    };
+    const GradientMode& configured = config.solver.gradient;
+    for (const std::string& name : config.study.modes) {
+        GradientMode mode = *gradient_mode(name);
+        mode.tolerance = configured.tolerance;
+        mode.cap = configured.cap;
+        add(mode, TrainSteps::none, config.solver.iterations);
+    }
+    for (const int iterations : config.study.train_iterations) add(configured, TrainSteps::none, iterations);
+    // Learned steps have an exact gradient of their own.
+    for (const int iterations : config.study.step_sizes_iterations)
+        for (const std::string& name : config.study.step_sizes)
+            add(GradientMode{}, step_sizes_of(name), iterations);
+    return list;
+}
+
+Config config_of(const Config& config, const Training& training, int steps_per_epoch) {
+    Config own = config;
+    own.study = {};
+    own.solver.gradient = training.mode;
+    own.solver.train_steps = training.step_sizes;
+    own.solver.iterations = training.iterations;
+    own.train.epochs = (config.study.steps + steps_per_epoch - 1) / steps_per_epoch;
+    own.train.validate_every = own.train.checkpoint_every = std::max(own.train.epochs, 1);
+    return own;
+}
+
+/// The validation images with their noise, and what is known of them whatever the network: by T of the test,
+/// the mean PSNR of the best scalars.
+class ValidationSet {
+  public:
+    explicit ValidationSet(const Config& config)
+        : data_(config.data.val, config.data.size, config.data.limit.val, "data.val",
+                1 << halvings(config.network)),
+          pixels_(std::int64_t(config.data.size) * config.data.size),
+          clean_(data_.count() * pixels_),
+          noisy_(clean_.size()) {
+        for (int i = 0; i < count(); ++i) {
+            data_.copy(i, clean(i));
+            make_noisy(config.noise, config.noise.sigma, config.seed, validation_epoch, data_, i, pixels_,
+                       clean(i), noisy(i));
+        }
+    }
+
+    int count() const { return data_.count(); }
+    int side() const { return data_.size(); }
+    float* clean(int image) { return clean_.data() + image * pixels_; }
+    float* noisy(int image) { return noisy_.data() + image * pixels_; }
+
+    double noisy_psnr(Backend& backend) {
+        double mean = 0;
+        for (const Quality& q : measure(backend, noisy(0), clean(0), count(), 1, side(), side()))
+            mean += q.psnr / count();
+        return mean;
+    }
+
+    double scalar_psnr(Backend& backend, const Config& config, int iterations) {
+        SolverConfig solver = config.solver;
+        solver.iterations = iterations;
+        const EvaluateConfig::Search& search = config.evaluate.search;
+        const std::vector<double> values = equally_spaced(search.from, search.to, search.count);
+        const SearchedImages images{noisy(0), clean(0), count(), side(), side()};
+        double mean = 0;
+        for (const ScalarCurve& curve :
+             scalar_search(backend, solver, images, {values.begin(), values.end()}, 1, {}))
+            mean += curve.quality[best_of(curve.quality, &Quality::psnr)].psnr / count();
+        return mean;
+    }
+
+  private:
+    Dataset data_;
+    std::int64_t pixels_;
+    std::vector<float> clean_, noisy_;
+};
+
+/// The mean quality of a checkpoint for T of the test.
+Quality test(Backend& backend, Config config, const std::string& checkpoint, int iterations,
+             ValidationSet& images) {
+    config.evaluate.iterations = iterations;
+    Algorithms algorithms = Algorithms::of_machine();
+    Denoiser denoiser(backend, algorithms, config, images.side(), images.side());
+    Parameters parameters(backend, denoiser.graph().parameters(), false);
+    read_checkpoint(checkpoint, parameters, false);
+    const Arena arena(backend, denoiser.arena_bytes());
+    denoiser.bind(arena, parameters);
+    const std::size_t pixels = std::size_t(images.side()) * images.side();
+    std::vector<float> lambda(pixels * denoiser.maps()), denoised(pixels);
+    Quality mean;
+    for (int i = 0; i < images.count(); ++i) {
+        denoiser.run(images.noisy(i), lambda.data(), denoised.data());
+        const Quality q =
+            measure(backend, denoised.data(), images.clean(i), 1, 1, images.side(), images.side()).front();
+        mean.psnr += q.psnr / images.count();
+        mean.ssim += q.ssim / images.count();
+    }
+    return mean;
+}
+
+}  // namespace
+
+void study_trainings(Backend& backend, const Config& config, const std::string& folder, StudyResult& result,
+                     const std::function<void()>& save, const StudyReport& report,
+                     const std::atomic<bool>& stop) {
+    if (config.study.steps == 0) return;
+    const Dataset train(config.data.train, config.data.size, config.data.limit.train, "data.train",
+                        1 << halvings(config.network));
+    if (train.count() < config.train.batch)
+        fail(config.data.train, ": ", train.count(),
+             " images are fewer than one batch (train.batch: ", config.train.batch, ")");
+    const int steps_per_epoch = Batches::steps_per_epoch(config, train);
+    ValidationSet images(config);
+    const double noisy_psnr = images.noisy_psnr(backend);
+
+    std::vector<int> tested = config.study.test_iterations;
+    tested.push_back(config.evaluate.iterations);
+    std::sort(tested.begin(), tested.end());
+    tested.erase(std::unique(tested.begin(), tested.end()), tested.end());
+    std::vector<double> scalar_psnr;
+    for (const int iterations : tested) {
+        if (stop) return;
+        scalar_psnr.push_back(images.scalar_psnr(backend, config, iterations));
+    }
+
+    const std::vector<Training> list = trainings(config);
+    double done = 0;
+    const double steps = double(config_of(config, list[0], steps_per_epoch).train.epochs) * steps_per_epoch;
+    for (const Training& training : list) {
+        const Config own = config_of(config, training, steps_per_epoch);
+        const std::string run = folder + "/trainings/" + training.name();
+        TrainedRow row;
+        row.mode = training.mode.name();
+        row.step_sizes = training.step_sizes_name();
+        row.iterations = training.iterations;
+        {
+            Trainer trainer(own, run, false);
+            const bool finished = trainer.run(
+                [&](const TrainReport& now) {
+                    row.loss = now.loss;
+                    if (!now.validated) row.seconds_per_step = 1 / now.steps_per_second;
+                    report(text("training ", training.name()), done + double(trainer.progress().steps),
+                           steps * double(list.size()), "steps");
+                },
+                stop);
+            if (!finished) return;
+            row.steps = trainer.progress().steps;
+            row.predicted_bytes = trainer.memory().predicted();
+            row.measured_bytes = trainer.memory().measured;
+        }
+        done += steps;
+        std::vector<TestedRow> qualities;
+        for (std::size_t i = 0; i < tested.size(); ++i) {
+            const Quality q = test(backend, own, run + "/checkpoints/last.safetensors", tested[i], images);
+            qualities.push_back({row.mode, row.step_sizes, row.iterations, tested[i], noisy_psnr,
+                                 scalar_psnr[i], q.psnr, q.ssim});
+            if (tested[i] == config.evaluate.iterations) {
+                row.psnr = q.psnr;
+                row.ssim = q.ssim;
+            }
+        }
+        result.training.push_back(row);
+        result.iterations.insert(result.iterations.end(), qualities.begin(), qualities.end());
+        save();
+    }
+}
+
+}  // namespace tvmap
