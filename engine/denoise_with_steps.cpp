@@ -101,16 +101,20 @@ void DenoiseWithStepsOperation::forward(const Binding& b) {
     }
 }
 
-/// Iterations from … to−1 once more, from the saved iterate, each from a copy of the one before.
+/// The iterates after `k` iterations, for k > 0: a saved one where a stretch begins, else of the stretch that
+/// is in memory.
+float* DenoiseWithStepsOperation::iterates_after(int k, const Binding& b, const Scratch& s) const {
+    const std::int64_t floats = state_floats(problem_);
+    if (k % stretch_ == 0) return static_cast<float*>(b.saved) + (k / stretch_ - 1) * floats;
+    return s.iterates + (k % stretch_ - 1) * floats;
+}
+
+/// Iterations from … to−1 once more, each from a copy of the iterates before.
 void DenoiseWithStepsOperation::repeat_stretch(const Binding& b, const StepSizes& steps, int from, int to,
                                                const Scratch& s) const {
-    const std::int64_t floats = state_floats(problem_);
     for (int k = from; k < to; ++k) {
-        float* memory = s.iterates + (k - from) * floats;
-        if (k > 0) {
-            const float* saved = static_cast<const float*>(b.saved) + (from / stretch_ - 1) * floats;
-            copy(*b.backend, k == from ? saved : memory - floats, memory, floats);
-        }
+        float* memory = s.iterates + (k - from) * state_floats(problem_);
+        if (k > 0) copy(*b.backend, iterates_after(k, b, s), memory, state_floats(problem_));
         const PdhgState state = state_in(memory, problem_);
         b.backend->pdhg_forward(steps.at(problem_, k), 1, b.inputs[0].data, b.inputs[1].data, s.x,
                                 s.masks + (k - from) * s.mask_bytes, &state, k > 0, s.solver);
@@ -152,12 +156,9 @@ void DenoiseWithStepsOperation::backward(const Binding& b) {
             backend.pdhg_adjoint(backwards, 1, s.masks + (k - from) * s.mask_bytes, nullptr, d_lambda, d_z,
                                  Write::accumulate, s.solver, {&adjoint, true, false, k == 0});
 
-            // What iteration k started from: of iteration 0, x̄ = z is all that is read.
-            float* before = k > from ? s.iterates + (k - from - 1) * floats
-                            : k > 0  ? static_cast<float*>(b.saved) + (k / stretch_ - 1) * floats
-                                     : nullptr;
-            const PdhgState state = before ? state_in(before, problem_)
-                                           : PdhgState{nullptr, const_cast<float*>(z), nullptr, nullptr};
+            // What iteration k started from: of the first one, x̄ = z is all that is read.
+            const PdhgState state = k > 0 ? state_in(iterates_after(k, b, s), problem_)
+                                          : PdhgState{nullptr, const_cast<float*>(z), nullptr, nullptr};
             backend.pdhg_step_gradients(problem, z, state,
                                         state_in(s.iterates + (k - from) * floats, problem_), adjoint_next,
                                         adjoint, next_sigma, s.d_steps + 3 * steps.triple(k), s.solver);

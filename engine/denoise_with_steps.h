@@ -24,6 +24,7 @@ class DenoiseWithStepsOperation final : public Operation {
   private:
     struct Scratch;
     Scratch scratch_of(const Backend& backend, void* workspace) const;
+    float* iterates_after(int k, const Binding& b, const Scratch& s) const;
     void repeat_stretch(const Binding& b, const StepSizes& steps, int from, int to, const Scratch& s) const;
     void write_gradient(const Binding& b, const StepSizes& steps, const double* d_steps) const;
 

@@ -190,10 +190,10 @@ TEST_CASE("whatever the parameters are, the steps are within the stable region")
             REQUIRE(double(at.tau) * at.sigma * norm * norm <= 1);
             // Both steps at their largest.
             REQUIRE(double(at.tau) * other.sigma * norm * norm <= 1);
-            if (std::abs(values[k]) < 16) {  // one unit in the last place, since they are rounded down
+            if (std::abs(values[k]) < 16) {  // rounded to float
                 const double sigmoid = 1 / (1 + std::exp(-double(values[k])));
-                REQUIRE(at.tau == doctest::Approx(sigmoid / norm).epsilon(1.2e-7));
-                REQUIRE(at.theta == doctest::Approx(sigmoid).epsilon(1.2e-7));
+                REQUIRE(at.tau == doctest::Approx(sigmoid / norm).epsilon(6e-8));
+                REQUIRE(at.theta == doctest::Approx(sigmoid).epsilon(6e-8));
             }
         }
     }
@@ -234,6 +234,14 @@ TEST_CASE("steps start from the configured ones, or as near as a sigmoid comes")
 
     solver.theta = 0;
     CHECK(step_training(solver, pdhg_problem(solver, {}, 1, 7, 9)).start[2] == -10);
+
+    // L is the configured norm, unless that is less than the operator's.
+    solver.norm_auto = false;
+    for (const auto& [configured, expected] :
+         {std::pair{std::sqrt(13.0), std::sqrt(13.0)}, {2.0, pdhg_operator_norm(7, 9, Boundary::neumann)}}) {
+        solver.norm = configured;
+        CHECK(step_training(solver, pdhg_problem(solver, {}, 1, 7, 9)).norm == expected);
+    }
 }
 
 TEST_CASE("gradients for steps, map and image are those of finite differences") {
