@@ -157,6 +157,15 @@ __global__ void __launch_bounds__(most_threads)
     }
     __syncthreads();
     unsigned round = 0;
+    if (t.start_from_state) {
+        // Nobody gets to the end, where the state is replaced, while a neighbour is still loading it.
+        round = 1;
+        if (threadIdx.x == 0 && threadIdx.y == 0) {
+            gpu::store_release(exchange.rounds + solve * tiling.tiles() + tile, round);
+        }
+        wait_for_neighbours(t, tiling, region, exchange.rounds, round);
+        __syncthreads();
+    }
     int stale = 0;  // pixels of the region that are, on each side: steps since the last exchange
     for (int k = 0; k < t.iterations; ++k, ++stale) {
         if (stale == tiling.steps) {
@@ -182,14 +191,6 @@ __global__ void __launch_bounds__(most_threads)
             strip.store_word_of(t, k);
         }
         if (active) strip.primal(t);
-        __syncthreads();
-    }
-    if (t.start_from_state && round == 0) {
-        // The state is replaced: not before the neighbours have loaded what they need of it.
-        if (threadIdx.x == 0 && threadIdx.y == 0) {
-            gpu::store_release(exchange.rounds + solve * tiling.tiles() + tile, 1);
-        }
-        wait_for_neighbours(t, tiling, region, exchange.rounds, 1);
         __syncthreads();
     }
     strip.finish(t, region);

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <vector>
 
 #include "kernels/error.h"
@@ -53,7 +52,7 @@ Gradient adjoint(const PdhgProblem& s, int iterations, const std::vector<std::ui
                                         : Gradient{Floats(std::size_t(s.solves * s.map_size()), NAN),
                                                    Floats(pixels_of(s), NAN)};
     Guarded workspace(cpu::pdhg_workspace_bytes(s)), bits(masks.size());
-    std::memcpy(bits.data(), masks.data(), masks.size());
+    std::copy(masks.begin(), masks.end(), static_cast<std::uint8_t*>(bits.data()));
     cpu::pdhg_adjoint(s, iterations, static_cast<const std::uint8_t*>(bits.data()),
                       how.start_from_state ? nullptr : data.d_x.data(), result.d_lambda.data(),
                       result.d_z.data(), before != nullptr ? Write::accumulate : Write::overwrite,

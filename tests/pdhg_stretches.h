@@ -1,7 +1,7 @@
 // The solver and its adjoint on the CPU in stretches of steps, as gradient modes go about it.
 #pragma once
+#include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <vector>
 
 #include "tests/pdhg_case.h"
@@ -59,7 +59,7 @@ inline Stretches solve_in_stretches(const PdhgProblem& s, const std::vector<int>
     for (std::size_t n = lengths.size(); n-- > 0;) {
         const bool starts = n + 1 == lengths.size();
         Guarded masks(result.masks[n].size());  // aligned
-        std::memcpy(masks.data(), result.masks[n].data(), result.masks[n].size());
+        std::copy(result.masks[n].begin(), result.masks[n].end(), static_cast<std::uint8_t*>(masks.data()));
         cpu::pdhg_adjoint(s, lengths[n], static_cast<const std::uint8_t*>(masks.data()),
                           starts ? data.d_x.data() : nullptr, result.d_lambda.data(),
                           n == 0 ? result.d_z.data() : nullptr, starts ? Write::overwrite : Write::accumulate,
