@@ -1,5 +1,6 @@
 // tvmap train: a training run from a YAML experiment, or one for each point of its sweep.
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "apps/command.h"
@@ -17,10 +18,20 @@ struct Options {
 std::string megabytes(std::size_t bytes) { return number(double(bytes) / 1e6, 4) + " MB"; }
 
 Json to_json(const MemoryReport& memory) {
-    return {{"arena", memory.arena},           {"parameters", memory.parameters},
-            {"batches", memory.batches},       {"training_set", memory.training_set},
-            {"schedule", memory.schedule},     {"primitives", memory.primitives},
-            {"predicted", memory.predicted()}, {"measured", memory.measured}};
+    Json owners;
+    for (const MemoryOwner& owner : memory.owners)
+        owners[owner.name] = {{"predicted", owner.predicted}, {"measured", owner.measured}};
+    return {{"predicted", memory.predicted()},
+            {"measured", memory.measured},
+            {"limit", memory.limit ? Json(memory.limit) : Json(nullptr)},
+            {"owners", owners}};
+}
+
+Json to_json(const std::optional<LargestBatch>& largest) {
+    if (!largest) return nullptr;
+    return {{"batch", largest->batch},
+            {"predicted", largest->predicted},
+            {"next", largest->next ? Json(largest->next) : Json(nullptr)}};
 }
 
 int train(const Config& config, const std::string& folder, const Options& options,
@@ -88,7 +99,8 @@ int run(const Options& options, const CommonOptions& common) {
             print_result(common,
                          Json{{"command", "train --plan"},
                               {"parameters", plan.parameters},
-                              {"memory", to_json(plan.memory)}},
+                              {"memory", to_json(plan.memory)},
+                              {"largest_batch", to_json(plan.largest)}},
                          plan.table);
             continue;
         }
@@ -113,8 +125,10 @@ void add_train(Program& program) {
     command.add_option("--run", options->run, "run folder (default: output.folder/output.name)");
     command.add_flag("--resume", options->resume,
                      "go on from the run's last checkpoint, or start if there is none");
-    command.add_flag("--plan", options->plan,
-                     "print parameters, tensors with bytes and lifetimes, and the peak; do not train");
+    command.add_flag(
+        "--plan", options->plan,
+        "print parameters, tensors with bytes and lifetimes, the peak, and the largest batch that "
+        "fits train.memory_limit; do not train");
 }
 
 }  // namespace tvmap

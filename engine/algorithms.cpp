@@ -51,7 +51,11 @@ std::string Algorithms::find(const std::string& problem) const {
     return entry == known_.end() ? "" : entry->second;
 }
 
-void Algorithms::store(const std::string& problem, const std::string& choice) {
+void Algorithms::store(const std::string& problem, const std::string& choice, bool borrowed) {
+    if (borrowed)
+        borrowed_.insert(problem);
+    else if (find(problem) != choice)
+        borrowed_.erase(problem);
     known_[problem] = choice;
     used_[problem] = choice;
 }
@@ -75,7 +79,8 @@ void Algorithms::save_for_machine() const {
     try {
         make_folder(folder);
         auto all = of_machine().known_;
-        for (const auto& [problem, choice] : used_) all[problem] = choice;
+        for (const auto& [problem, choice] : used_)
+            if (!borrowed_.contains(problem)) all[problem] = choice;
         write_file(folder + "/algorithms.json", nlohmann::json(all).dump(1) + "\n");
     } catch (const std::exception&) {
         // A cache is a convenience.

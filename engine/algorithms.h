@@ -3,6 +3,7 @@
 // runs need not measure again.
 #pragma once
 #include <map>
+#include <set>
 #include <string>
 
 namespace tvmap {
@@ -17,8 +18,13 @@ class Algorithms {
 
     /// What was chosen for a problem, "" if it was never met.
     std::string find(const std::string& problem) const;
-    /// The choice counts as in use from here on.
-    void store(const std::string& problem, const std::string& choice);
+    /// The choice counts as in use from here on. One that was `borrowed` from another problem is not for the
+    /// machine's cache, which holds what was timed.
+    void store(const std::string& problem, const std::string& choice, bool borrowed = false);
+    /// Whether a batch that was never timed takes the choices of the next smaller one that was: many batches
+    /// can be planned in a moment then, and each always gets the same plan.
+    void borrow(bool allowed) { borrows_ = allowed; }
+    bool borrows() const { return borrows_; }
     /// For a choice that does not work, and why. The machine's cache forgets it, so that the algorithm is
     /// chosen anew; a run's file is not to be gone against: throws an Error that names it.
     void drop(const std::string& problem, const std::string& reason);
@@ -31,6 +37,8 @@ class Algorithms {
 
   private:
     std::map<std::string, std::string> known_, used_;
+    std::set<std::string> borrowed_;
+    bool borrows_ = false;
     std::string file_;  // that was read; none for the machine's cache
 };
 

@@ -11,16 +11,31 @@ void ConvolutionOperation::prepare(Backend& backend, Algorithms& algorithms, con
     const Graph::Tensor& y = graph.tensors()[output];
     const ConvolutionProblem problem{x.shape, y.shape,  kernel_,
                                      slope_,  training, training && x.requires_gradient};
-    const std::string key = backend.algorithm_key() + " | " + problem.key();
-    const std::string choice = algorithms.find(key);
+    const auto key = [&](const ConvolutionProblem& p) { return backend.algorithm_key() + " | " + p.key(); };
+    std::string choice = algorithms.find(key(problem));
+    // Not from a batch of one, where slices are dense and batching is no question.
+    const bool borrows = choice.empty() && algorithms.borrows() && problem.x.n > 2;
+    if (borrows) {
+        ConvolutionProblem smaller = problem;
+        while (choice.empty() && smaller.x.n > 2) {
+            smaller.y.n = --smaller.x.n;
+            choice = algorithms.find(key(smaller));
+        }
+        if (choice.empty()) {
+            choice = backend.convolution(smaller, "")->algorithms();
+            algorithms.store(key(smaller), choice);
+        }
+    }
+    bool found = !choice.empty();
     try {
         convolution_ = backend.convolution(problem, choice);
     } catch (const Error& error) {
-        if (choice.empty()) throw;
-        algorithms.drop(key, error.what());
+        if (!found) throw;
+        algorithms.drop(key(problem), error.what());
         convolution_ = backend.convolution(problem, "");
+        found = false;
     }
-    algorithms.store(key, convolution_->algorithms());
+    algorithms.store(key(problem), convolution_->algorithms(), borrows && found);
     forward_workspace = convolution_->forward_workspace_bytes();
     if (training) backward_workspace = convolution_->backward_workspace_bytes();
 }

@@ -7,14 +7,26 @@
 
 namespace tvmap {
 
+namespace {
+
+/// So many that each of the four arrays starts at 64 bytes.
+std::int64_t padded_count(std::int64_t count) { return (count + 15) / 16 * 16; }
+
+}  // namespace
+
+std::size_t Parameters::bytes_for(const std::vector<Parameter>& list, bool training) {
+    std::int64_t count = 0;
+    for (const Parameter& p : list) count += p.size;
+    return sizeof(float) * padded_count(count) * (training ? 4 : 1);
+}
+
 Parameters::Parameters(Backend& backend, const std::vector<Parameter>& list, bool training)
     : backend_(backend), list_(list) {
     for (const Parameter& p : list_) count_ += p.size;
-    const std::int64_t padded =
-        (count_ + 15) / 16 * 16;  // so that each of the four arrays starts at 64 bytes
-    bytes_ = sizeof(float) * padded * (training ? 4 : 1);
+    bytes_ = bytes_for(list_, training);
     weights_ = static_cast<float*>(backend_.allocate(bytes_));
     if (training) {
+        const std::int64_t padded = padded_count(count_);
         gradients_ = weights_ + padded;
         m_ = gradients_ + padded;
         v_ = m_ + padded;

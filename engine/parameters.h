@@ -27,8 +27,9 @@ class Parameters {
     float* gradient(int parameter) const { return gradients_ + list_[parameter].offset; }
     const std::vector<Parameter>& list() const { return list_; }
     std::int64_t count() const { return count_; }
-    /// Memory held, for weights, gradients and both moments.
+    /// Memory held, for weights, gradients and both moments; and what these parameters would hold.
     std::size_t bytes() const { return bytes_; }
+    static std::size_t bytes_for(const std::vector<Parameter>& list, bool training);
 
     /// One optimiser step on everything.
     void adam_step(const Adam& adam);

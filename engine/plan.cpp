@@ -287,6 +287,22 @@ double Plan::loss() const {
     return result;
 }
 
+int Plan::last_step() const { return int(graph_.operations().size()) * (training_ ? 2 : 1) - 1; }
+
+std::size_t Plan::alive(int step) const {
+    std::size_t bytes = 0;
+    for (const Block& block : blocks_)
+        if (block.first <= step && step <= block.last) bytes += block.bytes;
+    return bytes;
+}
+
+int Plan::peak_step() const {
+    int peak = 0;
+    for (int step = 1; step <= last_step(); ++step)
+        if (alive(step) > alive(peak)) peak = step;
+    return peak;
+}
+
 std::string Plan::table() const {
     std::ostringstream out;
     std::size_t width = 8;
@@ -304,17 +320,8 @@ std::string Plan::table() const {
             << std::setw(12) << block->bytes << std::setw(12) << block->offset << "  " << block->first << "-"
             << block->last << "\n";
 
-    const int last_step = int(graph_.operations().size()) * (training_ ? 2 : 1) - 1;
-    std::size_t live_peak = 0;
-    int peak_step = 0;
-    for (int step = 0; step <= last_step; ++step) {
-        std::size_t live = 0;
-        for (const Block& block : blocks_)
-            if (block.first <= step && step <= block.last) live += block.bytes;
-        if (live > live_peak) live_peak = live, peak_step = step;
-    }
-    out << "arena: " << arena_bytes_ << " bytes; most alive at once: " << live_peak << " bytes, in step "
-        << peak_step << " of 0-" << last_step << "\n";
+    out << "arena: " << arena_bytes_ << " bytes; most alive at once: " << alive(peak_step())
+        << " bytes, in step " << peak_step() << " of 0-" << last_step() << "\n";
     return out.str();
 }
 

@@ -45,6 +45,8 @@ class Plan {
     const Graph& graph() const { return graph_; }
     std::size_t arena_bytes() const { return arena_bytes_; }
     const std::vector<Block>& blocks() const { return blocks_; }
+    /// The step in which most bytes are alive (the first of them).
+    int peak_step() const;
 
     /// Fixes every pointer. The arena must have arena_bytes() and, like the parameters, outlive the plan's
     /// use.
@@ -74,6 +76,8 @@ class Plan {
     };
     struct GradientState;
 
+    int last_step() const;
+    std::size_t alive(int step) const;  // bytes
     void derive_backward();
     void find_lifetimes();
     void place();

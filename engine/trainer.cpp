@@ -5,12 +5,13 @@
 #include <fstream>
 #include <sstream>
 
-#include "engine/denoiser.h"
 #include "engine/file.h"
+#include "engine/memory_limit.h"
 #include "engine/metrics_file.h"
 #include "engine/process_memory.h"
 #include "engine/quality.h"
 #include "engine/stopwatch.h"
+#include "engine/training_plan.h"
 #include "engine/training_steps.h"
 #include "kernels/error.h"
 
@@ -18,9 +19,11 @@ namespace tvmap {
 namespace {
 
 /// What must agree between a run and its continuation: everything but the settings that say how far, how
-/// often and where, and those of the test alone (evaluate.iterations is validation's T too).
+/// often, where and within how much memory, and those of the test alone (evaluate.iterations is validation's
+/// T too).
 std::string identity(Config config) {
     config.train.epochs = config.train.validate_every = config.train.checkpoint_every = 1;
+    config.train.memory_limit = 0;
     config.evaluate.sigma = {};
     config.evaluate.search = {};
     config.output = {};
@@ -59,31 +62,24 @@ struct Trainer::State {
     std::string folder;
     std::unique_ptr<Dataset> train, val;
     std::unique_ptr<Backend> backend;
+    std::unique_ptr<TrainingPlan> plan;
     std::unique_ptr<Parameters> parameters;
-    std::unique_ptr<Plan> plan;
-    std::unique_ptr<Denoiser> denoiser;
     std::unique_ptr<Arena> arena;
-    Value noisy, target;
     std::unique_ptr<MetricsFile> metrics;
     Progress progress;
     MemoryReport memory;
-    bool resident = false;  // the training set, in the backend's memory
-    std::size_t in_use_before = 0;
 
     std::string path(const std::string& name) const { return folder + "/" + name; }
     std::string checkpoint(const std::string& name) const {
         return path("checkpoints/" + name + ".safetensors");
     }
     int steps_per_epoch() const { return Batches::steps_per_epoch(config, *train); }
-    /// Whether a step is recorded and replayed. Learned steps of the solver are read by the host.
-    bool recorded() const {
-        return backend->separate_memory() && config.solver.train_steps == TrainSteps::none;
-    }
 
     void read_data();
     void make_plan(Algorithms& algorithms);
+    void check_limit(Algorithms& algorithms);
     void open(bool resume);
-    std::size_t memory_in_use() const;
+    void measure_memory();
     std::unique_ptr<TrainingSteps> steps();
     void count(const std::vector<double>& losses);
     void validate(TrainReport& report);
@@ -108,42 +104,26 @@ void Trainer::State::read_data() {
     val = std::make_unique<Dataset>(data.val, data.size, data.limit.val, "data.val", least_side);
 }
 
-std::size_t Trainer::State::memory_in_use() const {
-    return backend->memory_in_use().value_or(resident_bytes());
+// Nothing is allocated before it is known to fit.
+void Trainer::State::make_plan(Algorithms& algorithms) {
+    plan = std::make_unique<TrainingPlan>(*backend, config, algorithms, train->count());
+    memory = plan->memory;
+    check_limit(algorithms);
+    parameters = std::make_unique<Parameters>(*backend, plan->step->graph().parameters(), true);
+    arena = std::make_unique<Arena>(*backend, plan->arena_bytes);
+    plan->step->bind(*arena, *parameters);
+    plan->validation->bind(*arena, *parameters);
 }
 
-void Trainer::State::make_plan(Algorithms& algorithms) {
-    reset_peak_resident();
-    in_use_before = memory_in_use();
-    const int side = Batches::side(config);
-    Model model = record_training_model(*backend, config, config.train.batch, side, side);
-    noisy = model.noisy;
-    target = model.target;
-    parameters = std::make_unique<Parameters>(*backend, model.graph.parameters(), true);
-    plan = std::make_unique<Plan>(std::move(model.graph), *backend, algorithms, true);
-    // Nothing of a training step outlives it but the parameters, so validation takes its turn in the same
-    // arena.
-    denoiser = std::make_unique<Denoiser>(*backend, algorithms, config, config.data.size, config.data.size);
-    memory.arena = std::max(plan->arena_bytes(), denoiser->arena_bytes());
-    arena = std::make_unique<Arena>(*backend, memory.arena);
-    plan->bind(*arena, *parameters);
-    denoiser->bind(*arena, *parameters);
-    memory.parameters = parameters->bytes();
-    release_free_memory();  // of the candidates that were timed and not taken
-    // What planning itself has left: generated code and tables of primitives, handles. On the host, arena and
-    // parameters do not count yet, since nobody has touched them.
-    std::size_t placed = in_use_before;
-    if (backend->separate_memory()) {
-        placed += memory.arena + memory.parameters;
-        const int images = train ? train->count() : config.data.limit.train;
-        resident = recorded() && ResidentSteps::image_bytes(config, images) <= backend->memory_free() / 2;
-        memory.training_set = resident ? ResidentSteps::image_bytes(config, images) : 0;
-        memory.schedule = recorded() ? ResidentSteps::schedule_bytes(config, images) : 0;
-    } else {
-        // Two batches, the one in use and the next, each noisy and clean.
-        memory.batches = 4 * sizeof(float) * std::size_t(config.train.batch) * side * side;
-    }
-    memory.primitives = std::max(memory_in_use(), placed) - placed;
+void Trainer::State::check_limit(Algorithms& algorithms) {
+    if (memory.limit == 0 || memory.predicted() <= memory.limit) return;
+    const LargestBatch largest =
+        largest_batch(*backend, config, algorithms, train->count(), memory["primitives"].predicted);
+    fail("train.batch: ", config.train.batch, " needs ", memory.predicted(),
+         " bytes, more than train.memory_limit, ", memory.limit, "; ",
+         largest.batch ? text("the largest batch that fits is ", largest.batch)
+                       : text("not even a batch of 1 fits (", largest.next,
+                              " bytes): give a higher limit, a crop or smaller images"));
 }
 
 void Trainer::State::open(bool resume) {
@@ -198,10 +178,17 @@ const MemoryReport& Trainer::memory() const { return state_->memory; }
 std::string Trainer::device() const { return state_->backend->description(); }
 
 std::unique_ptr<TrainingSteps> Trainer::State::steps() {
-    const TrainingParts parts{*backend, config, *train, *plan, *parameters, noisy, target};
+    const TrainingParts parts{*backend, config, *train, *plan->step, *parameters, plan->noisy, plan->target};
     const int epoch = progress.epoch + 1;
-    if (!recorded()) return std::make_unique<HostSteps>(parts, epoch, progress.step);
-    return std::make_unique<ResidentSteps>(parts, epoch, progress.step, resident);
+    if (!plan->recorded) return std::make_unique<HostSteps>(parts, epoch, progress.step);
+    return std::make_unique<ResidentSteps>(parts, epoch, progress.step, plan->resident);
+}
+
+void Trainer::State::measure_memory() {
+    const std::size_t now = backend->memory_in_use().value_or(peak_resident_bytes());
+    const std::size_t taken = std::max(now, plan->in_use_before) - plan->in_use_before;
+    measure(memory, *backend, *plan->step, *arena, *parameters, taken);
+    log(memory.table());
 }
 
 void Trainer::State::count(const std::vector<double>& losses) {
@@ -220,13 +207,13 @@ void Trainer::State::count(const std::vector<double>& losses) {
 void Trainer::State::validate(TrainReport& report) {
     const int side = config.data.size;
     const std::int64_t pixels = std::int64_t(side) * side;
-    std::vector<float> clean(pixels), pictures(2 * pixels), lambda(pixels * denoiser->maps());
+    std::vector<float> clean(pixels), pictures(2 * pixels), lambda(pixels * plan->validation->maps());
     float *const noisy_image = pictures.data(), *const denoised = noisy_image + pixels;
     for (int i = 0; i < val->count(); ++i) {
         val->copy(i, clean.data());
         make_noisy(config.noise, config.noise.sigma, config.seed, validation_epoch, *val, i, pixels,
                    clean.data(), noisy_image);
-        denoiser->run(noisy_image, lambda.data(), denoised);
+        plan->validation->run(noisy_image, lambda.data(), denoised);
         const std::vector<Quality> quality =
             measure(*backend, pictures.data(), clean.data(), 2, 2, side, side);
         report.noisy_psnr += quality[0].psnr / val->count();
@@ -280,11 +267,7 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
             return false;
         }
         s.count(steps->take());
-        if (s.memory.measured == 0 && progress.steps - first >= 10) {
-            const std::size_t now = s.backend->memory_in_use().value_or(peak_resident_bytes());
-            s.memory.measured = std::max(now, s.in_use_before) - s.in_use_before;
-            s.log(text("memory: predicted ", s.memory.predicted(), " bytes, measured ", s.memory.measured));
-        }
+        if (s.memory.measured == 0 && progress.steps - first >= 10) s.measure_memory();
 
         TrainReport now;
         now.epoch = progress.epoch + 1;
@@ -308,25 +291,27 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
 }
 
 PlanReport Trainer::plan(const Config& config) {
-    State s;
-    s.config = config;
-    s.backend = make_backend(config.device, config.network.precision);
+    const std::unique_ptr<Backend> backend = make_backend(config.device, config.network.precision);
     Algorithms algorithms = Algorithms::of_machine();
-    s.make_plan(algorithms);
-    algorithms.save_for_machine();
+    const int images = config.data.limit.train;
+    const TrainingPlan plan(*backend, config, algorithms, images);
+    PlanReport report{plan.step->graph().parameter_count(), plan.memory, "", {}};
 
-    const MemoryReport& memory = s.memory;
     std::ostringstream out;
-    out << s.plan->table() << "validation: " << s.denoiser->arena_bytes() << " bytes in the same arena\n"
-        << "parameters: " << s.parameters->count() << " in " << s.parameters->list().size() << " tensors; "
-        << memory.parameters << " bytes with gradients and Adam's moments\n"
-        << (s.backend->separate_memory() ? text("training set: ", memory.training_set,
-                                                " bytes\nschedule: ", memory.schedule, " bytes\n")
-                                         : text("batches: ", memory.batches, " bytes\n"))
-        << "planned primitives: " << memory.primitives << " bytes\n"
-        << "predicted peak: " << memory.predicted() << " bytes (" << double(memory.predicted()) / 1e6
-        << " MB) above what was in use before planning, on " << s.backend->description() << "\n";
-    return {s.parameters->count(), memory, out.str()};
+    out << plan.step->table() << "validation: " << plan.validation->arena_bytes()
+        << " bytes in the same arena\nparameters: " << report.parameters << " in "
+        << plan.step->graph().parameters().size() << " tensors\n"
+        << report.memory.table() << "predicted peak: " << report.memory.predicted() << " bytes ("
+        << double(report.memory.predicted()) / 1e6 << " MB) above what was in use before planning, on "
+        << backend->description() << "\n";
+    if (report.memory.limit > 0) {
+        report.largest =
+            largest_batch(*backend, config, algorithms, images, report.memory["primitives"].predicted);
+        out << "memory limit: " << report.memory.limit << " bytes; " << report.largest->describe() << "\n";
+    }
+    algorithms.save_for_machine();
+    report.table = out.str();
+    return report;
 }
 
 }  // namespace tvmap

@@ -4,34 +4,23 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/checkpoint.h"
 #include "engine/config.h"
+#include "engine/memory_limit.h"
+#include "engine/memory_report.h"
 
 namespace tvmap {
-
-/// What a plan will take and what it took, in bytes: of the process where the backend works in the host's
-/// memory, else of the device.
-struct MemoryReport {
-    std::size_t arena = 0, parameters = 0;
-    std::size_t batches = 0;                     ///< on the host: two of them
-    std::size_t training_set = 0, schedule = 0;  ///< on a device
-    std::size_t primitives = 0;  ///< what planning itself left behind: generated code, tables, handles
-    /// After ten steps, less what was in use before planning (0: not yet): the process's peak, or what is in
-    /// use on the device, by other programs too.
-    std::size_t measured = 0;
-    std::size_t predicted() const {
-        return arena + parameters + batches + training_set + schedule + primitives;
-    }
-};
 
 /// What `tvmap train --plan` prints.
 struct PlanReport {
     std::int64_t parameters = 0;
     MemoryReport memory;
-    std::string table;  ///< every tensor with bytes and lifetime, then the sums
+    std::string table;                    ///< every tensor with bytes and lifetime, then the sums
+    std::optional<LargestBatch> largest;  ///< with train.memory_limit
 };
 
 /// What the trainer tells while it runs.
