@@ -15,8 +15,7 @@
 #include "engine/trainer.h"
 #include "kernels/error.h"
 #include "kernels/threads.h"
-#include "tests/recording.h"
-#include "tests/reference/pdhg.h"
+#include "tests/step_sizes_case.h"
 #include "tests/temporary_folder.h"
 
 using namespace tvmap;
@@ -27,126 +26,6 @@ namespace {
 PerStepKind<std::vector<float>> all_equal(std::size_t count, float s) {
     const std::vector<float> values(count, s);
     return {values, values, values};
-}
-
-/// Steps of the iterations 0 … T−1, in double, from s.
-std::vector<reference::PdhgSteps> reference_steps(const PerStepKind<Doubles>& raw, double norm,
-                                                  int iterations) {
-    const auto sigmoid = [](double s) { return 1 / (1 + std::exp(-s)); };
-    std::vector<reference::PdhgSteps> steps;
-    for (int k = 0; k < iterations; ++k) {
-        const std::size_t at = std::min(std::size_t(k), raw[0].size() - 1);
-        steps.push_back({sigmoid(raw[0][at]) / norm, sigmoid(raw[1][at]) / norm, sigmoid(raw[2][at])});
-    }
-    return steps;
-}
-
-/// What a case of the solver with learned steps is made of, and its loss in double.
-struct Case {
-    int images = 1, height = 7, width = 9, iterations = 6, maps = 1;
-    StepTraining training{6, 3, {}};
-    Boundary boundary = Boundary::periodic;
-    DualStart dual_start = DualStart::zero;
-    int passes = 1;  ///< 2: the result is denoised again, with the same map and the same steps
-
-    Doubles z, lambda, target;
-    PerStepKind<Doubles> raw;
-
-    void fill(unsigned seed) {
-        std::mt19937 generator(seed);
-        const std::size_t pixels = std::size_t(images) * height * width;
-        z = random_values(generator, pixels, 0, 1);
-        target = random_values(generator, pixels, 0, 1);
-        lambda = random_values(generator, pixels * maps, 0.02, 0.15);
-        for (Doubles& s : raw) s = random_values(generator, training.count, -1, 3);
-    }
-
-    /// Mean squared error of all images.
-    double loss() const {
-        reference::Pdhg solver{height, width, iterations};
-        solver.neumann = boundary == Boundary::neumann;
-        solver.start_at_image = dual_start == DualStart::image;
-        solver.own_steps = reference_steps(raw, training.norm, iterations);
-        const std::size_t pixels = std::size_t(height) * width;
-        double sum = 0;
-        for (int n = 0; n < images; ++n) {
-            Doubles x(z.begin() + n * pixels, z.begin() + (n + 1) * pixels);
-            Doubles map(lambda.begin() + n * maps * pixels, lambda.begin() + (n + 1) * maps * pixels);
-            if (maps == 1) map.insert(map.end(), map.begin(), map.begin() + pixels);
-            for (int pass = 0; pass < passes; ++pass) x = reference::pdhg_forward(solver, x, map).x;
-            for (std::size_t i = 0; i < pixels; ++i) sum += std::pow(x[i] - target[n * pixels + i], 2);
-        }
-        return sum / double(images * pixels);
-    }
-
-    /// ∂loss/∂values along `direction`, by central differences. A clip that changes sides on the way changes
-    /// the loss by less than the difference's own error.
-    double slope(Doubles& values, const Doubles& direction) const {
-        constexpr double h = 1e-6;
-        const Doubles here = values;
-        const auto at = [&](double t) {
-            for (std::size_t i = 0; i < values.size(); ++i) values[i] = here[i] + t * direction[i];
-            return loss();
-        };
-        const double result = (at(h) - at(-h)) / (2 * h);
-        values = here;
-        return result;
-    }
-};
-
-/// The same on a backend: x, loss and all gradients.
-struct Outcome {
-    std::vector<float> x;
-    double loss = 0;
-    Doubles d_z, d_lambda;
-    PerStepKind<Doubles> d_raw;
-};
-
-Doubles read(Backend& backend, const View& view) {
-    std::vector<float> host(std::size_t(view.shape.size()));
-    backend.download(host.data(), view.data, sizeof(float) * host.size());
-    return {host.begin(), host.end()};
-}
-
-Outcome run(Backend& backend, const Case& c) {
-    Graph graph(1);
-    const Value z = graph.input("z", c.images, 1, c.height, c.width, true),
-                lambda = graph.input("lambda", c.images, c.maps, c.height, c.width, true),
-                target = graph.input("target", c.images, 1, c.height, c.width);
-    PdhgProblem problem;
-    problem.boundary = c.boundary;
-    problem.dual_start = c.dual_start;
-    Value x = z;
-    for (int pass = 0; pass < c.passes; ++pass)
-        x = graph.denoise_with_steps(x, lambda, problem, c.iterations, c.training);
-    graph.keep(x);
-    graph.loss(x, target, LossKind::mse);
-    Algorithms algorithms;
-    Plan plan(std::move(graph), backend, algorithms, true);
-    Parameters parameters(backend, plan.graph().parameters(), true);
-    const Arena arena(backend, plan.arena_bytes());
-    plan.bind(arena, parameters);
-    poison(arena);
-    Doubles raw;
-    for (const Doubles& s : c.raw) raw.insert(raw.end(), s.begin(), s.end());
-    parameters.set_host_weights(to_float(raw));
-    set_input(plan, z, c.z);
-    set_input(plan, lambda, c.lambda);
-    set_input(plan, target, c.target);
-    plan.forward();
-    plan.backward();
-
-    Outcome outcome;
-    outcome.x = to_float(read(backend, plan.view(x)));
-    outcome.loss = plan.loss();
-    outcome.d_z = read(backend, plan.gradient(z));
-    outcome.d_lambda = read(backend, plan.gradient(lambda));
-    const std::vector<float> gradients = parameters.host_gradients();
-    for (std::size_t kind = 0; kind < 3; ++kind) {
-        const auto from = gradients.begin() + parameters.list()[kind].offset;
-        outcome.d_raw[kind] = {from, from + c.training.count};
-    }
-    return outcome;
 }
 
 double inner(const Doubles& a, const Doubles& b) {
@@ -247,7 +126,7 @@ TEST_CASE("steps start from the configured ones, or as near as a sigmoid comes")
 TEST_CASE("gradients for steps, map and image are those of finite differences") {
     const auto backend = make_backend("cpu");
     set_threads(2);
-    Case c;
+    StepsCase c;
     SUBCASE("one triple for each iteration") {}
     SUBCASE("one for all") { c.training.count = 1; }
     SUBCASE("batch, separate maps, Neumann, p0 = z") {
@@ -272,7 +151,7 @@ TEST_CASE("gradients for steps, map and image are those of finite differences") 
     for (unsigned seed = 1; seed <= 3; ++seed) {
         CAPTURE(seed);
         c.fill(seed);
-        const Outcome outcome = run(*backend, c);
+        const StepsOutcome outcome = run(*backend, c);
         // fp32 against double over a few iterations: some 1e-6 of gradients that are sums of both signs.
         constexpr double tolerance = 2e-5;
         CHECK(outcome.loss == doctest::Approx(c.loss()).epsilon(1e-6));
@@ -304,13 +183,13 @@ TEST_CASE("with equal steps it is the solver with fixed ones") {
     const auto backend = make_backend("cpu");
     for (const int iterations : {1, 2, 9, 16, 17}) {
         CAPTURE(iterations);
-        Case c;
+        StepsCase c;
         c.height = 24;
         c.width = 31;
         c.images = 2;
         c.iterations = iterations;
         c.fill(7);
-        Outcome outcomes[2];
+        StepsOutcome outcomes[2];
         for (const bool shared : {true, false}) {
             const int count = c.training.count = shared ? 1 : iterations;
             c.raw = {Doubles(count, 1.5), Doubles(count, 0.5), Doubles(count, 2.0)};
@@ -334,7 +213,7 @@ TEST_CASE("with equal steps it is the solver with fixed ones") {
         set_input(plan, target, c.target);
         plan.forward();
         plan.backward();
-        for (const Outcome& outcome : outcomes) {
+        for (const StepsOutcome& outcome : outcomes) {
             CHECK(outcome.x == to_float(read(*backend, plan.view(x))));
             // Sums of an iteration each, added up in another order.
             CHECK(difference(outcome.d_lambda, read(*backend, plan.gradient(lambda))) < 1e-6);
@@ -351,7 +230,7 @@ TEST_CASE("with equal steps it is the solver with fixed ones") {
 
 TEST_CASE("learning the steps alone lowers the loss and stays in the stable region") {
     const auto backend = make_backend("cpu");
-    Case c;
+    StepsCase c;
     c.height = c.width = 16;
     c.iterations = 8;
     c.fill(3);
@@ -366,7 +245,7 @@ TEST_CASE("learning the steps alone lowers the loss and stays in the stable regi
         c.raw = {Doubles(count, -1), Doubles(count, -1), Doubles(count, 0)};
         double first = 0, last = 0;
         for (int step = 0; step < 60; ++step) {
-            const Outcome outcome = run(*backend, c);
+            const StepsOutcome outcome = run(*backend, c);
             (step == 0 ? first : last) = outcome.loss;
             // The sign of the gradient, as Adam's first step does it.
             for (std::size_t kind = 0; kind < 3; ++kind)
