@@ -94,6 +94,26 @@ struct Plan {
     }
 };
 
+// Calls body(how, kernel, layout) with the launch of so many solves.
+template <class Step, class Body>
+auto with_launch(const Plan& plan, int solves, int cluster, const Body& body) {
+    const SharedLayout<Step> layout{plan.rows, plan.panels, plan.strips(plan.strip_rows)};
+    const gpu::Launch how{.name = "pdhg_cluster_kernel",
+                          .grid = dim3(unsigned(solves) * unsigned(cluster)),
+                          .block = layout.block(),
+                          .cluster = unsigned(cluster),
+                          .shared_bytes = std::size_t(layout.floats()) * sizeof(float)};
+    return plan.strip_rows == 2 ? body(how, pdhg_cluster_kernel<Step, 2>, layout)
+                                : body(how, pdhg_cluster_kernel<Step, 8>, layout);
+}
+
+template <class Step>
+bool device_holds(const Plan& plan, int cluster) {
+    return with_launch<Step>(plan, 1, cluster, [](const gpu::Launch& how, auto kernel, const auto&) {
+        return gpu::resident_blocks(how, kernel) > 0;
+    });
+}
+
 }  // namespace
 
 std::string cluster_refusal(const PdhgProblem& problem, const cuda::PdhgMapping& mapping) {
@@ -110,6 +130,12 @@ std::string cluster_refusal(const PdhgProblem& problem, const cuda::PdhgMapping&
     if (plan.shared_bytes(problem.map) > std::int64_t(device.shared_per_block)) {
         return text("a block's share of ", plan.rows, " rows exceeds its shared memory");
     }
+    const bool separate = problem.map == MapKind::separate;
+    const bool forward = separate ? device_holds<Forward<true, 2>>(plan, cluster)
+                                  : device_holds<Forward<true, 1>>(plan, cluster);
+    const bool adjoint =
+        separate ? device_holds<Adjoint<2>>(plan, cluster) : device_holds<Adjoint<1>>(plan, cluster);
+    if (!forward || !adjoint) return text("the device does not hold a cluster of ", cluster, " such blocks");
     return {};
 }
 
@@ -135,18 +161,10 @@ void run_cluster(gpu::Stream stream, const Task& task, Direction direction,
                  const cuda::PdhgMapping& mapping) {
     const Plan plan(task.height, task.width, mapping.cluster);
     for_step(task, direction, [&](auto step) {
-        using Step = decltype(step);
-        const SharedLayout<Step> layout{plan.rows, plan.panels, plan.strips(plan.strip_rows)};
-        const gpu::Launch how{.name = "pdhg_cluster_kernel",
-                              .grid = dim3(unsigned(task.solves) * unsigned(mapping.cluster)),
-                              .block = layout.block(),
-                              .cluster = unsigned(mapping.cluster),
-                              .shared_bytes = std::size_t(layout.floats()) * sizeof(float)};
-        if (plan.strip_rows == 2) {
-            gpu::launch(stream, how, pdhg_cluster_kernel<Step, 2>, task, layout, mapping.cluster);
-        } else {
-            gpu::launch(stream, how, pdhg_cluster_kernel<Step, 8>, task, layout, mapping.cluster);
-        }
+        with_launch<decltype(step)>(plan, task.solves, mapping.cluster,
+                                    [&](const gpu::Launch& how, auto kernel, const auto& layout) {
+                                        gpu::launch(stream, how, kernel, task, layout, mapping.cluster);
+                                    });
     });
 }
 

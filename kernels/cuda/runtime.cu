@@ -1,5 +1,6 @@
 // kernels/gpu_runtime.h and the launches of kernels/gpu.h on the CUDA runtime.
 #include <algorithm>
+#include <map>
 #include <mutex>
 #include <set>
 #include <vector>
@@ -101,13 +102,14 @@ std::string sizes(const Launch& how) {
                 how.cluster > 1 ? text(", clusters of ", how.cluster) : std::string());
 }
 
-/// A kernel may use more than 48 KiB of shared memory, or clusters past the portable size, only when told so
-/// once.
+/// A kernel may use more than 48 KiB of shared memory, or clusters past the portable size, only when told so;
+/// what it was told last counts, hence the most that was asked for.
 void allow(const Launch& how, const void* kernel) {
     static std::mutex mutex;
-    static std::set<std::pair<const void*, std::size_t>> told;
+    static std::map<const void*, std::size_t> most;
+    static std::set<const void*> large_clusters;
     const std::lock_guard lock(mutex);
-    if (how.shared_bytes > 48 * 1024 && told.insert({kernel, how.shared_bytes}).second) {
+    if (how.shared_bytes > 48 * 1024 && how.shared_bytes > most[kernel]) {
         const cudaError_t status =
             cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(how.shared_bytes));
         if (status != cudaSuccess) {
@@ -115,8 +117,9 @@ void allow(const Launch& how, const void* kernel) {
             fail("CUDA: ", how.name, ": ", how.shared_bytes, " bytes of shared memory for a block, ",
                  device().name, " has ", device().shared_per_block);
         }
+        most[kernel] = how.shared_bytes;
     }
-    if (how.cluster > 8 && told.insert({kernel, std::size_t(0)}).second)
+    if (how.cluster > 8 && large_clusters.insert(kernel).second)
         check(cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1), how.name);
 }
 
