@@ -14,6 +14,7 @@ namespace {
 struct Options {
     ProblemOptions problem;
     std::string target, mode = "masks", out, out_z;
+    GradientMode implicit;  // its tolerance and cap
 };
 
 double norm(const std::vector<float>& values) {
@@ -23,11 +24,17 @@ double norm(const std::vector<float>& values) {
 }
 
 int run(const Options& options, const CommonOptions& common) {
-    const SolverConfig solver = options.problem.solver.config();
+    SolverConfig solver = options.problem.solver.config();
+    const auto mode = gradient_mode(options.mode);
+    if (!mode) throw UsageError(text("--mode ", options.mode, ": give one of ", gradient_mode_names));
+    solver.gradient = *mode;
+    solver.gradient.tolerance = options.implicit.tolerance;
+    solver.gradient.cap = options.implicit.cap;
+    check_gradient_mode(solver, [](const std::string& key) {
+        return key == "solver.gradient" ? "--mode" : option_names()(key);
+    });
     const int repeat = options.problem.solver.repeat;
     const bool with_d_z = !options.out_z.empty();
-    if (options.mode != "masks")
-        throw UsageError(text("--mode ", options.mode, ": not built in; the only mode is masks (exact)"));
     for (const std::string& path : {options.out, options.out_z})
         if (!path.empty() && !ends_with(path, ".npy"))
             throw UsageError(text(path, ": a gradient is written as .npy; give such a name"));
@@ -55,10 +62,14 @@ int run(const Options& options, const CommonOptions& common) {
               {"shape", input.shape()},
               {"out", options.out},
               {"mode", options.mode},
+              {"exact", solver.gradient.exact(solver.iterations)},
               {"iterations", solver.iterations},
+              {"adjoint_steps", gradient.adjoint_steps},
               {"repeat", repeat},
               {"seconds", gradient.seconds},
               {"bytes", gradient.bytes},
+              {"saved_bytes", gradient.saved_bytes},
+              {"workspace_bytes", gradient.workspace_bytes},
               {"peak_bytes_above_start", std::max(peak, resident) - resident},
               {"mse", gradient.mse},
               {"d_lambda_norm", norm(gradient.d_lambda)}};
@@ -80,7 +91,17 @@ void add_gradient(Program& program) {
                     [options](const CommonOptions& common) { return run(*options, common); });
     options->problem.add(command);
     command.add_option("--target", options->target, "the clean image, of the input's shape")->required();
-    command.add_option("--mode", options->mode, "how the gradient is computed: masks (exact)")
+    command
+        .add_option(
+            "--mode", options->mode,
+            "how the gradient is made: masks, checkpoint, stored (all exact), truncated:K (the last K "
+            "steps) or implicit (of the fixed point)")
+        ->capture_default_str();
+    command
+        .add_option("--implicit-tolerance", options->implicit.tolerance,
+                    "implicit: the adjoint ends when 32 steps add no larger a share; 0: at the cap")
+        ->capture_default_str();
+    command.add_option("--implicit-cap", options->implicit.cap, "implicit: steps of the adjoint at most")
         ->capture_default_str();
     command.add_option("--out", options->out, "∂MSE/∂Λ, .npy of the map's shape")->required();
     command.add_option("--out-z", options->out_z, "∂MSE/∂z, .npy of the input's shape");

@@ -1,5 +1,7 @@
 #include "apps/solver_options.h"
 
+#include <algorithm>
+
 namespace tvmap {
 
 void SolverOptions::add(CLI::App& command) {
@@ -31,7 +33,11 @@ SolverConfig SolverOptions::config() const {
 }
 
 KeyPlace option_names() {
-    return [](const std::string& key) { return "--" + key.substr(key.find('.') + 1); };
+    return [](const std::string& key) {
+        std::string name = key.substr(key.find('.') + 1);
+        std::replace(name.begin(), name.end(), '.', '-');
+        return "--" + name;
+    };
 }
 
 void ProblemOptions::add(CLI::App& command) {

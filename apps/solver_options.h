@@ -21,7 +21,8 @@ struct SolverOptions {
     std::string start_ = "zero", norm_ = "3", boundary_ = "periodic";
 };
 
-/// What messages about a key of the configuration call it: solver.tau is --tau.
+/// What messages about a key of the configuration call it: solver.tau is --tau, solver.implicit.cap
+/// --implicit-cap.
 KeyPlace option_names();
 
 /// Images and parameter of one problem, and how to solve it.

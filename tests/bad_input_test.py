@@ -187,7 +187,7 @@ evaluate: {iterations: 8, search: {count: 3}}
     refused(2, "solve image.npy --lambda 0.1 --out x.npy --device gpu", "--device")
     refused(2, "solve image.npy --lambda 0.1 --out x.tif", ".npy or .png")
     refused(2, "solve stack.npy --lambda 0.1 --out x.png", "2 images")
-    refused(2, "gradient image.npy --lambda 0.1 --target image.npy --out d.npy --mode magic", "masks")
+    refused(2, "gradient image.npy --lambda 0.1 --target image.npy --out d.npy --mode magic", "--mode magic", "masks | checkpoint")
     refused(2, "gradient image.npy --lambda 0.1 --target image.npy --out d.png", ".npy")
     refused(2, "search image.npy --clean image.npy image.npy", "2 clean images for 1")
     refused(2, "search image.npy --clean image.npy --from 0.5 --to 0.1", "--from")
@@ -225,6 +225,10 @@ evaluate: {iterations: 8, search: {count: 3}}
     refused(1, solve + "0.1 --sigma nan", "solve: --sigma: ")
     refused(1, solve + "0.1 --theta 2", "solve: --theta: ")
     refused(1, "gradient image.npy --lambda 0.1 --target image.npy --out d.npy --tau 5", "gradient: --tau: ")
+    refused(1, "gradient image.npy --lambda 0.1 --target image.npy --out d.npy --mode truncated:9 --iterations 8",
+            "gradient: --mode: truncated:9")
+    refused(1, "gradient image.npy --lambda 0.1 --target image.npy --out d.npy --mode implicit --implicit-cap 0",
+            "gradient: --implicit-cap: 0 is too small")
     refused(1, "search image.npy --clean image.npy --iterations 0", "search: --iterations: 0")
 
     # States.

@@ -68,7 +68,7 @@ data: {train: a, val: b, test: "c: #d", size: 64, limit: {train: 3, val: 4, test
 noise: {sigma: 0.25, relative_to: one}
 network: {channels: [8, 16], outputs: 3, slope: 0.2, precision: bf16}
 map: {kind: separate, scale: 0.3, up_bound: 0.7}
-solver: {iterations: 17, norm: auto, tau: 0.125, sigma: 0.0625, theta: 0.5, dual_start: image, boundary: neumann, gradient: masks}
+solver: {iterations: 17, norm: auto, tau: 0.125, sigma: 0.0625, theta: 0.5, dual_start: image, boundary: neumann, gradient: truncated:7, implicit: {tolerance: 1e-3, cap: 77}}
 optimiser: {kind: adam, rate: 3e-3, betas: [0.8, 0.99], eps: 1e-7, schedule: cosine, warmup: 9}
 train: {epochs: 11, batch: 6, crop: 32, flip: true, loss: log_mse, validate_every: 2, checkpoint_every: 7, memory_limit: 1.5 GiB}
 evaluate: {sigma: [0.2, 0.4], iterations: 99, search: {from: 0.1, to: 0.3, count: 21}}
@@ -102,7 +102,9 @@ void check_every_key(const Config& c) {
     CHECK(c.solver.theta == 0.5);
     CHECK(c.solver.dual_start == tvmap::DualStart::image);
     CHECK(c.solver.boundary == tvmap::Boundary::neumann);
-    CHECK(c.solver.gradient == "masks");
+    CHECK(c.solver.gradient.name() == "truncated:7");
+    CHECK(c.solver.gradient.tolerance == 1e-3);
+    CHECK(c.solver.gradient.cap == 77);
     CHECK(c.optimiser.rate == 3e-3);
     CHECK(c.optimiser.beta1 == 0.8);
     CHECK(c.optimiser.beta2 == 0.99);
@@ -235,8 +237,12 @@ TEST_CASE("wrong types") {
     CHECK_REFUSED("network: {channels: [32, x]}", "FILE:1: network.channels: got 'x'; give a whole number");
     CHECK_REFUSED("map: {kind: both}", "FILE:1: map.kind: got 'both'; give one of shared | separate");
     CHECK_REFUSED("solver: {norm: big}", "FILE:1: solver.norm: got 'big'; give a number or auto");
-    CHECK_REFUSED("solver: {gradient: checkpoint}",
-                  "FILE:1: solver.gradient: got 'checkpoint'; give the only choice, masks");
+    for (const std::string mode : {"checkpoints", "truncated", "truncated:0", "truncated:4.5"})
+        CHECK_REFUSED("solver: {gradient: " + mode + "}",
+                      "FILE:1: solver.gradient: got '" + mode +
+                          "'; give one of masks | checkpoint | stored | truncated:K | implicit");
+    CHECK_REFUSED("solver: {implicit: 3}", "FILE:1: solver.implicit: got '3'");
+    CHECK_REFUSED("solver: {implicit: {steps: 3}}", "FILE:1: unknown key solver.implicit.steps");
     CHECK_REFUSED("optimiser: {kind: sgd}", "FILE:1: optimiser.kind: got 'sgd'; give the only choice, adam");
 }
 
@@ -255,6 +261,11 @@ TEST_CASE("impossible values") {
     CHECK_REFUSED("map: {scale: 0}", "FILE:1: map.scale: 0 is impossible");
     CHECK_REFUSED("map: {up_bound: -1}", "FILE:1: map.up_bound: -1 is impossible");
     CHECK_REFUSED("solver: {iterations: 0}", "FILE:1: solver.iterations: 0 is too small; give 1 or more");
+    CHECK_REFUSED("solver: {iterations: 8, gradient: truncated:9}",
+                  "FILE:1: solver.gradient: truncated:9 counts more steps than solver.iterations, 8");
+    CHECK_REFUSED("solver: {implicit: {tolerance: -1}}",
+                  "FILE:1: solver.implicit.tolerance: -1 is too small");
+    CHECK_REFUSED("solver: {implicit: {cap: 0}}", "FILE:1: solver.implicit.cap: 0 is too small");
     CHECK_REFUSED("solver: {norm: 0}", "FILE:1: solver.norm: 0 is impossible");
     CHECK_REFUSED("solver: {norm: 2.9}", "FILE:1: solver.norm: tau·sigma·L² is 1.07");
     CHECK_REFUSED("solver: {tau: -1}", "FILE:1: solver.tau: -1 is impossible");

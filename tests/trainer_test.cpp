@@ -205,7 +205,7 @@ TEST_CASE("runs are not mixed up") {
     other.network.channels = {4, 8};
     CHECK(complaint([&] { w.train(other, "run", true); }).find("channels") != std::string::npos);
     other = w.config;
-    other.solver.gradient = "stored";
+    other.solver.gradient.kind = GradientMode::Kind::stored;
     CHECK(complaint([&] { w.train(other, "other"); }).find("gradient") != std::string::npos);
     other = w.config;
     other.train.batch = 8;
