@@ -11,42 +11,16 @@
 #include "kernels/error.h"
 #include "kernels/gpu_runtime.h"
 #include "kernels/pdhg.h"
+#include "tests/cuda_pdhg_mappings.h"
 #include "tests/device_buffer.h"
 #include "tests/pdhg_case.h"
 #include "tests/reference/pdhg.h"
 
 using namespace pdhg_case;
-using cuda::PdhgMapping;
-using Kind = PdhgMapping::Kind;
-
 namespace {
 
 using Bytes = std::vector<std::uint8_t>;
 using Signs = std::vector<std::int8_t>;
-
-const PdhgMapping global{};
-PdhgMapping cluster_of(int blocks) { return {.kind = Kind::cluster, .cluster = blocks}; }
-PdhgMapping tiles_of(int rows, int columns, int steps) {
-    return {.kind = Kind::tiles, .tile_rows = rows, .tile_columns = columns, .steps = steps};
-}
-/// Without the clusters that the device does not have.
-std::vector<PdhgMapping> available(std::vector<PdhgMapping> mappings) {
-    std::erase_if(mappings, [](const PdhgMapping& m) {
-        return m.kind == Kind::cluster && m.cluster > gpu::device().largest_cluster;
-    });
-    return mappings;
-}
-std::string name_of(const PdhgMapping& m) {
-    switch (m.kind) {
-        case Kind::tiles:
-            return text("tiles of ", m.tile_rows, "x", m.tile_columns, ", k = ", m.steps);
-        case Kind::cluster:
-            return text("clusters of ", m.cluster);
-        case Kind::global:
-            return "global";
-    }
-    return {};
-}
 
 /// All decisions, vertical then horizontal, step by step. The bits beyond the last column are arbitrary.
 Signs decisions(const PdhgProblem& s, int iterations, const Bytes& masks) {

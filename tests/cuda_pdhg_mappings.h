@@ -1,0 +1,40 @@
+// The solver's mappings onto a GPU, for its tests.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "kernels/error.h"
+#include "kernels/gpu_runtime.h"
+#include "kernels/pdhg.h"
+
+namespace pdhg_case {
+
+using namespace tvmap;
+using cuda::PdhgMapping;
+using Kind = PdhgMapping::Kind;
+
+inline const PdhgMapping global{};
+inline PdhgMapping cluster_of(int blocks) { return {.kind = Kind::cluster, .cluster = blocks}; }
+inline PdhgMapping tiles_of(int rows, int columns, int steps) {
+    return {.kind = Kind::tiles, .tile_rows = rows, .tile_columns = columns, .steps = steps};
+}
+/// Without the clusters that the device does not have.
+inline std::vector<PdhgMapping> available(std::vector<PdhgMapping> mappings) {
+    std::erase_if(mappings, [](const PdhgMapping& m) {
+        return m.kind == Kind::cluster && m.cluster > gpu::device().largest_cluster;
+    });
+    return mappings;
+}
+inline std::string name_of(const PdhgMapping& m) {
+    switch (m.kind) {
+        case Kind::tiles:
+            return text("tiles of ", m.tile_rows, "x", m.tile_columns, ", k = ", m.steps);
+        case Kind::cluster:
+            return text("clusters of ", m.cluster);
+        case Kind::global:
+            return "global";
+    }
+    return {};
+}
+
+}  // namespace pdhg_case
