@@ -206,7 +206,10 @@ TEST_CASE("runs are not mixed up") {
     CHECK(complaint([&] { w.train(other, "run", true); }).find("channels") != std::string::npos);
     other = w.config;
     other.solver.gradient.kind = GradientMode::Kind::stored;
-    CHECK(complaint([&] { w.train(other, "other"); }).find("gradient") != std::string::npos);
+    CHECK(complaint([&] { w.train(other, "run", true); }).find("'    gradient: masks'") != std::string::npos);
+    other.solver.gradient.kind = GradientMode::Kind::truncated;
+    other.solver.gradient.steps = other.solver.iterations + 1;
+    CHECK(complaint([&] { w.train(other, "other"); }).find("gradient truncated") != std::string::npos);
     other = w.config;
     other.train.batch = 8;
     CHECK(complaint([&] { w.train(other, "other"); }).find("batch") != std::string::npos);
