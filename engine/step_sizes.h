@@ -3,7 +3,8 @@
 // Whatever s becomes, στL² < 1 and θ < 1: the steps cannot leave the region where the iteration is stable.
 // The parameters solver.step.tau, solver.step.sigma and solver.step.theta hold s, either one value for all
 // iterations or one for each iteration of training. Where a trained model makes more iterations than it was
-// trained with, the steps of the last one are repeated; where it makes fewer, the first ones are taken.
+// trained with, the steps of the last one are repeated; where it makes fewer, the first ones are taken. What
+// is solved without the model (the scalars of an evaluation, say) keeps the configured steps.
 //
 // They start from the configured steps: s = ln(f/(1−f)) for the fraction f = τL, σL or θ, but within ±10, as
 // the usual fractions of 1 have no s (sigmoid(10) = 0.99995).
