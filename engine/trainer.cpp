@@ -294,8 +294,18 @@ PlanReport Trainer::plan(const Config& config) {
     const std::unique_ptr<Backend> backend = make_backend(config.device, config.network.precision);
     Algorithms algorithms = Algorithms::of_machine();
     const int images = config.data.limit.train;
+    // The primitives of a single image serve validation too, those of a batch do not: for the search, two
+    // images stand for all.
+    std::size_t primitives = 0;
+    if (config.train.memory_limit > 0 && config.train.batch == 1 && images > 1) {
+        Config pair = config;
+        pair.train.batch = 2;
+        primitives = TrainingPlan(*backend, pair, algorithms, images).memory["primitives"].predicted;
+    }
     const TrainingPlan plan(*backend, config, algorithms, images);
     PlanReport report{plan.step->graph().parameter_count(), plan.memory, "", {}};
+    MemoryOwner& left_behind = report.memory["primitives"];
+    left_behind.predicted = std::max(left_behind.predicted, primitives);
 
     std::ostringstream out;
     out << plan.step->table() << "validation: " << plan.validation->arena_bytes()
@@ -305,8 +315,7 @@ PlanReport Trainer::plan(const Config& config) {
         << double(report.memory.predicted()) / 1e6 << " MB) above what was in use before planning, on "
         << backend->description() << "\n";
     if (report.memory.limit > 0) {
-        report.largest =
-            largest_batch(*backend, config, algorithms, images, report.memory["primitives"].predicted);
+        report.largest = largest_batch(*backend, config, algorithms, images, left_behind.predicted);
         out << "memory limit: " << report.memory.limit << " bytes; " << report.largest->describe() << "\n";
     }
     algorithms.save_for_machine();
