@@ -69,13 +69,12 @@ int run(const Options& options, const CommonOptions& common) {
     const std::string out =
         options.out.empty() ? config.output.folder + "/" + config.output.name : options.out;
     const auto backend = make_backend(config.device, config.network.precision);
-    print_banner(common, out, backend->description());
-
     std::string shown;  // the part that the line is about
     std::unique_ptr<ProgressLine> progress;
     const StudyResult result = run_study(
         *backend, config, options.checkpoint, out,
         [&](const std::string& part, double done, double total, const std::string& unit) {
+            if (shown.empty()) print_banner(common, out, backend->description());
             const std::string kind = part.substr(0, part.find(' '));
             if (shown != kind) progress = std::make_unique<ProgressLine>(kind, total, unit, common.quiet);
             shown = kind;

@@ -4,6 +4,7 @@
 #include "engine/batches.h"
 #include "engine/checkpoint.h"
 #include "engine/denoiser.h"
+#include "engine/process_memory.h"
 #include "engine/quality.h"
 #include "engine/search.h"
 #include "engine/study.h"
@@ -47,17 +48,19 @@ std::vector<Training> trainings(const Config& config) {
             list.push_back(training);
     };
     const GradientMode& configured = config.solver.gradient;
-    for (const std::string& name : config.study.modes) {
+    const auto named = [&](const std::string& name) {
         GradientMode mode = *gradient_mode(name);
         mode.tolerance = configured.tolerance;
         mode.cap = configured.cap;
-        add(mode, TrainSteps::none, config.solver.iterations);
-    }
+        return mode;
+    };
+    for (const std::string& name : config.study.modes)
+        add(named(name), TrainSteps::none, config.solver.iterations);
     for (const int iterations : config.study.train_iterations) add(configured, TrainSteps::none, iterations);
     // Learned steps have an exact gradient of their own.
     for (const int iterations : config.study.step_sizes_iterations)
         for (const std::string& name : config.study.step_sizes)
-            add(GradientMode{}, step_sizes_of(name), iterations);
+            add(named("masks"), step_sizes_of(name), iterations);
     return list;
 }
 
@@ -179,6 +182,7 @@ void study_trainings(Backend& backend, const Config& config, const std::string& 
         row.step_sizes = training.step_sizes_name();
         row.iterations = training.iterations;
         {
+            release_free_memory();  // of the training before, so that the trainer measures its own
             Trainer trainer(own, run, false);
             const bool finished = trainer.run(
                 [&](const TrainReport& now) {
