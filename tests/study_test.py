@@ -34,13 +34,14 @@ study:
 """
 
 
-def command(config, out, *settings):
+def command(config, out, *settings, checkpoint=None):
     return [TVMAP, "study", str(config), "--out", str(out), "--threads", "1",
-            *(word for setting in settings for word in ("--set", setting))]
+            *(word for setting in settings for word in ("--set", setting)),
+            *(("--checkpoint", str(checkpoint)) if checkpoint else ())]
 
 
-def study(environment, config, out, *settings):
-    run = subprocess.run([*command(config, out, *settings), "--quiet", "--json"], env=environment, check=True,
+def study(environment, config, out, *settings, **how):
+    run = subprocess.run([*command(config, out, *settings, **how), "--quiet", "--json"], env=environment, check=True,
                          stdout=subprocess.PIPE)
     return json.loads(run.stdout)
 
@@ -146,8 +147,12 @@ def main():
         check_trainings(result, out)
         check_files(result, out)
         refused(environment, config, out, "holds a study already")
-        again = study(environment, config, folder / "at_maps", "study.steps=0", "study.sizes=[32]", "study.images=1")
-        assert len(again["gradient"]) == 23 and again["training"] == []
+        # At the maps of a trained network: other gradients, exact as before.
+        network = out / "trainings" / "masks_T-8" / "checkpoints" / "last.safetensors"
+        at_maps = study(environment, config, folder / "at_maps", "study.steps=0", "study.sizes=[32]", checkpoint=network)
+        assert len(at_maps["gradient"]) == 23 and at_maps["training"] == []
+        first, before = at_maps["gradient"][0], next(row for row in result["gradient"] if row["size"] == 32)
+        assert first["error"]["relative"] < 5e-6 and first["error_to_limit"] != before["error_to_limit"], first
 
         check_memory(environment, config, folder / "memory")
         check_interruption(environment, config, folder / "interrupted")
