@@ -108,10 +108,18 @@ auto with_launch(const Plan& plan, int solves, int cluster, const Body& body) {
 }
 
 template <class Step>
-bool device_holds(const Plan& plan, int cluster) {
-    return with_launch<Step>(plan, 1, cluster, [](const gpu::Launch& how, auto kernel, const auto&) {
-        return gpu::resident_blocks(how, kernel) > 0;
+int resident_clusters(const Plan& plan, int cluster) {
+    return with_launch<Step>(plan, 1, cluster, [&](const gpu::Launch& how, auto kernel, const auto&) {
+        return gpu::resident_blocks(how, kernel) / cluster;
     });
+}
+// Solves that the device holds at once, in the direction of which it holds fewer. It is asked, for a cluster
+// lies within a group of multiprocessors, and the groups' sizes are no multiples of the cluster's.
+int solves_at_once(const Plan& plan, MapKind map, int cluster) {
+    return map == MapKind::separate ? std::min(resident_clusters<Forward<true, 2>>(plan, cluster),
+                                               resident_clusters<Adjoint<2>>(plan, cluster))
+                                    : std::min(resident_clusters<Forward<true, 1>>(plan, cluster),
+                                               resident_clusters<Adjoint<1>>(plan, cluster));
 }
 
 }  // namespace
@@ -130,29 +138,23 @@ std::string cluster_refusal(const PdhgProblem& problem, const cuda::PdhgMapping&
     if (plan.shared_bytes(problem.map) > std::int64_t(device.shared_per_block)) {
         return text("a block's share of ", plan.rows, " rows exceeds its shared memory");
     }
-    const bool separate = problem.map == MapKind::separate;
-    const bool forward = separate ? device_holds<Forward<true, 2>>(plan, cluster)
-                                  : device_holds<Forward<true, 1>>(plan, cluster);
-    const bool adjoint =
-        separate ? device_holds<Adjoint<2>>(plan, cluster) : device_holds<Adjoint<1>>(plan, cluster);
-    if (!forward || !adjoint) return text("the device does not hold a cluster of ", cluster, " such blocks");
+    if (solves_at_once(plan, problem.map, cluster) == 0) {
+        return text("the device does not hold a cluster of ", cluster, " such blocks");
+    }
     return {};
 }
 
 double cluster_cost(const PdhgProblem& problem, const cuda::PdhgMapping& mapping) {
-    const gpu::Device& device = gpu::device();
+    const std::int64_t processors = gpu::device().multiprocessors, cluster = mapping.cluster;
     const Plan plan(problem.height, problem.width, mapping.cluster);
     if (plan.strip_rows == 0) return std::numeric_limits<double>::infinity();
-    // Blocks that share a multiprocessor, by threads and shared memory.
-    const std::int64_t share =
-        std::min<std::int64_t>(most_threads / plan.threads(plan.strip_rows),
-                               std::int64_t(device.shared_per_block) / plan.shared_bytes(problem.map));
-    const std::int64_t blocks = std::int64_t(problem.solves) * mapping.cluster;
-    const std::int64_t together =
-        std::max<std::int64_t>(share, 1) * device.multiprocessors / mapping.cluster * mapping.cluster;
-    const std::int64_t turns = together == 0 ? blocks : (blocks + together - 1) / together;
+    const std::int64_t at_once = solves_at_once(plan, problem.map, mapping.cluster);
+    if (at_once == 0) return std::numeric_limits<double>::infinity();
+    const std::int64_t turns = (problem.solves + at_once - 1) / at_once;
+    // Blocks of a multiprocessor: of a full device, and of the solves of a turn, evenly spread.
+    const std::int64_t full = (at_once * cluster + processors - 1) / processors;
     const std::int64_t each =
-        (std::min(blocks, together) + device.multiprocessors - 1) / device.multiprocessors;
+        (std::min<std::int64_t>(problem.solves, at_once) * full + at_once - 1) / at_once;
     const double barriers = 2 * (mapping.cluster > 1 ? cluster_barrier_cost : block_barrier_cost);
     return double(turns) * (double(each) * 32 * plan.panels * plan.rows + barriers);
 }
