@@ -66,6 +66,7 @@ struct Strip {
 
     float x[strip_rows], p[strip_rows], q_vertical[strip_rows];
     int column, first, count;  // the column and the rows, within the region; no rows: an idle thread
+    int image_row;             // of the first row
     int image_column;          // its width or more: an idle lane
     int border;                // the row of the strip that is Neumann's last
     float* here;               // x̄ of the first row, in shared memory
@@ -86,7 +87,8 @@ struct Strip {
         first = number * strip_rows;
         count = min(max(region.rows - first, 0), strip_rows);
         image_column = region.closed ? column : wrap(region.left + column, t.width);
-        border = t.neumann ? wrap(t.height - 1 - region.top - first, t.height) : strip_rows;
+        image_row = wrap(region.top + first, t.height);
+        border = t.neumann ? t.height - 1 - image_row : strip_rows;
 
         const bool idle = image_column >= t.width;
         int right_column = column + 1, left_column = column - 1;
@@ -103,20 +105,25 @@ struct Strip {
         lambda = !Step::adjoint && Step::maps == 0 ? t.lambda[region.solve] : 0.0f;
 
         const int within_octet = column % 8, octet_column = image_column - within_octet;
-        const int row = first + within_octet, into_group = octet_column % pdhg_group;
+        const int into_group = octet_column % pdhg_group;
         octet = unsigned(column % 32 / 8);
         pixels = valid_pixels(t.width - octet_column);
         pixel_bit = 1u << image_column % pdhg_group;
         has_word = within_octet < count && octet_column < t.width;
-        owns_word = has_word && into_group == 0 && region.owns(row, column - within_octet);
-        word_at = has_word ? word_offset(t, region.solve, 0, wrap(region.top + row, t.height),
+        owns_word = has_word && into_group == 0 && region.owns(first + within_octet, column - within_octet);
+        word_at = has_word ? word_offset(t, region.solve, 0, row_of_image(t, within_octet),
                                          octet_column / pdhg_group)
                            : 0;
         word = {0, 0};
     }
 
+    /// Of row r ≤ count. Past the border once at most: no strip has more rows than the image.
+    __device__ int row_of_image(const Task& t, int r) const {
+        const int row = image_row + r;
+        return row < t.height ? row : row - t.height;
+    }
     __device__ Place place(const Task& t, const Region& region, int r) const {
-        return {region.solve, wrap(region.top + first + r, t.height), image_column};
+        return {region.solve, row_of_image(t, r), image_column};
     }
     __device__ Iterates iterates(int r) const {
         return {x[r], here[r * row_floats], p[r], q_vertical[r], here[r * row_floats + q_plane]};

@@ -104,20 +104,25 @@ struct TileRange {
     }
 };
 
-// Waits until all tiles that the region touches have published the round.
-__device__ inline void wait_for_neighbours(const Task& t, const Tiling& tiling, const Region& region,
-                                           const unsigned* rounds, unsigned round) {
+// Which tile's flag the thread waits for, among those that the region touches; −1: none. There are threads
+// enough: a warp for at most 8 rows of the region, hence 4 threads a row, and a region touches at most one
+// tile a row down and 4 across.
+__device__ inline int neighbour_of_thread(const Task& t, const Tiling& tiling, const Region& region) {
     const TileRange down(region.top + region.first_row, region.own_rows, tiling.steps, t.height, tiling.rows,
                          tiling.down);
     const TileRange across(region.left + region.first_column, region.own_columns, tiling.steps, t.width,
                            tiling.columns, tiling.across);
-    const int thread = int(threadIdx.y * blockDim.x + threadIdx.x), threads = int(blockDim.x * blockDim.y);
-    for (int n = thread; n < down.count * across.count; n += threads) {
-        const int row = (down.first + n / across.count) % tiling.down;
-        const int column = (across.first + n % across.count) % tiling.across;
-        const unsigned* flag = rounds + region.solve * tiling.tiles() + row * tiling.across + column;
-        while (gpu::load_acquire(flag) < round) gpu::pause();
-    }
+    const int n = int(threadIdx.y * blockDim.x + threadIdx.x);
+    if (n >= down.count * across.count) return -1;
+    const int row = (down.first + n / across.count) % tiling.down;
+    const int column = (across.first + n % across.count) % tiling.across;
+    return region.solve * tiling.tiles() + row * tiling.across + column;
+}
+
+// Waits until that tile has published the round; after the next barrier, all neighbours have.
+__device__ inline void wait_for_neighbours(const Exchange& exchange, int neighbour, unsigned round) {
+    if (neighbour < 0) return;
+    while (gpu::load_acquire(exchange.rounds + neighbour) < round) gpu::pause();
 }
 
 template <class Step, int strip_rows>
@@ -156,6 +161,7 @@ __global__ void __launch_bounds__(most_threads)
         if (t.iterations > 0) strip.fetch_word(t, t.iterations - 1);
     }
     __syncthreads();
+    const int neighbour = neighbour_of_thread(t, tiling, region);
     unsigned round = 0;
     if (t.start_from_state) {
         // Nobody gets to the end, where the state is replaced, while a neighbour is still loading it.
@@ -163,7 +169,7 @@ __global__ void __launch_bounds__(most_threads)
         if (threadIdx.x == 0 && threadIdx.y == 0) {
             gpu::store_release(exchange.rounds + solve * tiling.tiles() + tile, round);
         }
-        wait_for_neighbours(t, tiling, region, exchange.rounds, round);
+        wait_for_neighbours(exchange, neighbour, round);
         __syncthreads();
     }
     int stale = 0;  // pixels of the region that are, on each side: steps since the last exchange
@@ -175,7 +181,7 @@ __global__ void __launch_bounds__(most_threads)
             if (threadIdx.x == 0 && threadIdx.y == 0) {
                 gpu::store_release(exchange.rounds + solve * tiling.tiles() + tile, round);
             }
-            wait_for_neighbours(t, tiling, region, exchange.rounds, round);
+            wait_for_neighbours(exchange, neighbour, round);
             __syncthreads();
             load_rim(t, region, exchange, round, tiling.steps, strip);
             stale = 0;
