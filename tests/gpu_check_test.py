@@ -19,9 +19,9 @@ PROGRAM, SOURCE = pathlib.Path(os.environ["TVMAP"]).resolve(), pathlib.Path(os.e
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(SOURCE / "tools"))
 import gpu_measurements as measurements  # noqa: E402
-import gpu_session  # noqa: E402
+import gpu_workbench  # noqa: E402
 import gpu_table  # noqa: E402
-from gpu_session import Failed, Skipped, Unfinished  # noqa: E402
+from gpu_workbench import Failed, Skipped, Unfinished  # noqa: E402
 
 STAGES = ("device", "tests", "agreement", "steps", "bench", "experiment", "sanitizer")
 SMALL = {"network.channels": "[4,8]", "data.size": 32, "solver.iterations": 8}
@@ -48,13 +48,13 @@ class Case(unittest.TestCase):
         path.chmod(0o755)
         return path
 
-    def session(self, tests=None, program=PROGRAM, **options):
-        return gpu_session.Session(gpu_session.Binaries(program, SOURCE / "configs", tests or {}), self.folder / "out",
+    def workbench(self, tests=None, program=PROGRAM, **options):
+        return gpu_workbench.Workbench(gpu_workbench.Binaries(program, SOURCE / "configs", tests or {}), self.folder / "out",
                                    device="cpu", settings=SMALL, **options)
 
-    def run_items(self, session, stage, items):
+    def run_items(self, workbench, stage, items):
         """key → (status, summary)."""
-        record = gpu_session.run_stage(session, stage, items, lambda *_: None)
+        record = gpu_workbench.run_stage(workbench, stage, items, lambda *_: None)
         return {key: (item["status"], item["summary"]) for key, item in record["items"].items()}
 
 
@@ -95,21 +95,21 @@ class Stages(Case):
 
         items = [item("good", "fine"), item("bad", Failed("wrong", {"by": 2}), "right"), item("absent", Skipped("not there")),
                  item("long", Unfinished("the time was up"), "done"), item("odd", KeyError("seconds"))]
-        first = self.run_items(self.session(), "tests", items)
+        first = self.run_items(self.workbench(), "tests", items)
         self.assertEqual(first, {"good": ("passed", "fine"), "bad": ("failed", "wrong"), "absent": ("skipped", "not there"),
                                  "long": ("unfinished", "the time was up"), "odd": ("failed", "KeyError: 'seconds'")})
-        stored = gpu_session.read_record(self.folder / "out", "tests")
+        stored = gpu_workbench.read_record(self.folder / "out", "tests")
         self.assertEqual(stored["items"]["bad"]["values"], {"by": 2})
         self.assertEqual(stored["items"]["good"]["values"], {"figure": 1})
-        second = self.run_items(self.session(), "tests", items)
+        second = self.run_items(self.workbench(), "tests", items)
         self.assertEqual(second["bad"], ("passed", "right"))
         self.assertEqual(second["long"], ("passed", "done"))
         self.assertEqual(calls.count("good"), 1)
-        self.run_items(self.session(again=True), "tests", items)
+        self.run_items(self.workbench(again=True), "tests", items)
         self.assertEqual(calls.count("good"), 2)
-        self.run_items(self.session(quick=True), "tests", items)  # figures of another kind
+        self.run_items(self.workbench(quick=True), "tests", items)  # figures of another kind
         self.assertEqual(calls.count("good"), 3)
-        self.run_items(self.session(program=self.script("other", "")), "tests", items)
+        self.run_items(self.workbench(program=self.script("other", "")), "tests", items)
         self.assertEqual(calls.count("good"), 4)
 
     def test_a_call_that_is_killed_loses_nothing(self):
@@ -117,32 +117,32 @@ class Stages(Case):
             raise KeyboardInterrupt
         good = ("good", lambda: {"summary": "fine"})
         with self.assertRaises(KeyboardInterrupt):
-            self.run_items(self.session(), "tests", [good, ("next", interrupted), ("last", interrupted)])
+            self.run_items(self.workbench(), "tests", [good, ("next", interrupted), ("last", interrupted)])
         with self.assertRaises(KeyboardInterrupt):
-            self.run_items(self.session(), "tests", [("new", lambda: {"summary": ""}), ("next", interrupted), good])
-        self.assertEqual(set(gpu_session.read_record(self.folder / "out", "tests")["items"]), {"new", "good"})
+            self.run_items(self.workbench(), "tests", [("new", lambda: {"summary": ""}), ("next", interrupted), good])
+        self.assertEqual(set(gpu_workbench.read_record(self.folder / "out", "tests")["items"]), {"new", "good"})
 
     def test_commands_keep_to_their_time(self):
         saves = self.script("saves", "trap 'echo saved; exit 130' INT; echo at work; sleep 30 & wait")
         begin = time.monotonic()
-        session = self.session(time_limit=0.5)
+        workbench = self.workbench(time_limit=0.5)
         with self.assertRaises(Unfinished):
-            session.run([saves], "saves", limit=20)
+            workbench.run([saves], "saves", limit=20)
         with self.assertRaises(Unfinished):
-            session.run(["true"], "too_late")
+            workbench.run(["true"], "too_late")
         with self.assertRaisesRegex(Failed, "not done after 0 s: see slow.txt"):
-            self.session(time_limit=60).run([saves], "slow", limit=0.4)
+            self.workbench(time_limit=60).run([saves], "slow", limit=0.4)
         self.assertLess(time.monotonic() - begin, 20)
-        code, output = self.session().run(["sh", "-c", "echo result; echo trouble >&2; exit 3"], "both")
+        code, output = self.workbench().run(["sh", "-c", "echo result; echo trouble >&2; exit 3"], "both")
         self.assertEqual((code, output), (3, "result\n"))
         self.assertEqual((self.folder / "out/logs/both.txt").read_text().split("\n")[1:3], ["trouble", "result"])
 
     def test_failures_of_the_program_are_said(self):
-        session = self.session(program=self.script("tvmap", "echo 'tvmap: device: cuda: none' >&2; exit 1"))
+        workbench = self.workbench(program=self.script("tvmap", "echo 'tvmap: device: cuda: none' >&2; exit 1"))
         with self.assertRaisesRegex(Failed, "`tvmap info` ended with 1: tvmap: device: cuda: none"):
-            session.tvmap("info", "info")
+            workbench.tvmap("info", "info")
         with self.assertRaises(Unfinished):
-            self.session(program=self.script("tvmap", "exit 130")).tvmap("info", "info")
+            self.workbench(program=self.script("tvmap", "exit 130")).tvmap("info", "info")
 
 
 class Tools(Case):
@@ -153,13 +153,13 @@ class Tools(Case):
         tests = {name: self.script(name, text) for name, text in {
             "good": says.format(12, 12, 0, 0), "empty": says.format(0, 0, 0, 0), "bad": says.format(12, 11, 1, 1),
             "none": "echo 'SKIPPED: no GPU'; exit 77", "silent": "true"}.items()} | {"lost": self.folder / "lost"}
-        found = self.run_items(self.session(tests), "tests", measurements.tests(self.session(tests)))
+        found = self.run_items(self.workbench(tests), "tests", measurements.tests(self.workbench(tests)))
         self.assertEqual({key: status for key, (status, _) in found.items()},
                          {"good": "passed", "empty": "failed", "bad": "failed", "none": "skipped", "silent": "failed",
                           "lost": "failed"})
         self.assertEqual(found["good"][1], "12 assertions")
         self.assertEqual(found["none"][1], "SKIPPED: no GPU")
-        self.assertEqual(self.run_items(self.session(), "tests", measurements.tests(self.session()))["tests"][0], "skipped")
+        self.assertEqual(self.run_items(self.workbench(), "tests", measurements.tests(self.workbench()))["tests"][0], "skipped")
 
     def test_sanitizer(self):
         answers = {"clean": ("========= ERROR SUMMARY: 0 errors", 0), "overrun": ("========= ERROR SUMMARY: 2 errors", 99),
@@ -171,8 +171,8 @@ class Tools(Case):
         cases = "\n".join(f"*/{name}) echo '{said}'; exit {code};;" for name, (said, code) in answers.items())
         self.script("bin/compute-sanitizer", f'case "$5" in\n{cases}\nesac')
         os.environ["PATH"] = f"{self.folder / 'bin'}:{os.environ['PATH']}"
-        session = self.session({name: self.folder / name for name in answers})
-        found = self.run_items(session, "sanitizer", measurements.sanitizer(session))
+        workbench = self.workbench({name: self.folder / name for name in answers})
+        found = self.run_items(workbench, "sanitizer", measurements.sanitizer(workbench))
         self.assertEqual(len(found), 2 * len(answers))
         statuses = {name: found[f"racecheck {name}"][0] for name in answers}
         self.assertEqual(statuses, {"clean": "passed", "overrun": "failed", "hazard": "failed", "racefree": "passed",
@@ -181,12 +181,12 @@ class Tools(Case):
 
     def test_pytorch(self):
         line = '{"form": "roll", "mode": "eager", "precision": "fp32", "batch": 1, "seconds": 0.02, "all_seconds": [0.02]}'
-        session = self.session(quick=True, python=str(self.script("python", f'[ "$1" = -c ] || echo \'{line}\'')))
-        items = dict(measurements.steps(session))
+        workbench = self.workbench(quick=True, python=str(self.script("python", f'[ "$1" = -c ] || echo \'{line}\'')))
+        items = dict(measurements.steps(workbench))
         self.assertIn("batch 1: 20.0 ms", items["PyTorch roll eager"]()["summary"])
-        session = self.session(python=str(self.script("python", "exit 1")))
+        workbench = self.workbench(python=str(self.script("python", "exit 1")))
         with self.assertRaisesRegex(Failed, "imports no PyTorch"):
-            dict(measurements.steps(session))["PyTorch published graph"]()
+            dict(measurements.steps(workbench))["PyTorch published graph"]()
 
 
 @unittest.skipIf(b"libasan" in PROGRAM.read_bytes(), "trains and measures: not for builds with sanitizers")
@@ -194,17 +194,17 @@ class WithTheCpu(Case):
     """The stages themselves, with the CPU in the GPU's place."""
 
     def test_agreement(self):
-        session = self.session(quick=True)
-        found = self.run_items(session, "agreement", measurements.agreement(session))
+        workbench = self.workbench(quick=True)
+        found = self.run_items(workbench, "agreement", measurements.agreement(workbench))
         self.assertEqual({status for status, _ in found.values()}, {"passed"}, found)
         self.assertIn("loss 0.0e+00 of 1e-5", found["ten steps"][1])
 
     @unittest.skipUnless(os.environ.get("TVMAP_EMULATED"), "no emulated CUDA backend")
     def test_agreement_of_the_emulated_gpu(self):
         os.environ["TVMAP_CUDA_BACKEND"] = os.environ["TVMAP_EMULATED"]
-        session = self.session(quick=True)
-        session.device = "cuda"
-        items = dict(measurements.agreement(session))
+        workbench = self.workbench(quick=True)
+        workbench.device = "cuda"
+        items = dict(measurements.agreement(workbench))
         self.assertIn("have the CPU's bits", items["solver 97×131"]()["summary"])
         values = items["ten steps"]()
         self.assertGreater(values["weights"], 0)  # another device, other sums
@@ -217,44 +217,44 @@ class WithTheCpu(Case):
             train*"--device cpu"*) exec "{PROGRAM}" "$@" --set seed=43;;
             esac
             exec "{PROGRAM}" "$@"''')
-        session = self.session(program=altered, quick=True)
-        session.device = "auto"
-        found = self.run_items(session, "agreement", measurements.agreement(session))
+        workbench = self.workbench(program=altered, quick=True)
+        workbench.device = "auto"
+        found = self.run_items(workbench, "agreement", measurements.agreement(workbench))
         self.assertIn("other bits in x and d_map", found["solver 97×131"][1])
         self.assertRegex(found["ten steps"][1], "ten training steps: loss .* from the CPU's")
         self.assertEqual(found["ten steps"][0], "failed")
 
     def test_device_steps_and_bench(self):
-        session = self.session(quick=True)
-        program = dict(measurements.device(session))["program"]()
+        workbench = self.workbench(quick=True)
+        program = dict(measurements.device(workbench))["program"]()
         self.assertIn("tvmap", program["summary"])
         for batch in (1, 4):
-            values = measurements.own_steps(session, "fp32", batch)
+            values = measurements.own_steps(workbench, "fp32", batch)
             self.assertGreater(values["seconds"], 0)
             self.assertGreaterEqual(len(values["all_seconds"]), 2)
             self.assertGreater(values["memory"]["predicted"], 0)
-        session.binaries.program = self.script("tvmap", f'exec "{PROGRAM}" "$@" --filter parameter_map --size 64')
-        self.assertEqual(dict(measurements.bench(session))["batch 16"]()["summary"], "batch 16: 2 kernels")
-        self.run_items(session, "bench", measurements.bench(session))
-        self.assertRegex(gpu_table.write(session.out, STAGES),
+        workbench.binaries.program = self.script("tvmap", f'exec "{PROGRAM}" "$@" --filter parameter_map --size 64')
+        self.assertEqual(dict(measurements.bench(workbench))["batch 16"]()["summary"], "batch 16: 2 kernels")
+        self.run_items(workbench, "bench", measurements.bench(workbench))
+        self.assertRegex(gpu_table.write(workbench.out, STAGES),
                          r"\| parameter_map_backward \| 16×2×64×64 \| \S+ \| \d+ \| \d+ % \|")
 
     def test_experiment(self):
-        session = self.session(quick=True)
-        found = self.run_items(session, "experiment", measurements.experiment(session))
+        workbench = self.workbench(quick=True)
+        found = self.run_items(workbench, "experiment", measurements.experiment(workbench))
         self.assertEqual({status for status, _ in found.values()}, {"skipped"})
         data = self.folder / "data"
         for part in ("train", "val", "test"):
-            session.tvmap("phantoms", "phantoms", "--out", data / part, "--count", 2, "--seed", 1, "--size", 32)
-        session = self.session(quick=True, data=data)
-        items = measurements.experiment(session)
+            workbench.tvmap("phantoms", "phantoms", "--out", data / part, "--count", 2, "--seed", 1, "--size", 32)
+        workbench = self.workbench(quick=True, data=data)
+        items = measurements.experiment(workbench)
         # Evaluated only when trained.
-        self.assertEqual(self.run_items(session, "experiment", items[1:])["chest_xray fp32: σ = 0.5"],
+        self.assertEqual(self.run_items(workbench, "experiment", items[1:])["chest_xray fp32: σ = 0.5"],
                          ("unfinished", "not trained yet"))
-        found = self.run_items(session, "experiment", items)
+        found = self.run_items(workbench, "experiment", items)
         self.assertEqual({status for status, _ in found.values()}, {"passed"}, found)
         self.assertIn("4 steps in", found["chest_xray fp32: training"][1])
-        text = gpu_table.write(session.out, STAGES)
+        text = gpu_table.write(workbench.out, STAGES)
         self.assertIn("| chest_xray fp32 | 2 epochs, 4 steps in", text)
         self.assertIn("| chest_xray fp32 | σ drawn, 2 images |", text)
         self.assertIn("--quick", text)
@@ -294,7 +294,7 @@ class Table(Case):
         self.out = self.folder / "out"
         (self.out / "stages").mkdir(parents=True)
         for stage, items in self.records.items():
-            gpu_session.write_record(self.out, stage, {"build": "0123", "when": "2026-01-02 03:04:05", "items": items})
+            gpu_workbench.write_record(self.out, stage, {"build": "0123", "when": "2026-01-02 03:04:05", "items": items})
 
     def test_lines(self):
         result = gpu_check("--table", "--out", self.out)  # needs no GPU
@@ -321,7 +321,7 @@ class Table(Case):
         self.assertEqual(table["steps"][0], {"precision": "fp32", "batch": 1, "seconds": {"tvmap": 0.003, "roll, eager": 0.06}})
 
     def test_several_builds_are_said(self):
-        gpu_session.write_record(self.out, "bench", {"build": "4567", "when": "", "items": {}})
+        gpu_workbench.write_record(self.out, "bench", {"build": "4567", "when": "", "items": {}})
         with contextlib.redirect_stdout(io.StringIO()):
             self.assertIn("of 2 builds: 0123, 4567", gpu_table.write(self.out, STAGES))
 

@@ -2,7 +2,7 @@
 import json
 import statistics
 
-from gpu_session import read_record, write_text
+from gpu_workbench import read_record, write_text
 
 
 def stage_status(record):

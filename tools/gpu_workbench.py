@@ -75,7 +75,7 @@ class Binaries:
 
 
 @dataclasses.dataclass
-class Session:
+class Workbench:
     binaries: Binaries
     out: pathlib.Path
     data: pathlib.Path = None  # with folders train, val, test
@@ -99,7 +99,7 @@ class Session:
 
     def run(self, command, log, limit=None):
         """(exit code, standard output) of a command; all it says goes to logs/LOG.txt. One that takes longer than `limit`
-        fails. When the session's time is up it is interrupted, as by Ctrl-C: Unfinished."""
+        fails. When the workbench's time is up it is interrupted, as by Ctrl-C: Unfinished."""
         left = self.time_left()
         if left <= 0:
             raise Unfinished("the time was up")
@@ -201,11 +201,11 @@ def write_text(path, text):
     unfinished.replace(path)
 
 
-def run_stage(session, stage, items, report):
+def run_stage(workbench, stage, items, report):
     """Runs what no earlier call of the same build has passed, and keeps a record."""
-    record = read_record(session.out, stage)
-    if record is None or record["build"] != session.key or session.again:
-        record = {"build": session.key, "items": {}}
+    record = read_record(workbench.out, stage)
+    if record is None or record["build"] != workbench.key or workbench.again:
+        record = {"build": workbench.key, "items": {}}
     record["when"] = time.strftime("%Y-%m-%d %H:%M:%S")
     earlier, record["items"] = record["items"], {}
     for key, work in items:
@@ -227,7 +227,7 @@ def run_stage(session, stage, items, report):
         item = {"status": status, "summary": summary, "seconds": round(time.monotonic() - begin, 3), "values": values}
         record["items"][key] = item
         # What is still to come keeps its earlier result, should this call be killed.
-        write_record(session.out, stage, {**record, "items": {**earlier, **record["items"]}})
+        write_record(workbench.out, stage, {**record, "items": {**earlier, **record["items"]}})
         report(stage, key, item)
-    write_record(session.out, stage, record)
+    write_record(workbench.out, stage, record)
     return record
