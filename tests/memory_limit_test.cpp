@@ -10,6 +10,7 @@
 
 #include "engine/process_memory.h"
 #include "engine/training_plan.h"
+#include "kernels/error.h"
 #include "kernels/threads.h"
 #include "tests/temporary_folder.h"
 
@@ -72,19 +73,18 @@ TEST_CASE("the largest batch, whatever the bytes look like") {
             for (const int first : {1, 3, 50}) check_search(limit, first, 200, bytes);
 }
 
-TEST_CASE("a plan of any size allocates nothing") {
+TEST_CASE("a plan allocates nothing: it can exceed the address space") {
     SmallRun run;
     Algorithms algorithms;
-    run.config.train.memory_limit = 1;  // borrowed algorithms: nothing is timed
+    run.config.data.size = 64;
     run.config.train.batch = 2;
-    const std::size_t small = TrainingPlan(*run.backend, run.config, algorithms, 8).arena_bytes;
-    const std::size_t before = resident_bytes();
-    run.config.train.batch = 1 << 14;
+    run.config.solver.gradient.kind = GradientMode::Kind::stored;
+    run.config.solver.iterations = 1 << 30;
     const TrainingPlan plan(*run.backend, run.config, algorithms, 8);
-    // Thousands of times as much, but for what does not grow with the batch, and far more than is touched.
-    CHECK(plan.arena_bytes > (small << 12));
-    CHECK(plan.arena_bytes < (small << 14));
-    CHECK(resident_bytes() < before + (32u << 20));
+    // x, x̄, p and q of every step but the first.
+    CHECK(plan.memory.predicted() > 20ull * 2 * 64 * 64 * ((1ull << 30) - 1));
+    CHECK(plan.memory.predicted() > 1ull << 47);
+    CHECK_THROWS_AS(Arena(*run.backend, plan.arena_bytes), Error);
 }
 
 TEST_CASE("batches that were never timed borrow from a smaller one, and the machine does not remember it") {
