@@ -3,7 +3,10 @@
 #include "kernels/pdhg.h"
 
 #include <algorithm>
+#include <map>
+#include <mutex>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "kernels/pdhg_mappings.h"
@@ -115,8 +118,10 @@ void run(gpu::Stream stream, const Task& task, Direction direction, const cuda::
 }  // namespace pdhg
 
 namespace cuda {
+namespace {
 
-PdhgMapping pdhg_mapping(const PdhgProblem& problem) {
+// The mapping of least cost among those that fit.
+PdhgMapping cheapest_mapping(const PdhgProblem& problem) {
     struct Candidate {
         PdhgMapping mapping;
         double cost;
@@ -147,6 +152,28 @@ PdhgMapping pdhg_mapping(const PdhgProblem& problem) {
         if (pdhg::refusal(problem, candidate.mapping).empty()) return candidate.mapping;
     }
     return {};
+}
+
+// What costs and refusals depend on: of the problem its sizes and kind of map, of the device what it offers a
+// kernel (the emulation can be given another).
+auto mapping_key(const PdhgProblem& problem) {
+    const gpu::Device& device = gpu::device();
+    return std::tuple(problem.solves, problem.height, problem.width, problem.map, device.name, device.major,
+                      device.minor, device.multiprocessors, device.shared_per_block, device.largest_cluster);
+}
+
+}  // namespace
+
+PdhgMapping pdhg_mapping(const PdhgProblem& problem) {
+    // Every call of the solver wants the result, and the search asks the driver about one kernel after
+    // another.
+    static std::mutex mutex;
+    static std::map<decltype(mapping_key(problem)), PdhgMapping> known;
+    const std::lock_guard lock(mutex);
+    const auto key = mapping_key(problem);
+    auto found = known.find(key);
+    if (found == known.end()) found = known.emplace(key, cheapest_mapping(problem)).first;
+    return found->second;
 }
 
 std::size_t pdhg_mask_bytes(const PdhgProblem& problem, int iterations) {
