@@ -21,7 +21,7 @@ namespace {
 
 using Descriptor = CudnnDescriptor;
 
-constexpr std::size_t most_candidates = 8;
+constexpr std::size_t most_candidates = 16;
 // Engines that are compiled at run time take their time: enough of them is enough.
 constexpr double patience = 2.0;  // seconds
 constexpr std::size_t least_candidates = 3;
