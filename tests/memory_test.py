@@ -72,7 +72,9 @@ class Memory(unittest.TestCase):
             return self.tvmap("train", CONFIG, "--plan", *self.settings(**base, **{
                 "train.batch": batch, "train.memory_limit": limit}))
 
-        plan(1, "1GB")  # the algorithms of two images are timed here
+        # Algorithms are timed here, as above; under a limit, batches that never were borrow those of a smaller one.
+        for batch in (1, 2, 3, 4):
+            self.tvmap("train", CONFIG, "--plan", *self.settings(**base, **{"train.batch": batch}))
         three, four = (plan(batch, "1GB")["memory"]["predicted"] for batch in (3, 4))
         limit = (three + four) // 2
         for batch in (1, 4, 9):  # wherever the search starts
@@ -97,8 +99,14 @@ class Memory(unittest.TestCase):
         self.assertFalse((self.folder / "four").exists())
 
         run = self.tvmap(*train(3, limit, "three"))
-        self.check_memory("largest batch", run["memory"])
-        self.assertLessEqual(run["memory"]["measured"], limit * (1 + TOLERANCE))
+        # A limit is a bound. Some of oneDNN's algorithms ask for scratch memory of which they touch two thirds, which shows in so
+        # small a network: less is no fault, more would be.
+        memory = run["memory"]
+        print(f"largest batch: predicted {memory['predicted'] / 1e6:.1f} MB, measured {memory['measured'] / 1e6:.1f} MB")
+        self.assertLessEqual(memory["measured"], memory["predicted"] * (1 + TOLERANCE))
+        self.assertLessEqual(memory["measured"], limit * (1 + TOLERANCE))
+        untouched = memory["owners"]["workspace"]["predicted"] - memory["owners"]["workspace"]["measured"]
+        self.assertGreaterEqual(memory["measured"], (memory["predicted"] - untouched) * (1 - TOLERANCE))
         log = (self.folder / "three" / "log.txt").read_text()
         for owner in ("values", "gradients", "workspace", "parameters", "batches", "primitives", "peak"):
             self.assertIn(f"\n{owner} ", log)
