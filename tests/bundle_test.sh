@@ -84,24 +84,24 @@ for file in $(ldd "$TVMAP" "$root"/bundle/lib/*.so* | grep -oE '/\S*/(ld-linux[^
     mkdir -p "$root$(dirname "$file")"
     cp -L "$file" "$root$file"
 done
-mkdir -p "$root/work"
+mkdir -p "$root/job"
 
 tvmap() { "${unshare[@]}" sh -c "$enter" "$root" /bundle/tvmap "$@" --threads 2; }
 
 info=$(tvmap info --json) || fail "tvmap info"
 [[ "$info" == *'"onednn"'* ]] || fail "tvmap info: $info"
-for part in train val test; do tvmap phantoms --out /work/$part --count 2 --size 64 --seed 1 --quiet; done
-image=$(cd "$root" && find work/test -name '*.png' | head -n 1)
-tvmap solve "/$image" --lambda 0.07 --iterations 20 --out /work/solved.npy --quiet
-[ "$(wc -c <"$root/work/solved.npy")" -gt $((64 * 64 * 4)) ] || fail "tvmap solve wrote no image"
-trained=$(tvmap train /bundle/configs/chest_xray.yaml --device cpu --set data.train=/work/train --set data.val=/work/val \
-    --set data.test=/work/test --set data.size=64 --set solver.iterations=8 --set train.epochs=1 --run /work/run --json --quiet)
+for part in train val test; do tvmap phantoms --out /job/$part --count 2 --size 64 --seed 1 --quiet; done
+image=$(cd "$root" && find job/test -name '*.png' | head -n 1)
+tvmap solve "/$image" --lambda 0.07 --iterations 20 --out /job/solved.npy --quiet
+[ "$(wc -c <"$root/job/solved.npy")" -gt $((64 * 64 * 4)) ] || fail "tvmap solve wrote no image"
+trained=$(tvmap train /bundle/configs/chest_xray.yaml --device cpu --set data.train=/job/train --set data.val=/job/val \
+    --set data.test=/job/test --set data.size=64 --set solver.iterations=8 --set train.epochs=1 --run /job/run --json --quiet)
 [[ "$trained" == *'"steps": 2'* && "$trained" == *'"finished": true'* ]] || fail "tvmap train: $trained"
-[ -s "$root/work/run/checkpoints/last.safetensors" ] || fail "tvmap train left no checkpoint"
+[ -s "$root/job/run/checkpoints/last.safetensors" ] || fail "tvmap train left no checkpoint"
 if [ -e "$build/libtvmap_cuda.so" ]; then
     # No driver in there: said in a line, and the CPU serves.
     [[ "$info" != *"not built in"* ]] || fail "the program does not find its CUDA backend: $info"
-    said=$(tvmap solve "/$image" --lambda 0.07 --out /work/refused.npy --device cuda 2>&1) && fail "CUDA without a driver"
+    said=$(tvmap solve "/$image" --lambda 0.07 --out /job/refused.npy --device cuda 2>&1) && fail "CUDA without a driver"
     [[ "$said" == *"device: cuda"* && "$said" != *$'\n'* ]] || fail "$said"
 fi
 echo "the bundle runs without anything else (${unshare[*]})"
