@@ -1,0 +1,147 @@
+// The values of an experiment's keys: one reader from YAML and one writer to it for every type. For
+// engine/config.cpp alone, whose table of keys is made of them.
+#pragma once
+#include <yaml-cpp/yaml.h>
+
+#include <cctype>
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/config.h"
+#include "kernels/error.h"
+
+namespace tvmap {
+
+/// A value as it was given, and where.
+struct Given {
+    std::string key;    // full path, e.g. solver.tau
+    std::string where;  // "file:line" or "--set key=value"
+    YAML::Node node;
+
+    Given(std::string key_path, std::string place, const YAML::Node& value)
+        : key(std::move(key_path)), where(std::move(place)), node(value) {}
+    Given(const Given&) = default;
+    // Assigning a YAML::Node changes the node it refers to, for everyone: refer to the other one instead.
+    Given& operator=(const Given& other) {
+        key = other.key;
+        where = other.where;
+        node.reset(other.node);
+        return *this;
+    }
+
+    [[noreturn]] void reject(const std::string& expected) const {
+        const std::string got = node.IsScalar()     ? "'" + node.Scalar() + "'"
+                                : node.IsSequence() ? "a list"
+                                : node.IsMap()      ? "a section"
+                                                    : "nothing";
+        fail(where, ": ", key, ": got ", got, "; give ", expected);
+    }
+    Given with(const YAML::Node& other) const { return {key, where, other}; }
+};
+
+template <class Number>
+Number parse_number(const Given& given, const std::string& expected) {
+    // A quoted scalar (tag "!") is text, also where it looks like a number.
+    if (!given.node.IsScalar() || given.node.Tag() == "!") given.reject(expected);
+    const std::string& scalar = given.node.Scalar();
+    const char* first = scalar.data() + (scalar.starts_with('+') ? 1 : 0);
+    const char* last = scalar.data() + scalar.size();
+    Number number{};
+    const auto [end, error] = std::from_chars(first, last, number);
+    if (error != std::errc() || end != last) given.reject(expected);
+    if constexpr (std::is_floating_point_v<Number>)
+        if (!std::isfinite(number)) given.reject("a finite number");
+    return number;
+}
+
+inline void read(const Given& given, int& value) { value = parse_number<int>(given, "a whole number"); }
+inline void read(const Given& given, std::uint64_t& value) {
+    value = parse_number<std::uint64_t>(given, "a whole number that is not negative");
+}
+inline void read(const Given& given, double& value) { value = parse_number<double>(given, "a number"); }
+
+inline void read(const Given& given, bool& value) {
+    if (!given.node.IsScalar() || (given.node.Scalar() != "true" && given.node.Scalar() != "false"))
+        given.reject("true or false");
+    value = given.node.Scalar() == "true";
+}
+
+inline void read(const Given& given, std::string& value) {
+    if (!given.node.IsScalar()) given.reject("a text");
+    value = given.node.Scalar();
+}
+
+inline void read(const Given& given, std::vector<int>& value) {
+    if (!given.node.IsSequence()) given.reject("a list of whole numbers, like [32, 64]");
+    value.clear();
+    for (const auto& element : given.node) read(given.with(element), value.emplace_back());
+}
+
+inline void read(const Given& given, std::vector<std::string>& value) {
+    if (!given.node.IsSequence()) given.reject("a list of words, like [masks, implicit]");
+    value.clear();
+    for (const auto& element : given.node) read(given.with(element), value.emplace_back());
+}
+
+inline void read_pair(const Given& given, double& first, double& second, const std::string& expected) {
+    if (!given.node.IsSequence() || given.node.size() != 2) given.reject(expected);
+    first = parse_number<double>(given.with(given.node[0]), expected);
+    second = parse_number<double>(given.with(given.node[1]), expected);
+}
+
+inline void read(const Given& given, Range& value) {
+    if (given.node.IsSequence()) return read_pair(given, value.from, value.to, "a number or [from, to]");
+    value.from = value.to = parse_number<double>(given, "a number or [from, to]");
+}
+
+/// A number of bytes, or of kB, MB, GB (powers of 1000), KiB, MiB, GiB (of 1024).
+inline std::uint64_t parse_bytes(const Given& given) {
+    const char* const expected = "bytes: a whole number, or one with a unit, like 250MB or 1.5GiB";
+    if (!given.node.IsScalar()) given.reject(expected);
+    const std::string& scalar = given.node.Scalar();
+    const std::size_t digits = std::min(scalar.find_first_not_of("0123456789."), scalar.size());
+    const std::size_t unit = std::min(scalar.find_first_not_of(' ', digits), scalar.size());
+    static const std::map<std::string, double> units = {{"", 1},         {"B", 1},       {"kB", 1e3},
+                                                        {"MB", 1e6},     {"GB", 1e9},    {"KiB", 0x1p10},
+                                                        {"MiB", 0x1p20}, {"GiB", 0x1p30}};
+    const auto factor = units.find(scalar.substr(unit));
+    double number = 0;
+    const auto [end, error] = std::from_chars(scalar.data(), scalar.data() + digits, number);
+    if (factor == units.end() || error != std::errc() || end != scalar.data() + digits)
+        given.reject(expected);
+    const double bytes = number * factor->second;
+    if (bytes >= 0x1p53 || (factor->second == 1 && bytes != std::floor(bytes))) given.reject(expected);
+    return std::uint64_t(bytes);
+}
+
+inline std::string write(int value) { return std::to_string(value); }
+inline std::string write(std::uint64_t value) { return std::to_string(value); }
+inline std::string write(bool value) { return value ? "true" : "false"; }
+
+inline std::string write(double value) {  // the shortest digits that give the same number again
+    char digits[32];
+    return {digits, std::to_chars(digits, digits + sizeof digits, value).ptr};
+}
+
+inline std::string write(const std::string& value) {
+    YAML::Emitter out;
+    out << YAML::DoubleQuoted << value;
+    return out.c_str();
+}
+
+template <class Element>
+std::string write(const std::vector<Element>& value) {
+    std::string list;
+    for (const Element& element : value) list += (list.empty() ? "" : ", ") + write(element);
+    return "[" + list + "]";
+}
+
+inline std::string write(const Range& value) {
+    return value.fixed() ? write(value.from) : "[" + write(value.from) + ", " + write(value.to) + "]";
+}
+
+}  // namespace tvmap
