@@ -1,5 +1,6 @@
 // The one exception of the project. Libraries throw it, only apps/ catches, prints one line and exits.
 #pragma once
+#include <locale>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -18,10 +19,16 @@ class Interrupted : public Error {
     using Error::Error;
 };
 
+/// A stream into a string whose numbers look the same whatever locale the program has set.
+class TextStream : public std::ostringstream {
+  public:
+    TextStream() { imbue(std::locale::classic()); }
+};
+
 /// Joins its arguments, streamed one after the other, into one string.
 template <class... Parts>
 std::string text(const Parts&... parts) {
-    std::ostringstream out;
+    TextStream out;
     (out << ... << parts);
     return out.str();
 }
