@@ -10,7 +10,7 @@
 
 namespace tvmap {
 
-/// inputs: z, lambda; parameters: s of τ, σ, θ (engine/step_sizes.h).
+/// inputs: z, lambda; parameters: s of τ, σ, θ (engine/step_sizes.h). For one thread at a time.
 class DenoiseWithStepsOperation final : public Operation {
   public:
     DenoiseWithStepsOperation(const PdhgProblem& problem, int iterations, const StepTraining& training);

@@ -8,7 +8,7 @@
 
 namespace tvmap {
 
-/// `size` values of a trivial type, zero at first.
+/// `size` values of a trivial type, zero at first. Like all here for the one thread that uses the backend.
 template <class T>
 class DeviceArray {
   public:

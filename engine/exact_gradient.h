@@ -9,7 +9,7 @@
 namespace tvmap {
 
 /// Where the clip of each step bound: e = +1 above Λ, −1 below −Λ, 0 inside, for 2·H·W components (vertical,
-/// then horizontal) of T steps. Two bits each.
+/// then horizontal) of T steps. Two bits each, several in a byte: threads may read them together, not write.
 class ClipDecisions {
   public:
     ClipDecisions(int iterations, std::int64_t components)

@@ -46,7 +46,7 @@ struct Binding {
 };
 
 /// One operation with its adjoint beside it. To add one: derive, say what backward reads, write forward and
-/// backward in terms of the backend's kernels, and give Graph a function that records it.
+/// backward in terms of the backend's kernels, and give Graph a function that records it. By one thread.
 class Operation {
   public:
     virtual ~Operation() = default;
@@ -73,7 +73,7 @@ class Operation {
     std::size_t saved_bytes = 0;  ///< kept from forward to backward, training only
 };
 
-/// Records operations. Shapes are checked when recorded; errors name the operation and the shapes.
+/// Records operations of one thread. Shapes are checked when recorded; errors name operation and shapes.
 class Graph {
   public:
     /// A tensor of a graph. A slice of channels lies inside the tensor `root`.

@@ -1,8 +1,8 @@
 // Pictures as the network takes them: grey, centre-cropped, resized.
 //
 // Resizing is separable. Output sample i of n' from n input samples, with s = n / n' and f = max(s, 1):
-//     centre = (i + ½)·s,  y_i = Σ_j w_j x_j / Σ_j w_j,  w_j = k((j + ½ − centre) / f),  |j + ½ − centre| <
-//     2f
+//     centre = (i + ½)·s,  y_i = Σ_j w_j x_j / Σ_j w_j
+//     w_j = k((j + ½ − centre) / f),  |j + ½ − centre| < 2f
 // with Keys' cubic k for a = −½. Widening the kernel by f when shrinking is the antialiasing.
 #include <algorithm>
 #include <cmath>

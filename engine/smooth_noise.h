@@ -6,7 +6,7 @@
 namespace tvmap {
 
 /// A smooth random function of the plane with mean 0 and standard deviation about 1, whose detail is about
-/// `wavelength` wide. A pure function of (seed, item, layer) and the position.
+/// `wavelength` wide. A pure function of (seed, item, layer) and the position: threads may share it.
 class SmoothNoise {
   public:
     /// Covers positions in [0, extent]².

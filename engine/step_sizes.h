@@ -37,7 +37,7 @@ struct StepTraining {
 /// For the problem that pdhg_problem made of this configuration, whose steps are where training starts.
 StepTraining step_training(const SolverConfig& solver, const PdhgProblem& problem);
 
-/// Steps by iteration.
+/// Steps by iteration. Does not change: threads may share it.
 class StepSizes {
   public:
     /// raw: the parameters s, `count` of each kind. Throws Error where one is not a number.

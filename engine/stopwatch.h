@@ -6,7 +6,7 @@
 
 namespace tvmap {
 
-/// Runs from its construction.
+/// Runs from its construction. Threads may share it.
 class Stopwatch {
   public:
     double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }

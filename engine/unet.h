@@ -1,8 +1,8 @@
 // The U-Net that reads a noisy image and predicts the raw regularisation map.
 //     double convolution: twice (3×3, bias, leaky ReLU)
 //     c0x0: double convolution 1→C₀;  encoder.i: max pooling, double convolution C_i→C_{i+1}
-//     decoder.i: linear upsampling ×2, 1×1 convolution to half the channels, [skip, upsampled], double
-//     convolution c1x1: 1×1 convolution C₀→outputs
+//     decoder.i: linear upsampling ×2, 1×1 convolution to half the channels, [skip, upsampled],
+//         double convolution;  c1x1: 1×1 convolution C₀→outputs
 // The 1×1 convolution and the upsampling commute exactly (the interpolation's weights add up to 1), so the
 // 1×1 goes first, on a quarter of the pixels. Parameter names are those of the reference's PyTorch model.
 #pragma once

@@ -21,14 +21,14 @@
 namespace tvmap {
 
 /// Work that was recorded and can be done again, with the same pointers: one graph launch on CUDA, a call on
-/// the CPU.
+/// the CPU. For one thread at a time, and that of its backend.
 class Recording {
   public:
     virtual ~Recording() = default;
     virtual void replay() = 0;
 };
 
-/// Operations are queued and carried out in order; upload, download and synchronise wait.
+/// Operations are queued and carried out in order; upload, download and synchronise wait. By one thread.
 class Backend {
   public:
     virtual ~Backend() = default;

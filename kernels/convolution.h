@@ -32,7 +32,7 @@ struct ConvolutionProblem {
 
 /// A planned convolution. Nothing is allocated by us in forward() and backward(); all scratch memory is
 /// `workspace`. The results depend on the algorithms and the number of threads alone. That number is fixed
-/// when the object is made: a call under another one throws.
+/// when the object is made: a call under another one throws. For one thread at a time.
 class Convolution {
   public:
     virtual ~Convolution() = default;

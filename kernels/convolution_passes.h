@@ -43,7 +43,7 @@ struct PassProblem {
     std::string key() const;
 };
 
-/// A planned pass. Weights and their gradient are aligned to 16 bytes, the workspace to 256.
+/// A planned pass, for one thread. Weights and their gradient are aligned to 16 bytes, the workspace to 256.
 class Pass {
   public:
     virtual ~Pass() = default;
@@ -66,8 +66,8 @@ std::shared_ptr<Pass> planned_pass(const PassProblem& problem, const std::string
                                    std::string* obstacle);
 
 /// A batch of products of row-major matrices of floats, C[b] = A[b]·B[b], or added to C[b]:
-///     A: rows×inner, stored inner×rows where transpose_a     B: inner×columns, stored columns×inner where
-///     transpose_b     C: rows×columns
+///     A: rows×inner, stored inner×rows where transpose_a                            C: rows×columns
+///     B: inner×columns, stored columns×inner where transpose_b
 /// A row of A, B or C lies `…_row` floats after the one before, the next matrix `…_stride` floats on.
 struct MatrixProduct {
     int rows = 0, columns = 0, inner = 0, count = 1;

@@ -53,7 +53,7 @@ void fill(Stream stream, void* memory, int byte, std::size_t bytes);
 /// others.
 double time(Stream stream, const std::function<void()>& work, int warm_up, int repeat);
 
-/// Work recorded once and replayed with the same arguments.
+/// Work recorded once and replayed with the same arguments. For one thread at a time.
 class Graph {
   public:
     virtual ~Graph() = default;

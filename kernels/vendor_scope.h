@@ -6,7 +6,7 @@
 namespace tvmap {
 
 /// While one lives, in_vendor_call() is true on every thread: the library allocates on its workers too, which
-/// never pass through our code. Scopes nest.
+/// never pass through our code. Scopes nest, also across threads.
 class VendorScope {
   public:
     VendorScope() { depth.fetch_add(1, std::memory_order_relaxed); }

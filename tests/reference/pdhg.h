@@ -1,7 +1,7 @@
 // Reference for the total-variation solver: the iteration and its adjoint written down term by term, in
 // double, one plane after the other. Shares nothing with the product.
-//     p ← (p + σ(x̄ − z))/(1 + σ)    v = q + σ∇x̄,  q ← clip(v, −Λ, Λ)    x₊ = x − τp − τ∇ᵀq    x̄ = x₊ + θ(x₊ −
-//     x)
+//     p ← (p + σ(x̄ − z))/(1 + σ)    v = q + σ∇x̄,  q ← clip(v, −Λ, Λ)
+//     x₊ = x − τp − τ∇ᵀq    x̄ = x₊ + θ(x₊ − x)
 // Adjoint, with X, X̄, P, Q the gradients for x, x̄, p, q, from X = ∂loss/∂x_T and zeros, for k = T−1 … 0:
 //     g = X + (1+θ)X̄    P ← (P − τg)/(1+σ)    Q′ = Q − τ∇g    d_Λ += e·Q′    Q = Q′ where e = 0, else 0
 //     X ← X + X̄         X̄ ← σ(P + ∇ᵀQ)        d_z −= σP       at the end d_z += X + X̄ (+ P where p₀ = z)
