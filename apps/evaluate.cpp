@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "apps/command.h"
+#include "apps/warning.h"
 #include "engine/evaluator.h"
 
 namespace tvmap {
@@ -53,6 +54,8 @@ int run(Options options, const CommonOptions& common) {
         },
         interrupted());
     progress.reset();
+    if (common.quiet || common.json) print_warning("evaluate", left_out_of_means(result.left_out()));
+    print_warning("evaluate", result.missing_figures);
 
     const Quality gain = result.gain();
     print_result(
@@ -62,6 +65,7 @@ int run(Options options, const CommonOptions& common) {
              {"checkpoint", options.checkpoint},
              {"out", options.out},
              {"images", result.images.size()},
+             {"left_out", result.left_out()},
              {"noisy", to_json(result.images, &EvaluatedImage::noisy)},
              {"scalar", to_json(result.images, &EvaluatedImage::scalar)},
              {"map", to_json(result.images, &EvaluatedImage::map)},

@@ -1,10 +1,12 @@
 // tvmap search: which scalar parameter denoises an image best? An oracle, since it looks at the clean image.
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <utility>
 
 #include "apps/command.h"
 #include "apps/solver_options.h"
+#include "apps/warning.h"
 #include "engine/csv.h"
 #include "engine/file.h"
 #include "engine/search.h"
@@ -31,8 +33,8 @@ std::string table(const std::vector<Searched>& searched, const std::vector<doubl
     for (const Searched& image : searched)
         for (std::size_t i = 0; i < lambdas.size(); ++i) {
             const Quality& q = image.curve.quality[i];
-            csv += text(csv_field(image.name), ",", number(lambdas[i]), ",", number(q.psnr, 9), ",",
-                        number(q.ssim, 9), ",", number(q.ssim_uniform, 9), "\n");
+            csv += text(csv_field(image.name), ",", number(lambdas[i]), ",", csv_number(q.psnr, 9), ",",
+                        csv_number(q.ssim, 9), ",", csv_number(q.ssim_uniform, 9), "\n");
         }
     return csv;
 }
@@ -66,10 +68,20 @@ int report(const Options& options, const CommonOptions& common, const Backend& b
             {"ssim_gaussian", &Quality::ssim},
             {"ssim_uniform", &Quality::ssim_uniform}};
         for (const auto& [name, figure] : figures) {
-            const int at = best_of(image.curve.quality, figure);
-            entry[name] = {{"best", image.curve.quality[at].*figure}, {"lambda", lambdas[at]}};
-            lines += text(" best ", name, " ", number(image.curve.quality[at].*figure, 5),
-                          " at λ = ", number(lambdas[at]), name == figures[2].first ? "\n" : ",");
+            const auto at = best_of(image.curve.quality, figure);
+            const char* const end = name == figures[2].first ? "\n" : ",";
+            if (!at) {
+                entry[name] = nullptr;
+                lines += text(" no ", name, " (the image is smaller than its window)", end);
+                continue;
+            }
+            if (std::isinf(image.curve.quality[*at].*figure))
+                print_warning("search",
+                              text(image.name, ": equals its clean image at λ = ", number(lambdas[*at]),
+                                   ", so that its PSNR is infinite there and says nothing"));
+            entry[name] = {{"best", image.curve.quality[*at].*figure}, {"lambda", lambdas[*at]}};
+            lines += text(" best ", name, " ", number(image.curve.quality[*at].*figure, 5),
+                          " at λ = ", number(lambdas[*at]), end);
         }
         json["images"].push_back(entry);
         seconds.push_back(image.curve.seconds);

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "apps/command.h"
+#include "apps/warning.h"
 #include "engine/study.h"
 
 namespace tvmap {
@@ -82,6 +83,9 @@ int run(const Options& options, const CommonOptions& common) {
         },
         interrupted());
     progress.reset();
+    if (common.quiet || common.json)
+        for (const std::string& line : result.left_out) print_warning("study", line);
+    print_warning("study", result.missing_figures);
     Json json{{"command", "study"}, {"device", backend->description()}, {"out", out}};
     json.update(to_json(result));
     print_result(common, json, text(result.summary(), "\ntables, figures and trained networks: ", out, "\n"));

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "apps/command.h"
+#include "apps/warning.h"
 #include "engine/trainer.h"
 
 namespace tvmap {
@@ -43,12 +44,16 @@ int train(const Config& config, const std::string& folder, const Options& option
         trainer.device() +
             (before.steps ? text("; resumed after epoch ", before.epoch, ", step ", before.step) : ""));
 
-    std::string validation;
+    std::string validation, left_out;
     TrainReport last;
     std::unique_ptr<ProgressLine> progress;
     const bool finished = trainer.run(
         [&](const TrainReport& report) {
             last = report;
+            if (!report.left_out.empty() && report.left_out != left_out) {
+                left_out = report.left_out;
+                print_warning("train", "validation: " + left_out);
+            }
             if (!progress) {
                 const double left = double(report.epochs - report.epoch) * report.steps_per_epoch +
                                     (report.steps_per_epoch - report.step + 1);

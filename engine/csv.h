@@ -1,6 +1,9 @@
-// Fields of CSV files (RFC 4180).
+// Fields of CSV files (RFC 4180), texts and numbers.
 #pragma once
+#include <cmath>
 #include <string>
+
+#include "engine/format.h"
 
 namespace tvmap {
 
@@ -10,6 +13,12 @@ inline std::string csv_field(const std::string& content) {
     std::string quoted = "\"";
     for (const char c : content) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
     return quoted + "\"";
+}
+
+/// A number with so many significant digits; nan, inf or -inf where it is none (printf gives some NaNs a sign).
+inline std::string csv_number(double value, int digits = 6) {
+    if (std::isnan(value)) return "nan";
+    return format("%.*g", digits, value);
 }
 
 }  // namespace tvmap

@@ -7,6 +7,7 @@
 #include "engine/figures.h"
 #include "engine/file.h"
 #include "engine/format.h"
+#include "kernels/error.h"
 
 namespace tvmap {
 namespace {
@@ -38,20 +39,49 @@ const std::vector<Column>& columns() {
     return list;
 }
 
-/// The mean curves over λ with the map's mean as a level.
-void draw_curves(const std::string& folder, const Evaluation& evaluation) {
-    const double psnr = statistic(evaluation.images, [](auto& i) { return i.map.psnr; }).mean;
-    const double ssim = statistic(evaluation.images, [](auto& i) { return i.map.ssim; }).mean;
-    draw_figure(
-        folder, "curves", 900, 420,
-        format("set datafile separator ','\nset grid\nset xlabel 'λ'\nset key below\nset style data lines\n"
-               "set multiplot layout 1,2\n"
-               "set ylabel 'PSNR, dB'\n"
-               "plot 'curves.csv' skip 1 using 1:2 lw 2 title 'scalar λ', %.6f lw 2 title 'map Λ'\n"
-               "set ylabel 'SSIM'\n"
-               "plot 'curves.csv' skip 1 using 1:3 lw 2 title 'scalar λ', %.6f lw 2 title 'map Λ'\n"
-               "unset multiplot\n",
-               psnr, ssim));
+/// The mean curve over λ by each measure.
+std::vector<Quality> mean_curve(const Evaluation& evaluation) {
+    std::vector<Quality> means;
+    for (std::size_t l = 0; l < evaluation.lambdas.size(); ++l) {
+        std::vector<Quality> at;
+        for (const EvaluatedImage& image : evaluation.images)
+            if (image.counts()) at.push_back(image.curve[l]);
+        means.push_back(mean_quality(at));
+    }
+    return means;
+}
+
+/// The mean curves with the map's mean as a level; only of measures that there are means of.
+std::string draw_curves(const std::string& folder, const Evaluation& evaluation) {
+    const auto part = [&](const char* name, int column, double Quality::*measure) -> std::string {
+        const double level = statistic(evaluation.images, [&](auto& i) { return i.map.*measure; }).mean;
+        if (!std::isfinite(level)) return "";
+        return format(
+            "set ylabel '%s'\n"
+            "plot 'curves.csv' skip 1 using 1:%d lw 2 title 'scalar λ', %.6f lw 2 title 'map Λ'\n",
+            name, column, level);
+    };
+    const std::string psnr = part("PSNR, dB", 2, &Quality::psnr), ssim = part("SSIM", 3, &Quality::ssim);
+    if (psnr.empty())
+        return text("figures missing in ", folder, ": no image counts in the means to be shown");
+    return draw_figures(folder, {{"curves", 900, 420,
+                                  "set datafile separator ','\nset grid\nset xlabel 'λ'\nset key below\n"
+                                  "set style data lines\nset multiplot layout 1,2\n" +
+                                      psnr + ssim + "unset multiplot\n"}});
+}
+
+/// "mean ± deviation" or, where there is none, a dash as wide.
+std::string cell(const Statistic& s, int width, int digits) {
+    const std::string numbers = format("%*.*f ± %.*f", width, digits, s.mean, digits, s.deviation);
+    if (std::isfinite(s.mean)) return numbers;
+    return std::string(std::size_t(std::max(width, 1) - 1), ' ') + "–" +
+           std::string(std::size_t(digits + 5), ' ');
+}
+
+/// A signed number or, where there is none, a dash as wide.
+std::string signed_cell(double value, int width, int digits) {
+    if (std::isfinite(value)) return format("%+*.*f", width, digits, value);
+    return std::string(std::size_t(std::max(width, 1) - 1), ' ') + "–";
 }
 
 }  // namespace
@@ -59,7 +89,7 @@ void draw_curves(const std::string& folder, const Evaluation& evaluation) {
 Picture map_picture(const float* lambda, int height, int width) {
     std::vector<float> logs(std::size_t(height) * width);
     std::transform(lambda, lambda + logs.size(), logs.begin(),
-                   [](float v) { return std::log10(std::max(v, 1e-8f)); });
+                   [](float v) { return std::log10(v > 1e-8f ? v : 1e-8f); });  // NaN, too: it has no order
     std::vector<float> sorted = logs;
     std::sort(sorted.begin(), sorted.end());
     return false_colour(logs.data(), height, width, sorted[sorted.size() / 100],
@@ -68,25 +98,30 @@ Picture map_picture(const float* lambda, int height, int width) {
 
 std::string Evaluation::table() const {
     auto row = [&](const char* name, Quality EvaluatedImage::*who) {
-        const Statistic p = statistic(images, [&](auto& i) { return (i.*who).psnr; });
-        const Statistic s = statistic(images, [&](auto& i) { return (i.*who).ssim; });
-        const Statistic u = statistic(images, [&](auto& i) { return (i.*who).ssim_uniform; });
-        return format("%s %6.2f ± %4.2f   %.3f ± %.3f     %.3f ± %.3f\n", name, p.mean, p.deviation, s.mean,
-                      s.deviation, u.mean, u.deviation);
+        auto of = [&](double Quality::*measure) {
+            return statistic(images, [&](auto& i) { return (i.*who).*measure; });
+        };
+        return name + cell(of(&Quality::psnr), 7, 2) + "   " + cell(of(&Quality::ssim), 5, 3) + "     " +
+               cell(of(&Quality::ssim_uniform), 5, 3) + "\n";
     };
     const Quality g = gain();
     const Statistic at = statistic(images, [](auto& i) { return i.scalar_at.psnr; });
-    const auto wins =
-        std::count_if(images.begin(), images.end(), [](auto& i) { return i.map.psnr > i.scalar.psnr; });
+    const std::vector<std::string> names = left_out();
+    const std::size_t counted = images.size() - names.size();
+    const auto wins = std::count_if(images.begin(), images.end(),
+                                    [](auto& i) { return i.counts() && i.map.psnr > i.scalar.psnr; });
     // Names are padded by hand: printf counts the bytes of λ, not the characters.
-    return format("%-16s PSNR, dB       SSIM (Gaussian)   SSIM (uniform)\n",
-                  (std::to_string(images.size()) + " images").c_str()) +
-           row("noisy           ", &EvaluatedImage::noisy) +
-           row("best scalar λ   ", &EvaluatedImage::scalar) + row("map Λ           ", &EvaluatedImage::map) +
-           format("map over scalar  %+6.2f          %+.3f            %+.3f\n", g.psnr, g.ssim,
-                  g.ssim_uniform) +
-           format("best scalar λ = %.3f ± %.3f; the map is better on %zd of %zu images\n", at.mean,
-                  at.deviation, std::ptrdiff_t(wins), images.size());
+    std::string table =
+        format("%-16s PSNR, dB       SSIM (Gaussian)   SSIM (uniform)\n",
+               (std::to_string(counted) + " images").c_str()) +
+        row("noisy           ", &EvaluatedImage::noisy) + row("best scalar λ   ", &EvaluatedImage::scalar) +
+        row("map Λ           ", &EvaluatedImage::map) + "map over scalar  " + signed_cell(g.psnr, 6, 2) +
+        "         " + signed_cell(g.ssim, 7, 3) + "           " + signed_cell(g.ssim_uniform, 7, 3) + "\n";
+    if (counted > 0)
+        table += "best scalar λ = " + cell(at, 0, 3) +
+                 format("; the map is better on %zd of %zu images\n", std::ptrdiff_t(wins), counted);
+    if (!names.empty()) table += left_out_of_means(names) + "\n";
+    return table;
 }
 
 void write_example(const std::string& folder, const EvaluatedImage& image, const ExamplePictures& p, int side,
@@ -105,13 +140,13 @@ void write_example(const std::string& folder, const EvaluatedImage& image, const
     write_png(stem + "_panel.png", panel(all));
 }
 
-void write_evaluation(const std::string& folder, const Evaluation& evaluation) {
+std::string write_evaluation(const std::string& folder, const Evaluation& evaluation) {
     std::string csv = "name";
     for (const Column& column : columns()) csv += std::string(",") + column.name;
     csv += "\n";
     for (const EvaluatedImage& image : evaluation.images) {
         csv += csv_field(image.name);
-        for (const Column& column : columns()) csv += format(",%.6g", column.pick(image));
+        for (const Column& column : columns()) csv += "," + csv_number(column.pick(image));
         csv += "\n";
     }
     write_file(folder + "/per_image.csv", csv);
@@ -119,21 +154,18 @@ void write_evaluation(const std::string& folder, const Evaluation& evaluation) {
     csv = "quantity,mean,deviation\n";
     for (const Column& column : columns()) {
         const Statistic s = statistic(evaluation.images, column.pick);
-        csv += format("%s,%.6g,%.6g\n", column.name, s.mean, s.deviation);
+        csv += column.name + ("," + csv_number(s.mean)) + "," + csv_number(s.deviation) + "\n";
     }
     write_file(folder + "/summary.csv", csv);
 
     csv = "lambda,psnr,ssim,ssim_uniform\n";
-    for (std::size_t l = 0; l < evaluation.lambdas.size(); ++l) {
-        auto mean = [&](double Quality::*measure) {
-            return statistic(evaluation.images, [&](auto& i) { return i.curve[l].*measure; }).mean;
-        };
-        csv += format("%.6g,%.6f,%.6f,%.6f\n", evaluation.lambdas[l], mean(&Quality::psnr),
-                      mean(&Quality::ssim), mean(&Quality::ssim_uniform));
-    }
+    const std::vector<Quality> curve = mean_curve(evaluation);
+    for (std::size_t l = 0; l < curve.size(); ++l)
+        csv += csv_number(evaluation.lambdas[l]) + "," + csv_number(curve[l].psnr, 9) + "," +
+               csv_number(curve[l].ssim, 9) + "," + csv_number(curve[l].ssim_uniform, 9) + "\n";
     write_file(folder + "/curves.csv", csv);
     write_file(folder + "/summary.txt", evaluation.table());
-    draw_curves(folder, evaluation);
+    return draw_curves(folder, evaluation);
 }
 
 }  // namespace tvmap

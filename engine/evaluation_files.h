@@ -21,8 +21,8 @@ Picture map_picture(const float* lambda, int height, int width);
 void write_example(const std::string& folder, const EvaluatedImage& image, const ExamplePictures& pictures,
                    int side, int maps);
 
-/// per_image.csv, curves.csv (means over the images, by λ), summary.csv, summary.txt and, where gnuplot is
-/// installed, curves.svg and curves.png.
-void write_evaluation(const std::string& folder, const Evaluation& evaluation);
+/// per_image.csv (every image), curves.csv (means over the images that count, by λ), summary.csv, summary.txt,
+/// then curves.svg and curves.png. Returns what draw_figures says of these.
+std::string write_evaluation(const std::string& folder, const Evaluation& evaluation);
 
 }  // namespace tvmap

@@ -1,7 +1,7 @@
 #include "engine/evaluator.h"
 
 #include <algorithm>
-#include <cmath>
+#include <limits>
 
 #include "engine/batches.h"
 #include "engine/checkpoint.h"
@@ -26,9 +26,10 @@ std::vector<float> denoise_by_scalar(Backend& backend, const SolverConfig& solve
 /// The best of a curve by each measure.
 void pick_best(EvaluatedImage& image, const std::vector<double>& lambdas) {
     for (const auto measure : {&Quality::psnr, &Quality::ssim, &Quality::ssim_uniform}) {
-        const int best = best_of(image.curve, measure);
-        image.scalar.*measure = image.curve[best].*measure;
-        image.scalar_at.*measure = lambdas[best];
+        const auto best = best_of(image.curve, measure);
+        constexpr double none = std::numeric_limits<double>::quiet_NaN();
+        image.scalar.*measure = best ? image.curve[*best].*measure : none;
+        image.scalar_at.*measure = best ? lambdas[*best] : none;
     }
 }
 
@@ -36,11 +37,17 @@ void pick_best(EvaluatedImage& image, const std::vector<double>& lambdas) {
 
 Statistic statistic(const std::vector<EvaluatedImage>& images,
                     const std::function<double(const EvaluatedImage&)>& pick) {
-    Statistic s;
-    for (const auto& image : images) s.mean += pick(image) / double(images.size());
-    for (const auto& image : images) s.deviation += (pick(image) - s.mean) * (pick(image) - s.mean);
-    s.deviation = images.size() > 1 ? std::sqrt(s.deviation / double(images.size() - 1)) : 0;
-    return s;
+    std::vector<double> values;
+    for (const EvaluatedImage& image : images)
+        if (image.counts()) values.push_back(pick(image));
+    return statistic(values);
+}
+
+std::vector<std::string> Evaluation::left_out() const {
+    std::vector<std::string> names;
+    for (const EvaluatedImage& image : images)
+        if (!image.counts()) names.push_back(image.name);
+    return names;
 }
 
 Quality Evaluation::gain() const {
@@ -79,7 +86,7 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
     const auto finish = [&] {
         result.search_seconds = median(search_seconds);
         result.map_seconds = median(map_seconds);
-        write_evaluation(folder, result);
+        result.missing_figures = write_evaluation(folder, result);
     };
     const auto leave_if_asked = [&] {
         const std::size_t done = result.images.size();

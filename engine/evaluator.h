@@ -17,26 +17,29 @@ struct EvaluatedImage {
     double sigma = 0;
     Quality noisy, map;
     Quality scalar;              ///< each entry the best over λ, apart from the others
-    Quality scalar_at;           ///< the λ that gave each
+    Quality scalar_at;           ///< the λ that gave each; NaN where no λ has a value
     std::vector<Quality> curve;  ///< by λ
     double lambda_mean = 0;      ///< of the map
+
+    /// Whether means are taken over this image too; see belongs_in_means.
+    bool counts() const { return belongs_in_means({noisy, scalar, map}); }
 };
 
 struct Evaluation {
     std::vector<double> lambdas;
     std::vector<EvaluatedImage> images;
     double search_seconds = 0, map_seconds = 0;  ///< medians an image: all λ; network and solver
+    std::string missing_figures;                 ///< one line on figures that could not be drawn, or ""
 
     /// The table with mean ± standard deviation (N−1), as text.
     std::string table() const;
     /// Mean gain of the map over the oracle.
     Quality gain() const;
+    /// Names of the images that no mean is taken over.
+    std::vector<std::string> left_out() const;
 };
 
-struct Statistic {
-    double mean = 0, deviation = 0;
-};
-/// Mean and standard deviation (N−1) of what `pick` takes from each image.
+/// Mean and standard deviation (N−1) of what `pick` takes from each image that counts; see statistic().
 Statistic statistic(const std::vector<EvaluatedImage>& images,
                     const std::function<double(const EvaluatedImage&)>& pick);
 

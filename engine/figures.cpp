@@ -193,34 +193,49 @@ bool run_gnuplot(const std::string& script, const std::string& folder) {
          "; check the script and its data files");
 }
 
-bool draw_figure(const std::string& folder, const std::string& name, int width, int height,
-                 const std::string& commands) {
+namespace {
+
+/// Draws one file of a figure: to another name first, so that no half of it ever bears its own.
+void draw(const std::string& folder, const std::string& file, const std::string& terminal,
+          const std::string& commands) {
     namespace fs = std::filesystem;
-    const std::string size = text(" size ", width, ",", height);
-    const std::pair<std::string, std::string> figures[] = {
-        {name + ".svg", "svg" + size + " background 'white'"}, {name + ".png", "pngcairo" + size}};
-    // Drawn to other names first, so that no half of a figure ever bears its name.
-    const auto unfinished = [](const std::string& figure) { return ".unfinished-" + figure; };
-    std::string script;
-    for (const auto& [figure, terminal] : figures)
-        script += text("reset\nset terminal ", terminal, "\nset output '", unfinished(figure), "'\n",
-                       commands, "\nunset output\n");
+    const std::string name = ".unfinished-" + file;
+    const fs::path unfinished = fs::path(folder) / name, drawn = fs::path(folder) / file;
     try {
-        if (!run_gnuplot(script, folder)) return false;
-        for (const auto& [figure, terminal] : figures) {
-            const fs::path drawn = fs::path(folder) / figure;
-            std::error_code error;
-            fs::rename(fs::path(folder) / unfinished(figure), drawn, error);
-            if (error)
-                fail("cannot write ", drawn.string(), ": ", error.message(), "; choose another folder");
-        }
+        if (!run_gnuplot(
+                text("set terminal ", terminal, "\nset output '", name, "'\n", commands, "\nunset output\n"),
+                folder))
+            fail("gnuplot is not installed");
+        std::error_code error;
+        fs::rename(unfinished, drawn, error);
+        if (error) fail("cannot write ", drawn.string(), ": ", error.message());
     } catch (...) {
         std::error_code ignored;
-        for (const auto& [figure, terminal] : figures)
-            fs::remove(fs::path(folder) / unfinished(figure), ignored);
+        fs::remove(unfinished, ignored);
         throw;
     }
-    return true;
+}
+
+}  // namespace
+
+std::string draw_figures(const std::string& folder, const std::vector<Figure>& figures) {
+    std::string missing, reason;
+    for (const Figure& figure : figures) {
+        const std::string size = text(" size ", figure.width, ",", figure.height);
+        // One by one: some gnuplots cannot make PNG files.
+        const std::pair<std::string, std::string> files[] = {
+            {figure.name + ".svg", "svg" + size + " background 'white'"},
+            {figure.name + ".png", "pngcairo" + size}};
+        for (const auto& [file, terminal] : files) try {
+                draw(folder, file, terminal, figure.commands);
+            } catch (const Error& error) {
+                missing += (missing.empty() ? "" : ", ") + file;
+                if (reason.empty()) reason = error.what();
+            }
+    }
+    if (missing.empty()) return "";
+    return text("figures missing in ", folder, ": ", missing, " (", reason,
+                "); their data stand in CSV files there");
 }
 
 }  // namespace tvmap

@@ -22,9 +22,16 @@ Picture panel(const std::vector<Picture>& pictures, int gap = 4);
 /// the script fails.
 bool run_gnuplot(const std::string& script, const std::string& folder);
 
-/// Draws NAME.svg and NAME.png in `folder`, of so many pixels, by gnuplot's `commands`; each whole or not at
-/// all. False where gnuplot is not installed.
-bool draw_figure(const std::string& folder, const std::string& name, int width, int height,
-                 const std::string& commands);
+/// A figure: gnuplot's commands, which read files of the folder that it is drawn in, and its size in pixels.
+struct Figure {
+    std::string name;
+    int width = 0, height = 0;
+    std::string commands;
+};
+
+/// Draws NAME.svg and NAME.png of each figure in `folder`, each whole or not at all. Never throws Error: the
+/// numbers that figures show stand without them. Returns one line that names the files that are missing and the
+/// reason for the first of them, "" if there are none.
+std::string draw_figures(const std::string& folder, const std::vector<Figure>& figures);
 
 }  // namespace tvmap

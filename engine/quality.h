@@ -1,5 +1,7 @@
-// The quality of pictures against the clean ones, in the measures of the published tables.
+// The quality of pictures against the clean ones, in the measures of the published tables, and means of it.
 #pragma once
+#include <initializer_list>
+#include <string>
 #include <vector>
 
 #include "engine/device_array.h"
@@ -20,5 +22,23 @@ inline std::vector<Quality> measure(Backend& backend, const float* images, const
     result.download();
     return quality;
 }
+
+struct Statistic {
+    double mean = 0, deviation = 0;
+};
+
+/// Mean and standard deviation (N−1; 0 of a single value) of those values that are finite numbers; both NaN
+/// where there is none.
+Statistic statistic(const std::vector<double>& values);
+
+/// Whether an image with these results belongs into means: each PSNR is a finite number. It is infinite where
+/// a result equals the clean image: one such image would make every mean infinite, and its gain NaN.
+bool belongs_in_means(std::initializer_list<Quality> results);
+
+/// The mean of each measure, as statistic() has it.
+Quality mean_quality(const std::vector<Quality>& qualities);
+
+/// One line on images that were left out of means (the first of them by name), "" if there are none.
+std::string left_out_of_means(const std::vector<std::string>& names);
 
 }  // namespace tvmap

@@ -1,6 +1,7 @@
 #include "engine/search.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "engine/solver.h"
 #include "engine/stopwatch.h"
@@ -26,9 +27,11 @@ int solves_at_once(const Backend& backend, const SolverConfig& solver, double pi
 
 }  // namespace
 
-int best_of(const std::vector<Quality>& curve, double Quality::*measure) {
-    const auto worse = [&](const Quality& a, const Quality& b) { return a.*measure < b.*measure; };
-    return int(std::max_element(curve.begin(), curve.end(), worse) - curve.begin());
+std::optional<int> best_of(const std::vector<Quality>& curve, double Quality::*measure) {
+    std::optional<int> best;
+    for (int i = 0; i < int(curve.size()); ++i)
+        if (!std::isnan(curve[i].*measure) && (!best || curve[i].*measure > curve[*best].*measure)) best = i;
+    return best;
 }
 
 int images_at_once(const Backend& backend, const SolverConfig& solver, int height, int width, int lambdas) {

@@ -2,6 +2,7 @@
 // measured against the clean image.
 #pragma once
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "engine/config.h"
@@ -15,8 +16,9 @@ struct ScalarCurve {
     double seconds = 0;            ///< the image's share of the solver's time, median over the runs
 };
 
-/// The place of the best λ by one of the measures, the first of equals.
-int best_of(const std::vector<Quality>& curve, double Quality::*measure);
+/// The place of the best λ by one of the measures, the first of equals; none where the measure is NaN for all
+/// of them (SSIM on images smaller than its window).
+std::optional<int> best_of(const std::vector<Quality>& curve, double Quality::*measure);
 
 /// Noisy images and their clean counterparts on the host, N×H×W each.
 struct SearchedImages {

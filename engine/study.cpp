@@ -42,7 +42,7 @@ StudyResult run_study(Backend& backend, Config config, const std::string& checkp
     study_gradients(backend, config, checkpoint, result, save, report, stop);
     if (!stop) study_trainings(backend, config, folder, result, save, report, stop);
     save();
-    draw_study(folder, result);
+    result.missing_figures = draw_study(folder, result);
     if (stop)
         throw Interrupted(text("interrupted; ", folder, " holds the ", result.gradient.size(),
                                " gradients and the ", result.training.size(),

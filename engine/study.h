@@ -9,6 +9,7 @@
 #pragma once
 #include <atomic>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,8 @@ struct StudyResult {
     std::vector<GradientRow> gradient;
     std::vector<TrainedRow> training;
     std::vector<TestedRow> iterations;  ///< training by training, T rises
+    std::set<std::string> left_out;     ///< lines on images that no row is about
+    std::string missing_figures;        ///< one line on figures that could not be drawn, or ""
 
     /// Tables.
     std::string summary() const;
@@ -86,8 +89,8 @@ void study_trainings(Backend& backend, const Config& config, const std::string& 
 
 /// Writes what there is so far.
 void write_study(const std::string& folder, const StudyResult& result);
-/// Figures of the CSV files in `folder`; nothing where gnuplot is not installed.
-void draw_study(const std::string& folder, const StudyResult& result);
+/// Figures of the CSV files in `folder`. Returns what draw_figures says.
+std::string draw_study(const std::string& folder, const StudyResult& result);
 
 /// All of it, into a folder that must not hold a study yet. When `stop` is set, rows that are finished are
 /// kept, and Interrupted is thrown.

@@ -1,6 +1,7 @@
 // The study's figures, by gnuplot from its CSV files: time, memory and error over T by mode (on the largest
 // images), and quality over T of the test by training.
 #include <algorithm>
+#include <cmath>
 
 #include "engine/figures.h"
 #include "engine/study.h"
@@ -40,19 +41,19 @@ std::string by_mode(const StudyResult& study, const std::vector<Curve>& curves) 
     return text("set title '", size, "×", size, "'\nset xlabel 'T'\n", lines, "\n");
 }
 
-void draw_gradients(const std::string& folder, const StudyResult& study) {
+std::vector<Figure> gradient_figures(const StudyResult& study) {
     const std::string axes = text(opening, "set logscale y\n");
-    draw_figure(folder, "time", 720, 420,
-                text(axes, "set ylabel 'forward and backward, ms'\n", by_mode(study, {{"1e3*($4+$5)"}})));
-    draw_figure(folder, "memory", 720, 420,
-                text(axes, "set ylabel 'MB (circles: measured)'\n",
-                     by_mode(study, {{"1e-6*$6", "lines lw 2"}, {"1e-6*$7", "points pt 6", false}})));
-    draw_figure(folder, "error", 720, 420,
-                text(axes, "set format y '10^{%L}'\nset ylabel 'relative error of ∂MSE/∂Λ'\n",
-                     by_mode(study, {{"$8"}})));
+    return {{"time", 720, 420,
+             text(axes, "set ylabel 'forward and backward, ms'\n", by_mode(study, {{"1e3*($4+$5)"}}))},
+            {"memory", 720, 420,
+             text(axes, "set ylabel 'MB (circles: measured)'\n",
+                  by_mode(study, {{"1e-6*$6", "lines lw 2"}, {"1e-6*$7", "points pt 6", false}}))},
+            {"error", 720, 420,
+             text(axes, "set format y '10^{%L}'\nset ylabel 'relative error of ∂MSE/∂Λ'\n",
+                  by_mode(study, {{"$8"}}))}};
 }
 
-void draw_quality(const std::string& folder, const StudyResult& study) {
+Figure quality_figure(const StudyResult& study) {
     std::string lines =
         text("set xlabel 'T of the test'\nset ylabel 'PSNR, dB'\nplot 'iterations.csv' skip 1 every ::0::",
              study.iterations.size() / study.training.size() - 1,
@@ -63,14 +64,19 @@ void draw_quality(const std::string& folder, const StudyResult& study) {
                  row.step_sizes, "' && $3 == ", row.iterations, " ? $7 : NaN) with linespoints lw 2 title '",
                  row.mode, row.step_sizes == "none" ? "" : ", steps " + row.step_sizes,
                  ", T = ", row.iterations, "' noenhanced");
-    draw_figure(folder, "quality", 900, 520, text(opening, lines, "\n"));
+    return {"quality", 900, 520, text(opening, lines, "\n")};
 }
 
 }  // namespace
 
-void draw_study(const std::string& folder, const StudyResult& result) {
-    if (!result.gradient.empty()) draw_gradients(folder, result);
-    if (!result.training.empty()) draw_quality(folder, result);
+std::string draw_study(const std::string& folder, const StudyResult& result) {
+    std::vector<Figure> figures;
+    if (!result.gradient.empty()) figures = gradient_figures(result);
+    // Where no validation image counts there is no quality to draw.
+    if (std::any_of(result.iterations.begin(), result.iterations.end(),
+                    [](const TestedRow& row) { return std::isfinite(row.psnr); }))
+        figures.push_back(quality_figure(result));
+    return draw_figures(folder, figures);
 }
 
 }  // namespace tvmap

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/csv.h"
 #include "engine/file.h"
 #include "engine/format.h"
 #include "engine/study.h"
@@ -32,7 +33,8 @@ std::string training_csv(const std::vector<TrainedRow>& rows) {
         "mode,step_sizes,iterations,steps,seconds_per_step,predicted_bytes,measured_bytes,loss,psnr,ssim\n";
     for (const TrainedRow& r : rows)
         csv += text(r.mode, ",", r.step_sizes, ",", r.iterations, ",", r.steps, ",", r.seconds_per_step, ",",
-                    r.predicted_bytes, ",", r.measured_bytes, ",", r.loss, ",", r.psnr, ",", r.ssim, "\n");
+                    r.predicted_bytes, ",", r.measured_bytes, ",", r.loss, ",", csv_number(r.psnr), ",",
+                    csv_number(r.ssim), "\n");
     return csv;
 }
 
@@ -41,7 +43,8 @@ std::string iterations_csv(const std::vector<TestedRow>& rows) {
         "mode,step_sizes,trained_iterations,tested_iterations,noisy_psnr,scalar_psnr,psnr,ssim\n";
     for (const TestedRow& r : rows)
         csv += text(r.mode, ",", r.step_sizes, ",", r.trained_iterations, ",", r.tested_iterations, ",",
-                    r.noisy_psnr, ",", r.scalar_psnr, ",", r.psnr, ",", r.ssim, "\n");
+                    csv_number(r.noisy_psnr), ",", csv_number(r.scalar_psnr), ",", csv_number(r.psnr), ",",
+                    csv_number(r.ssim), "\n");
     return csv;
 }
 
@@ -88,7 +91,10 @@ std::string training_table(const StudyResult& study) {
     };
     const auto line = [&](const std::string& name, std::size_t training, double TestedRow::*quality) {
         std::string cells = format("%-53s", name.c_str());
-        for (std::size_t c = 0; c < columns; ++c) cells += format(" %7.3f", tested(training, c).*quality);
+        for (std::size_t c = 0; c < columns; ++c) {
+            const double value = tested(training, c).*quality;
+            cells += std::isfinite(value) ? format(" %7.3f", value) : "       –";
+        }
         return cells + "\n";
     };
     std::string table = text("trainings of ", study.training[0].steps,
@@ -141,7 +147,9 @@ std::vector<ImplicitRate> implicit_rates(const std::vector<GradientRow>& rows) {
 
 std::string StudyResult::summary() const {
     const std::string gradients = gradient_table(gradient), trainings = training_table(*this);
-    return gradients + (gradients.empty() || trainings.empty() ? "" : "\n") + trainings;
+    std::string summary = gradients + (gradients.empty() || trainings.empty() ? "" : "\n") + trainings;
+    for (const std::string& line : left_out) summary += line + "\n";
+    return summary;
 }
 
 void write_study(const std::string& folder, const StudyResult& result) {

@@ -66,12 +66,17 @@ void predict_maps(Backend& backend, const Config& config, const std::string& che
 }
 
 std::vector<Example> read_examples(Backend& backend, const Config& config, const std::string& checkpoint,
-                                   int side) {
+                                   int side, std::set<std::string>& left_out) {
     const Dataset data(config.data.test, side, config.study.images, "data.test", 1);
     const std::int64_t pixels = std::int64_t(side) * side;
-    std::vector<Example> examples(data.count());
+    std::vector<Example> examples;
     for (int i = 0; i < data.count(); ++i) {
-        Example& e = examples[i];
+        if (data.deviation(i) == 0) {
+            left_out.insert(
+                text("data.test: left out of the gradients, since a blank image has none: ", data.name(i)));
+            continue;
+        }
+        Example& e = examples.emplace_back();
         e.clean.resize(pixels);
         e.noisy.resize(pixels);
         data.copy(i, e.clean.data());
@@ -79,6 +84,8 @@ std::vector<Example> read_examples(Backend& backend, const Config& config, const
                    e.clean.data(), e.noisy.data());
         e.lambda = smooth_map(config, std::uint32_t(i), side);
     }
+    if (examples.empty())
+        fail(config.data.test, ": only blank images, which have no gradient; give others as data.test");
     if (!checkpoint.empty()) predict_maps(backend, config, checkpoint, side, examples);
     return examples;
 }
@@ -229,7 +236,8 @@ void study_gradients(Backend& backend, const Config& config, const std::string& 
     };
 
     for (const int side : study.sizes) {
-        const std::vector<Example> examples = read_examples(backend, config, checkpoint, side);
+        const std::vector<Example> examples =
+            read_examples(backend, config, checkpoint, side, result.left_out);
         const PdhgProblem problem = pdhg_problem(config.solver, config.map, 1, side, side);
         std::vector<Reference> references(examples.size());
         for (std::size_t i = 0; i < examples.size() && study.reference_iterations > 0; ++i) {

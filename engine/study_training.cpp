@@ -75,57 +75,65 @@ Config config_of(const Config& config, const Training& training, int steps_per_e
     return own;
 }
 
-/// The validation images with their noise, and what is known of them whatever the network: by T of the test,
-/// the mean PSNR of the best scalars.
+/// The validation images with their noise, but those that equal their noisy ones: nothing can be said of their
+/// denoising. And what is known of them whatever the network: by T of the test, the mean PSNR of the best
+/// scalars.
 class ValidationSet {
   public:
-    explicit ValidationSet(const Config& config)
-        : data_(config.data.val, config.data.size, config.data.limit.val, "data.val",
-                1 << halvings(config.network)),
-          pixels_(std::int64_t(config.data.size) * config.data.size),
-          clean_(data_.count() * pixels_),
-          noisy_(clean_.size()) {
-        for (int i = 0; i < count(); ++i) {
-            data_.copy(i, clean(i));
-            make_noisy(config.noise, config.noise.sigma, config.seed, validation_epoch, data_, i, pixels_,
-                       clean(i), noisy(i));
+    ValidationSet(Backend& backend, const Config& config) : side_(config.data.size), pixels_(side_ * side_) {
+        const Dataset data(config.data.val, side_, config.data.limit.val, "data.val",
+                           1 << halvings(config.network));
+        std::vector<std::string> names;
+        std::vector<float> clean(pixels_), noisy(pixels_);
+        for (int i = 0; i < data.count(); ++i) {
+            data.copy(i, clean.data());
+            make_noisy(config.noise, config.noise.sigma, config.seed, validation_epoch, data, i, pixels_,
+                       clean.data(), noisy.data());
+            const Quality quality = measure(backend, noisy.data(), clean.data(), 1, 1, side_, side_).front();
+            if (!belongs_in_means({quality})) {
+                names.push_back(data.name(i));
+                continue;
+            }
+            clean_.insert(clean_.end(), clean.begin(), clean.end());
+            noisy_.insert(noisy_.end(), noisy.begin(), noisy.end());
+            of_noisy_.push_back(quality);
         }
+        left_out_ = left_out_of_means(names);
     }
 
-    int count() const { return data_.count(); }
-    int side() const { return data_.size(); }
-    float* clean(int image) { return clean_.data() + image * pixels_; }
-    float* noisy(int image) { return noisy_.data() + image * pixels_; }
+    int count() const { return int(of_noisy_.size()); }
+    int side() const { return side_; }
+    const float* clean(int image) const { return clean_.data() + image * pixels_; }
+    const float* noisy(int image) const { return noisy_.data() + image * pixels_; }
+    double noisy_psnr() const { return mean_quality(of_noisy_).psnr; }
+    const std::string& left_out() const { return left_out_; }
 
-    double noisy_psnr(Backend& backend) {
-        double mean = 0;
-        for (const Quality& q : measure(backend, noisy(0), clean(0), count(), 1, side(), side()))
-            mean += q.psnr / count();
-        return mean;
-    }
-
-    double scalar_psnr(Backend& backend, const Config& config, int iterations) {
+    double scalar_psnr(Backend& backend, const Config& config, int iterations) const {
         SolverConfig solver = config.solver;
         solver.iterations = iterations;
         const EvaluateConfig::Search& search = config.evaluate.search;
         const std::vector<double> values = equally_spaced(search.from, search.to, search.count);
-        const SearchedImages images{noisy(0), clean(0), count(), side(), side()};
-        double mean = 0;
-        for (const ScalarCurve& curve :
-             scalar_search(backend, solver, images, {values.begin(), values.end()}, 1, {}))
-            mean += curve.quality[best_of(curve.quality, &Quality::psnr)].psnr / count();
-        return mean;
+        std::vector<Quality> best;
+        if (count() > 0)
+            for (const ScalarCurve& curve :
+                 scalar_search(backend, solver, {noisy(0), clean(0), count(), side_, side_},
+                               {values.begin(), values.end()}, 1, {}))
+                if (const auto at = best_of(curve.quality, &Quality::psnr))
+                    best.push_back(curve.quality[*at]);
+        return mean_quality(best).psnr;
     }
 
   private:
-    Dataset data_;
-    std::int64_t pixels_;
+    int side_;
+    std::ptrdiff_t pixels_;
     std::vector<float> clean_, noisy_;
+    std::vector<Quality> of_noisy_;
+    std::string left_out_;
 };
 
 /// The mean quality of a checkpoint for T of the test.
 Quality test(Backend& backend, Config config, const std::string& checkpoint, int iterations,
-             ValidationSet& images) {
+             const ValidationSet& images) {
     config.evaluate.iterations = iterations;
     Algorithms algorithms = Algorithms::of_machine();
     Denoiser denoiser(backend, algorithms, config, images.side(), images.side());
@@ -135,15 +143,13 @@ Quality test(Backend& backend, Config config, const std::string& checkpoint, int
     denoiser.bind(arena, parameters);
     const std::size_t pixels = std::size_t(images.side()) * images.side();
     std::vector<float> lambda(pixels * denoiser.maps()), denoised(pixels);
-    Quality mean;
+    std::vector<Quality> qualities;
     for (int i = 0; i < images.count(); ++i) {
         denoiser.run(images.noisy(i), lambda.data(), denoised.data());
-        const Quality q =
-            measure(backend, denoised.data(), images.clean(i), 1, 1, images.side(), images.side()).front();
-        mean.psnr += q.psnr / images.count();
-        mean.ssim += q.ssim / images.count();
+        qualities.push_back(
+            measure(backend, denoised.data(), images.clean(i), 1, 1, images.side(), images.side()).front());
     }
-    return mean;
+    return mean_quality(qualities);
 }
 
 }  // namespace
@@ -158,8 +164,9 @@ void study_trainings(Backend& backend, const Config& config, const std::string& 
         fail(config.data.train, ": ", train.count(),
              " images are fewer than one batch (train.batch: ", config.train.batch, ")");
     const int steps_per_epoch = Batches::steps_per_epoch(config, train);
-    ValidationSet images(config);
-    const double noisy_psnr = images.noisy_psnr(backend);
+    const ValidationSet images(backend, config);
+    const double noisy_psnr = images.noisy_psnr();
+    if (!images.left_out().empty()) result.left_out.insert("data.val: " + images.left_out());
 
     std::vector<int> tested = config.study.test_iterations;
     tested.push_back(config.evaluate.iterations);

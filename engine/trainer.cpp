@@ -68,6 +68,7 @@ struct Trainer::State {
     std::unique_ptr<MetricsFile> metrics;
     Progress progress;
     MemoryReport memory;
+    std::string said_of_validation;  // the last line on images that are left out, said once
 
     std::string path(const std::string& name) const { return folder + "/" + name; }
     std::string checkpoint(const std::string& name) const {
@@ -208,6 +209,8 @@ void Trainer::State::validate(TrainReport& report) {
     const int side = config.data.size;
     const std::int64_t pixels = std::int64_t(side) * side;
     std::vector<float> clean(pixels), pictures(2 * pixels), lambda(pixels * plan->validation->maps());
+    std::vector<Quality> of_noisy, of_denoised;
+    std::vector<std::string> left_out;
     float *const noisy_image = pictures.data(), *const denoised = noisy_image + pixels;
     for (int i = 0; i < val->count(); ++i) {
         val->copy(i, clean.data());
@@ -216,11 +219,21 @@ void Trainer::State::validate(TrainReport& report) {
         plan->validation->run(noisy_image, lambda.data(), denoised);
         const std::vector<Quality> quality =
             measure(*backend, pictures.data(), clean.data(), 2, 2, side, side);
-        report.noisy_psnr += quality[0].psnr / val->count();
-        report.psnr += quality[1].psnr / val->count();
-        report.ssim += quality[1].ssim / val->count();
+        if (belongs_in_means({quality[0], quality[1]})) {
+            of_noisy.push_back(quality[0]);
+            of_denoised.push_back(quality[1]);
+        } else {
+            left_out.push_back(val->name(i));
+        }
     }
-    report.validated = true;
+    const Quality mean = mean_quality(of_denoised);
+    report.noisy_psnr = mean_quality(of_noisy).psnr;
+    report.psnr = mean.psnr;
+    report.ssim = mean.ssim;
+    report.validated = !of_denoised.empty();
+    report.left_out = left_out_of_means(left_out);
+    if (report.left_out != said_of_validation) log("validation: " + report.left_out);
+    said_of_validation = report.left_out;
 }
 
 // Metrics before the checkpoint: a run that dies in between has a row too many, which resuming cuts off

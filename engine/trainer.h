@@ -30,8 +30,9 @@ struct TrainReport {
     double loss = 0;              ///< mean over the epoch so far
     double steps_per_second = 0;  ///< of this process
     double seconds_left = 0;
-    bool validated = false;  ///< the three below were measured just now
-    double psnr = 0, ssim = 0, noisy_psnr = 0;
+    bool validated = false;                     ///< the three below were measured just now
+    double psnr = 0, ssim = 0, noisy_psnr = 0;  ///< means over the images that count; see belongs_in_means
+    std::string left_out;                       ///< one line on validation images that do not, or ""
     bool best = false;
 };
 
