@@ -77,7 +77,8 @@ void copy_square(const T* image, int size, int top, int left, int side, bool mir
 
 }  // namespace
 
-Dataset::Dataset(const std::string& folder, int size, int limit, const std::string& key, int least_side)
+Dataset::Dataset(const std::string& folder, int size, int limit, const std::string& key, int least_side,
+                 std::uint64_t picture_limit)
     : size_(size) {
     const std::string place = key.empty() ? "" : key + ": ";
     least_side = std::max(least_side, 2);  // a single pixel has no standard deviation
@@ -93,26 +94,29 @@ Dataset::Dataset(const std::string& folder, int size, int limit, const std::stri
     deviations_.resize(images);
     pixels_.resize(images * pixels);
     std::vector<std::vector<std::uint16_t>> wide(images);  // of the 16-bit pictures alone
+    PictureReader reader(picture_limit);
     std::exception_ptr failure;
     int failed = images;
 #pragma omp parallel for schedule(dynamic)
     for (int i = 0; i < images; ++i) {
         try {
-            const Picture picture = read_picture(paths[i]);
-            if (std::min(picture.height, picture.width) < least_side)
-                fail(paths[i], ": a picture of ", picture.height, "×", picture.width,
-                     " pixels is too small for the network, which halves its image to no less than a pixel; "
-                     "both sides must be at least ",
-                     least_side);
-            const Picture square = prepare(picture, size);
-            if (picture.bits == 16) {
-                wide[i].resize(pixels);
-                for (std::size_t k = 0; k < pixels; ++k)
-                    wide[i][k] = std::uint16_t(std::lround(square.values[k] * 65535.0f));
-            } else {
-                for (std::size_t k = 0; k < pixels; ++k)
-                    pixels_[i * pixels + k] = std::uint8_t(std::lround(square.values[k] * 255.0f));
-            }
+            reader.read(paths[i], [&](Picture picture) {
+                if (std::min(picture.height, picture.width) < least_side)
+                    fail(paths[i], ": a picture of ", picture.height, "×", picture.width,
+                         " pixels is too small for the network, which halves its image to no less than a "
+                         "pixel; "
+                         "both sides must be at least ",
+                         least_side);
+                const Picture square = prepare(std::move(picture), size);
+                if (square.bits == 16) {
+                    wide[i].resize(pixels);
+                    for (std::size_t k = 0; k < pixels; ++k)
+                        wide[i][k] = std::uint16_t(std::lround(square.values[k] * 65535.0f));
+                } else {
+                    for (std::size_t k = 0; k < pixels; ++k)
+                        pixels_[i * pixels + k] = std::uint8_t(std::lround(square.values[k] * 255.0f));
+                }
+            });
             names_[i] = fs::path(paths[i]).stem().string();
         } catch (...) {
             // Always the first of the list, so that the message does not depend on the threads' order.

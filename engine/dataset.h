@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/picture_limit.h"
+
 namespace tvmap {
 
 /// Square grey images in the sorted order of their file names.
@@ -12,8 +14,10 @@ class Dataset {
     /// Reads at most `limit` pictures (sorted by name) of `folder`. Throws Error for a missing or empty
     /// folder, for two pictures of one name, and for a picture that cannot be read or has a side below
     /// `least_side` (what the network can halve). `key` is the configuration's key that gave the folder, like
-    /// data.train: it opens the messages on the folder.
-    Dataset(const std::string& folder, int size, int limit, const std::string& key = "", int least_side = 8);
+    /// data.train: it opens the messages on the folder. Pictures are read in parallel, within `picture_limit` bytes
+    /// all together; see PictureReader.
+    Dataset(const std::string& folder, int size, int limit, const std::string& key = "", int least_side = 8,
+            std::uint64_t picture_limit = usual_picture_limit);
 
     int count() const { return int(names_.size()); }
     int size() const { return size_; }

@@ -10,6 +10,8 @@
 #include <atomic>
 #include <cerrno>
 #include <filesystem>
+#include <new>
+#include <stdexcept>
 #include <system_error>
 
 #include "kernels/error.h"
@@ -40,6 +42,10 @@ const char* advice(int error) {
 
 [[noreturn]] void cannot_write(const std::string& path, int error) {
     fail("cannot write ", path, ": ", reason(error), "; ", advice(error));
+}
+
+[[noreturn]] void too_large(const std::string& path, const std::string& than) {
+    fail("cannot read ", path, ": it holds more than ", than, "; give a smaller file");
 }
 
 /// An open file descriptor, closed at the end of the scope.
@@ -162,7 +168,7 @@ void remove_temporaries(const std::string& folder) {
     }
 }
 
-std::string read_file(const std::string& path) {
+std::string read_file(const std::string& path, std::uint64_t most) {
     const auto cannot_read = [&](int error) {
         fail("cannot read ", path, ": ", reason(error), "; check the path and its permissions");
     };
@@ -172,19 +178,27 @@ std::string read_file(const std::string& path) {
     if (::fstat(file.get(), &status) != 0) cannot_read(errno);
     if (S_ISDIR(status.st_mode)) fail("cannot read ", path, ": it is a folder; name a file in it");
 
-    std::string content;
-    content.resize(std::size_t(status.st_size) + 1);  // one more, so that one read sees the end
-    std::size_t filled = 0;
-    while (true) {
-        if (filled == content.size()) content.resize(2 * content.size());
-        const ssize_t count = ::read(file.get(), content.data() + filled, content.size() - filled);
-        if (count < 0 && errno == EINTR) continue;
-        if (count < 0) cannot_read(errno);
-        if (count == 0) break;
-        filled += std::size_t(count);
+    if (std::uint64_t(status.st_size) > most) too_large(path, text(most, " bytes"));
+    try {
+        std::string content;
+        content.resize(std::size_t(status.st_size) + 1);  // one more, so that one read sees the end
+        std::size_t filled = 0;
+        while (true) {
+            if (filled > most) too_large(path, text(most, " bytes"));
+            if (filled == content.size()) content.resize(2 * content.size());
+            const ssize_t count = ::read(file.get(), content.data() + filled, content.size() - filled);
+            if (count < 0 && errno == EINTR) continue;
+            if (count < 0) cannot_read(errno);
+            if (count == 0) break;
+            filled += std::size_t(count);
+        }
+        content.resize(filled);
+        return content;
+    } catch (const std::bad_alloc&) {
+        too_large(path, "fits in memory");
+    } catch (const std::length_error&) {
+        too_large(path, "fits in memory");
     }
-    content.resize(filled);
-    return content;
 }
 
 void make_folder(const std::string& path) {

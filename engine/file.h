@@ -1,5 +1,6 @@
 // Files that are written whole or not at all.
 #pragma once
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,8 +17,8 @@ void write_file(const std::string& path, const std::vector<std::string_view>& pi
 /// Removes the temporary files that a killed process left in a folder which no other process writes to.
 void remove_temporaries(const std::string& folder);
 
-/// The whole file. Throws Error.
-std::string read_file(const std::string& path);
+/// The whole file, of at most so many bytes. Throws Error.
+std::string read_file(const std::string& path, std::uint64_t most = std::uint64_t(-1));
 
 /// Creates a folder and its parents and proves that files can be written in it. Throws Error.
 void make_folder(const std::string& path);

@@ -1,18 +1,68 @@
-// Pictures in and out: JPEG, PNG, BMP and TGA through stb_image, PGM and PPM and the PNG writer here (stb
-// reads no maxval and no 16-bit byte order in PGM, and writes no 16-bit PNG).
+// Pictures in and out: JPEG, PNG, BMP and TGA through stb_image, after the checks of engine/picture_formats.h; the
+// PNG writer is here (stb writes no 16-bit PNG).
 #include "engine/image.h"
 
 #include <algorithm>
 #include <cctype>
 #include <cmath>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <limits>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string_view>
 
 #include "engine/checksum.h"
 #include "engine/file.h"
+#include "engine/picture_formats.h"
 #include "kernels/error.h"
+
+namespace tvmap {
+namespace {
+
+/// The allowance that the decoder of this thread takes its memory from.
+thread_local PictureAllowance* allowance = nullptr;
+thread_local bool exceeded = false;
+
+/// The decoder's memory: counted, and zeros. In front of each piece stands its size.
+constexpr std::size_t size_room = alignof(std::max_align_t);
+
+void* take_memory(std::size_t bytes) {
+    if (allowance == nullptr || !allowance->take(bytes + size_room)) {
+        exceeded = true;
+        return nullptr;
+    }
+    char* piece = static_cast<char*>(std::calloc(bytes + size_room, 1));
+    if (piece == nullptr) {
+        allowance->give(bytes + size_room);
+        return nullptr;
+    }
+    std::memcpy(piece, &bytes, sizeof bytes);
+    return piece + size_room;
+}
+
+void give_memory(void* memory) {
+    if (memory == nullptr) return;
+    char* piece = static_cast<char*>(memory) - size_room;
+    std::size_t bytes = 0;
+    std::memcpy(&bytes, piece, sizeof bytes);
+    allowance->give(bytes + size_room);
+    std::free(piece);
+}
+
+void* move_memory(void* memory, std::size_t old_bytes, std::size_t bytes) {
+    void* moved = take_memory(bytes);
+    if (moved == nullptr) return nullptr;
+    if (memory != nullptr) std::memcpy(moved, memory, std::min(old_bytes, bytes));
+    give_memory(memory);
+    return moved;
+}
+
+}  // namespace
+}  // namespace tvmap
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wall"
@@ -24,6 +74,9 @@
 #define STB_IMAGE_STATIC
 #define STB_IMAGE_IMPLEMENTATION
 #define STBI_NO_STDIO
+#define STBI_MALLOC(bytes) tvmap::take_memory(bytes)
+#define STBI_FREE(memory) tvmap::give_memory(memory)
+#define STBI_REALLOC_SIZED(memory, old_bytes, bytes) tvmap::move_memory(memory, old_bytes, bytes)
 #define STBI_ONLY_JPEG
 #define STBI_ONLY_PNG
 #define STBI_ONLY_BMP
@@ -37,8 +90,6 @@
 
 namespace tvmap {
 namespace {
-
-using Bytes = std::string_view;
 
 /// A file in memory that remembers whether the decoder asked for more than there is. stb answers such
 /// requests with zeros, and so would decode a truncated JPEG, BMP or TGA to a picture with a false lower
@@ -67,104 +118,10 @@ struct Source {
 };
 constexpr stbi_io_callbacks kCallbacks{Source::read, Source::skip, Source::eof};
 
-[[noreturn]] void truncated(const std::string& path) {
-    fail(path, ": the picture is truncated; copy or download the file again");
-}
-[[noreturn]] void damaged(const std::string& path, const char* what) {
-    fail(path, ": not a picture that can be read (", what, "); give a JPEG, PNG, BMP, TGA, PGM or PPM file");
-}
-
-// ------------------------------------------------------------------------------------------------ JPEG
-
-/// Walks the segments to the end-of-image marker, and refuses Huffman tables of more than 256 codes, which
-/// stb would write past the end of its own.
-void check_jpeg(Bytes content, const std::string& path) {
-    const auto byte = [&](std::size_t at) {
-        if (at >= content.size()) truncated(path);
-        return unsigned(static_cast<unsigned char>(content[at]));
-    };
-    std::size_t at = 2;
-    while (true) {
-        // On past coded data, in which 0xFF is followed by 0 or by a restart marker.
-        unsigned marker = 0;
-        do marker = byte(at++) == 0xFF ? byte(at) : 0;
-        while (marker == 0 || marker == 0xFF || (marker & 0xF8) == 0xD0);
-        ++at;
-        if (marker == 0xD9) return;
-        if (marker == 0x01 || marker == 0xD8) continue;  // markers without a segment
-        const std::size_t end = at + (byte(at) << 8 | byte(at + 1));
-        if (end > content.size()) truncated(path);
-        at += 2;
-        while (marker == 0xC4 && at < end) {
-            unsigned codes = 0;
-            for (std::size_t length = 1; length <= 16; ++length) codes += byte(at + length);
-            if (codes > 256) damaged(path, "a Huffman table of the JPEG is too long");
-            at += 17 + codes;
-        }
-        at = std::max(at, end);
-    }
-}
-
-// ------------------------------------------------------------------------------------------------ PGM, PPM
-
-/// Binary PGM (P5) and PPM (P6) with any maxval; 16-bit samples are big-endian.
-Picture read_pnm(Bytes content, const std::string& path) {
-    Bytes rest = content.substr(2);
-    const auto number = [&]() {
-        while (!rest.empty() && (std::isspace(static_cast<unsigned char>(rest[0])) || rest[0] == '#'))
-            rest.remove_prefix(rest[0] == '#' ? std::min(rest.find('\n'), rest.size()) : 1);
-        int value = 0, digits = 0;
-        for (; !rest.empty() && std::isdigit(static_cast<unsigned char>(rest[0])) && digits < 8; ++digits) {
-            value = 10 * value + (rest[0] - '0');
-            rest.remove_prefix(1);
-        }
-        if (digits == 0) damaged(path, "its PGM/PPM header is damaged");
-        return value;
-    };
-    Picture picture;
-    picture.channels = content[1] == '6' ? 3 : 1;
-    picture.width = number();
-    picture.height = number();
-    const int maximum = number();
-    if (picture.width < 1 || picture.height < 1 || maximum < 1 || maximum > 65535 || rest.empty())
-        damaged(path, "its PGM/PPM header is damaged");
-    rest.remove_prefix(1);  // one space or newline, then the samples
-
-    const std::size_t width = maximum > 255 ? 2 : 1;
-    const std::size_t count = std::size_t(picture.width) * picture.height * picture.channels;
-    if (rest.size() < count * width) truncated(path);
-    picture.bits = maximum > 255 ? 16 : 8;
-    picture.values.resize(count);
-    const auto byte = [&](std::size_t at) { return int(static_cast<unsigned char>(rest[at])); };
-    for (std::size_t i = 0; i < count; ++i) {
-        const int sample = width == 1 ? byte(i) : byte(2 * i) << 8 | byte(2 * i + 1);
-        picture.values[i] = float(std::min(sample, maximum)) / float(maximum);
-    }
-    return picture;
-}
-
-// ------------------------------------------------------------------------------------------------ PNG
-
 constexpr Bytes kPngSignature("\x89PNG\r\n\x1a\n", 8);
 
 std::string big_endian(std::uint32_t value) {
     return {char(value >> 24), char(value >> 16), char(value >> 8), char(value)};
-}
-
-/// Walks the chunks and compares their checksums, which stb does not.
-void check_png(Bytes content, const std::string& path) {
-    Bytes rest = content.substr(kPngSignature.size());
-    while (true) {
-        if (rest.size() < 12) truncated(path);
-        std::uint32_t length = 0;
-        for (int i = 0; i < 4; ++i) length = length << 8 | static_cast<unsigned char>(rest[i]);
-        if (rest.size() - 12 < length) truncated(path);
-        const Bytes body = rest.substr(4, std::size_t(length) + 4);
-        if (rest.substr(std::size_t(length) + 8, 4) != big_endian(checksum<crc32_polynomial>(body)))
-            damaged(path, "a checksum of the PNG is wrong");
-        if (body.substr(0, 4) == "IEND") return;
-        rest.remove_prefix(std::size_t(length) + 12);
-    }
 }
 
 void append_chunk(std::string& png, Bytes type, Bytes data) {
@@ -237,44 +194,143 @@ void check(const Picture& picture) {
              picture.values.size(), " values; give H×W×1 or H×W×3 values");
 }
 
-}  // namespace
+/// Where the value at row i, column j of the upright picture stands in the stored one, of H×W pixels.
+std::size_t stored_place(int orientation, int i, int j, int height, int width) {
+    const bool turned = orientation >= 5;  // rows become columns
+    int row = turned ? j : i, column = turned ? i : j;
+    if (orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7) row = height - 1 - row;
+    if (orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8)
+        column = width - 1 - column;
+    return std::size_t(row) * std::size_t(width) + std::size_t(column);
+}
 
-Picture read_picture(const std::string& path) {
-    const std::string content = read_file(path);
-    if (content.empty()) fail(path, ": the file is empty; copy or download it again");
-    if (content.starts_with("P5") || content.starts_with("P6")) return read_pnm(content, path);
-    if (content.starts_with(kPngSignature)) check_png(content, path);
-    if (content.starts_with("\xFF\xD8")) check_jpeg(content, path);
-
+/// Whatever stb reads; `whole_palette`: a pixel without opacity has a colour that the file lacks.
+Picture decode(Bytes content, int orientation, bool whole_palette, PictureAllowance& memory,
+               const std::string& path) {
     Source probe{content};
     Picture picture;
     picture.bits = stbi_is_16_bit_from_callbacks(&kCallbacks, &probe) != 0 ? 16 : 8;
     Source source{content};
-    int stored = 0;  // channels in the file: grey, grey + alpha, RGB, RGB + alpha
+    int height = 0, width = 0, stored = 0;  // channels in the file: grey, grey + alpha, RGB, RGB + alpha
     const auto keep = [&](auto* samples, float scale) {
         const std::unique_ptr<void, decltype(&stbi_image_free)> owner(samples, stbi_image_free);
-        if (samples == nullptr) {
-            if (source.overrun) truncated(path);
-            damaged(path, stbi_failure_reason());
-        }
-        if (source.overrun) truncated(path);
+        if (samples == nullptr && exceeded) throw PictureAllowance::Exceeded();
+        if (source.overrun) truncated_picture(path);
+        if (samples == nullptr) damaged_picture(path, stbi_failure_reason());
         picture.channels = stored >= 3 ? 3 : 1;
-        const std::size_t pixels = std::size_t(picture.height) * picture.width;
+        picture.height = orientation < 5 ? height : width;
+        picture.width = orientation < 5 ? width : height;
+        const std::size_t pixels = std::size_t(height) * width;
+        memory.need(pixels * picture.channels * sizeof(float));
         picture.values.resize(pixels * picture.channels);
-        for (std::size_t i = 0; i < pixels; ++i)
-            for (int c = 0; c < picture.channels; ++c)
-                picture.values[i * picture.channels + c] = float(samples[i * stored + c]) / scale;
+        float* value = picture.values.data();
+        for (int i = 0; i < picture.height; ++i)
+            for (int j = 0; j < picture.width; ++j) {
+                const auto* pixel = samples + stored_place(orientation, i, j, height, width) * stored;
+                if (whole_palette && pixel[3] == 0)
+                    damaged_picture(path, "the PNG has colours that its palette lacks");
+                for (int c = 0; c < picture.channels; ++c) *value++ = float(pixel[c]) / scale;
+            }
     };
     if (picture.bits == 16)
-        keep(stbi_load_16_from_callbacks(&kCallbacks, &source, &picture.width, &picture.height, &stored, 0),
-             65535.0f);
+        keep(stbi_load_16_from_callbacks(&kCallbacks, &source, &width, &height, &stored, 0), 65535.0f);
     else
-        keep(stbi_load_from_callbacks(&kCallbacks, &source, &picture.width, &picture.height, &stored, 0),
-             255.0f);
+        keep(stbi_load_from_callbacks(&kCallbacks, &source, &width, &height, &stored, 0), 255.0f);
     return picture;
 }
 
-void write_png(const std::string& path, const Picture& picture, int bits) {
+Picture parse(Bytes content, PictureAllowance& memory, const std::string& path) {
+    if (content.empty()) fail(path, ": the file is empty; copy or download it again");
+    if (content.size() > 2 && content[0] == 'P' && content[1] >= '1' && content[1] <= '6')
+        return read_pnm(content, memory, path);
+    int orientation = 1;
+    std::string palette;
+    if (content.starts_with(kPngSignature)) {
+        orientation = check_png(content, path);
+        palette = complete_png_palette(content, memory);
+    }
+    if (content.starts_with("\xFF\xD8")) orientation = check_jpeg(content, memory, path);
+    if (content.starts_with("BM")) check_bmp(content, path);
+    return decode(palette.empty() ? content : palette, orientation, !palette.empty(), memory, path);
+}
+
+/// The decoder's memory of this thread, for as long as it lasts.
+struct DecoderMemory {
+    explicit DecoderMemory(PictureAllowance& memory) {
+        allowance = &memory;
+        exceeded = false;
+    }
+    ~DecoderMemory() { allowance = nullptr; }
+};
+
+}  // namespace
+
+void truncated_picture(const std::string& path) {
+    fail(path, ": the picture is truncated; copy or download the file again");
+}
+void damaged_picture(const std::string& path, const std::string& what) {
+    fail(path, ": not a picture that can be read (", what,
+         "); give a JPEG, PNG, BMP, TGA, PBM, PGM or PPM file");
+}
+
+bool PictureAllowance::take(std::size_t bytes) noexcept {
+    std::uint64_t left = reader_.left_;
+    do
+        if (bytes > left) return false;
+    while (!reader_.left_.compare_exchange_weak(left, left - bytes));
+    taken_ += bytes;
+    return true;
+}
+void PictureAllowance::give(std::size_t bytes) noexcept {
+    taken_ -= bytes;
+    reader_.left_ += bytes;
+}
+void PictureAllowance::need(std::size_t bytes) {
+    if (!take(bytes)) throw Exceeded();
+}
+
+PictureReader::PictureReader(std::uint64_t limit)
+    : limit_(limit > 0 ? limit : std::numeric_limits<std::uint64_t>::max()), left_(limit_) {}
+
+void PictureReader::read(const std::string& path, const std::function<void(Picture)>& use) {
+    std::error_code not_regular;
+    const std::uintmax_t size = std::filesystem::file_size(path, not_regular);
+    std::optional<std::string> content;
+    const auto attempt = [&] {
+        PictureAllowance memory(*this);
+        if (!not_regular) memory.need(size);
+        if (!content) content = read_file(path, limit_);
+        if (not_regular) memory.need(content->size());
+        Picture picture;
+        {
+            const DecoderMemory decoder(memory);
+            picture = parse(*content, memory, path);
+        }
+        if (!not_regular) content.reset();
+        use(std::move(picture));
+    };
+    try {
+        const std::shared_lock together(alone_);
+        return attempt();
+    } catch (const PictureAllowance::Exceeded&) {
+        if (!not_regular) content.reset();
+    }
+    const std::unique_lock alone(alone_);
+    try {
+        attempt();
+    } catch (const PictureAllowance::Exceeded&) {
+        fail(path, ": reading this picture takes more than the limit of ", limit_,
+             " bytes; give a smaller one or a higher limit (data.picture_limit, or --picture-limit)");
+    }
+}
+
+Picture read_picture(const std::string& path, std::uint64_t limit) {
+    Picture read;
+    PictureReader(limit).read(path, [&](Picture picture) { read = std::move(picture); });
+    return read;
+}
+
+std::string encode_png(const std::string& path, const Picture& picture, int bits) {
     if (bits != 8 && bits != 16) fail("cannot write ", path, ": a PNG of ", bits, " bits; choose 8 or 16");
     check(picture);
     const std::size_t pixel = std::size_t(picture.channels) * (bits / 8);
@@ -310,7 +366,11 @@ void write_png(const std::string& path, const Picture& picture, int bits) {
                      std::string{char(bits), colour, 0, 0, 0});
     append_chunk(png, "IDAT", Bytes(reinterpret_cast<const char*>(zlib.get()), std::size_t(length)));
     append_chunk(png, "IEND", "");
-    write_file(path, png);
+    return png;
+}
+
+void write_png(const std::string& path, const Picture& picture, int bits) {
+    write_file(path, encode_png(path, picture, bits));
 }
 
 bool is_picture_name(const std::string& path) {
@@ -319,7 +379,7 @@ bool is_picture_name(const std::string& path) {
     std::string ending = path.substr(dot + 1);
     std::transform(ending.begin(), ending.end(), ending.begin(),
                    [](unsigned char c) { return char(std::tolower(c)); });
-    for (const char* known : {"jpg", "jpeg", "png", "bmp", "tga", "pgm", "ppm"})
+    for (const char* known : {"jpg", "jpeg", "png", "bmp", "tga", "pbm", "pgm", "ppm", "pnm"})
         if (ending == known) return true;
     return false;
 }

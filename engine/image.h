@@ -1,8 +1,13 @@
-// Pictures: reading, preparing and writing. stb is used here alone.
+// Pictures: reading, preparing and writing. stb is used in engine/image.cpp alone.
 #pragma once
+#include <atomic>
 #include <cstdint>
+#include <functional>
+#include <shared_mutex>
 #include <string>
 #include <vector>
+
+#include "engine/picture_limit.h"
 
 namespace tvmap {
 
@@ -13,26 +18,47 @@ struct Picture {
     std::vector<float> values;
 };
 
-/// Reads JPEG, PNG, BMP, TGA, PGM, …; an alpha channel is dropped. Throws Error (path and reason), also for a
-/// truncated file.
-Picture read_picture(const std::string& path);
+/// Reads pictures within a limit of memory, whatever their files claim. The limit counts the file, the decoder and
+/// the values, and threads that share a reader share it: pictures that do not fit in together are read one after the
+/// other, and one that does not fit in alone is refused.
+class PictureReader {
+  public:
+    /// limit: bytes; 0: none.
+    explicit PictureReader(std::uint64_t limit = usual_picture_limit);
 
-/// Writes a PNG of `bits` (8 or 16) per channel, values clamped to [0, 1] and rounded to nearest; to a
-/// temporary name, then renamed.
+    /// Reads JPEG, PNG (both turned upright as EXIF says), BMP, TGA, PBM, PGM or PPM; an alpha channel is dropped.
+    /// Hands the picture to `use`; its memory counts until that returns. The file is read once if it is no regular
+    /// file. Throws Error (path and reason), also for a picture that is not complete.
+    void read(const std::string& path, const std::function<void(Picture)>& use);
+
+  private:
+    friend class PictureAllowance;
+    std::uint64_t limit_;
+    std::atomic<std::uint64_t> left_;
+    std::shared_mutex alone_;  // held by all that read together, or by the one that needs everything
+};
+
+/// One picture, by a reader of its own.
+Picture read_picture(const std::string& path, std::uint64_t limit = usual_picture_limit);
+
+/// A PNG of `bits` (8 or 16) per channel, values clamped to [0, 1] and rounded to nearest. `path` opens messages.
+std::string encode_png(const std::string& path, const Picture& picture, int bits = 8);
+
+/// Writes encode_png's result to a temporary name, then renames it.
 void write_png(const std::string& path, const Picture& picture, int bits = 8);
 
 /// Luma 0.299 R + 0.587 G + 0.114 B (ITU-R 601), a grey picture unchanged.
-Picture to_grey(const Picture& picture);
+Picture to_grey(Picture picture);
 
 /// The largest centred square.
-Picture centre_crop(const Picture& picture);
+Picture centre_crop(Picture picture);
 
 /// Bicubic (a = −0.5) with antialiasing: the kernel is widened by the scale factor when shrinking, as
 /// Pillow's BICUBIC does.
 Picture resize_bicubic(const Picture& picture, int height, int width);
 
 /// Grey, centre-cropped, resized to size×size, clamped to [0, 1] and rounded to the file's own bit depth.
-Picture prepare(const Picture& picture, int size);
+Picture prepare(Picture picture, int size);
 
 /// Whether a file's name ends like a picture that read_picture knows.
 bool is_picture_name(const std::string& path);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <utility>
 
 #include "engine/image.h"
 #include "kernels/error.h"
@@ -51,29 +52,32 @@ struct Filter {
 
 }  // namespace
 
-Picture to_grey(const Picture& picture) {
+// In place, like the crop: a picture may be large.
+Picture to_grey(Picture picture) {
     if (picture.channels == 1) return picture;
-    Picture grey{picture.height, picture.width, 1, picture.bits, {}};
-    grey.values.resize(std::size_t(picture.height) * picture.width);
-    for (std::size_t i = 0; i < grey.values.size(); ++i) {
+    const std::size_t pixels = std::size_t(picture.height) * picture.width;
+    for (std::size_t i = 0; i < pixels; ++i) {
         const float* rgb = picture.values.data() + 3 * i;
-        grey.values[i] = 0.299f * rgb[0] + 0.587f * rgb[1] + 0.114f * rgb[2];
+        picture.values[i] = 0.299f * rgb[0] + 0.587f * rgb[1] + 0.114f * rgb[2];
     }
-    return grey;
+    picture.channels = 1;
+    picture.values.resize(pixels);
+    return picture;
 }
 
-Picture centre_crop(const Picture& picture) {
+Picture centre_crop(Picture picture) {
     const int side = std::min(picture.height, picture.width);
     const int top = (picture.height - side) / 2, left = (picture.width - side) / 2;
-    Picture square{side, side, picture.channels, picture.bits, {}};
     const std::size_t row = std::size_t(side) * picture.channels;
-    square.values.reserve(row * side);
     for (int i = 0; i < side; ++i) {
-        const auto begin =
-            picture.values.begin() + (std::ptrdiff_t(top + i) * picture.width + left) * picture.channels;
-        square.values.insert(square.values.end(), begin, begin + std::ptrdiff_t(row));
+        const std::size_t from = (std::size_t(top + i) * picture.width + left) * picture.channels;
+        if (from != i * row)
+            std::copy_n(picture.values.begin() + std::ptrdiff_t(from), row,
+                        picture.values.begin() + std::ptrdiff_t(i * row));
     }
-    return square;
+    picture.height = picture.width = side;
+    picture.values.resize(row * side);
+    return picture;
 }
 
 Picture resize_bicubic(const Picture& picture, int height, int width) {
@@ -114,8 +118,8 @@ Picture resize_bicubic(const Picture& picture, int height, int width) {
     return resized;
 }
 
-Picture prepare(const Picture& picture, int size) {
-    Picture prepared = resize_bicubic(centre_crop(to_grey(picture)), size, size);
+Picture prepare(Picture picture, int size) {
+    Picture prepared = resize_bicubic(centre_crop(to_grey(std::move(picture))), size, size);
     const float levels = prepared.bits == 16 ? 65535.0f : 255.0f;
     for (float& value : prepared.values)
         value = std::floor(std::clamp(value, 0.0f, 1.0f) * levels + 0.5f) / levels;
