@@ -3,7 +3,7 @@
 #include <cmath>
 #include <string>
 
-#include "engine/format.h"
+#include "kernels/decimal.h"
 
 namespace tvmap {
 
@@ -15,10 +15,10 @@ inline std::string csv_field(const std::string& content) {
     return quoted + "\"";
 }
 
-/// A number with so many significant digits; nan, inf or -inf where it is none (printf gives some NaNs a sign).
+/// A number with so many significant digits; nan, inf or -inf where it is none (NaN is written without its sign).
 inline std::string csv_number(double value, int digits = 6) {
     if (std::isnan(value)) return "nan";
-    return format("%.*g", digits, value);
+    return rounded_decimal(value, digits);
 }
 
 }  // namespace tvmap
