@@ -334,7 +334,7 @@ evaluate: {iterations: 8, search: {count: 3}}
                       "solve picture.png --lambda 0.1 --lambda-y 0 --out x.png", "solve image.npy --lambda maps.npy --out x.npy",
                       "solve stack.npy --lambda 0.1 --norm auto --boundary neumann --start image --out x.npy",
                       "gradient image.npy --lambda map.npy --target image.npy --out d.npy --out-z z.npy",
-                      "search image.npy --clean image.npy --count 3 --out s.csv",
+                      "search image.npy --clean map.npy --count 3 --out s.csv",
                       "phantoms --out phantoms --count 2 --size 32", "info"):
         result = run([*arguments.split(), "--json", "--quiet"], folder)
         check(result.returncode == 0, f"tvmap {arguments}: exit {result.returncode}, {result.stderr!r}")
