@@ -249,7 +249,12 @@ Picture parse(Bytes content, PictureAllowance& memory, const std::string& path) 
         orientation = check_png(content, path);
         palette = complete_png_palette(content, memory);
     }
-    if (content.starts_with("\xFF\xD8")) orientation = check_jpeg(content, memory, path);
+    // The decoder passes over filling bytes before a JPEG's first marker.
+    const std::size_t marker = content.find_first_not_of('\xFF');
+    if (marker > 0 && marker < content.size() && content[marker] == '\xD8') {
+        content.remove_prefix(marker - 1);
+        orientation = check_jpeg(content, memory, path);
+    }
     if (content.starts_with("BM")) check_bmp(content, path);
     return decode(palette.empty() ? content : palette, orientation, !palette.empty(), memory, path);
 }

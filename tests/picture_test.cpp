@@ -173,6 +173,18 @@ TEST_CASE("a JPEG without a scan, without some of its scans, or without a table 
     CHECK(contains(reader.complaint("a.jpg", arithmetic), "baseline and progressive"));
 }
 
+TEST_CASE("filling bytes before a JPEG hide nothing from its checks") {
+    const Reader reader;
+    const std::string filling = "\xFF\xFF\xFF", whole = content_of(fixtures + "grey.jpeg");
+    CHECK(reader.read("a.jpg", filling + whole).values == reader.read("b.jpg", whole).values);
+    CHECK(contains(reader.complaint("a.jpg", filling + whole.substr(0, whole.find("\xFF\xDA")) + end_of_jpeg),
+                   "not complete"));
+    // 4096 symbols, for which the decoder has room for 257.
+    const std::string table =
+        "\xFF\xC4" + big_endian(2 + 17 + 4096, 2) + '\0' + std::string(16 + 4096, '\xFF');
+    CHECK(contains(reader.complaint("a.jpg", filling + "\xFF\xD8" + table + whole.substr(2)), "too long"));
+}
+
 TEST_CASE("a pixel whose colour the palette lacks is refused") {
     const Reader reader;
     auto chunks = reference::png_chunks(content_of(fixtures + "palette.png"));
