@@ -131,40 +131,47 @@ void write_example(const std::string& folder, const EvaluatedImage& image, const
     std::vector<Picture> all = {grey_picture(p.clean, side, side), grey_picture(p.noisy, side, side),
                                 grey_picture(p.scalar, side, side), grey_picture(p.map, side, side),
                                 map_picture(p.lambda, side, side)};
-    const char* const names[] = {"clean", "noisy", "scalar", "map", "lambda"};
-    for (int i = 0; i < 5; ++i) write_png(stem + "_" + names[i] + ".png", all[i]);
+    std::vector<std::string> names = {"clean", "noisy", "scalar", "map", "lambda"};
     if (maps == 2) {
         all.push_back(map_picture(p.lambda + std::size_t(side) * side, side, side));
-        write_png(stem + "_lambda_horizontal.png", all.back());
+        names.push_back("lambda_horizontal");
     }
-    write_png(stem + "_panel.png", panel(all));
+    all.push_back(panel(all));
+    names.push_back("panel");
+    std::vector<std::string> contents;
+    std::vector<NewFile> files;
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        const std::string path = stem + "_" + names[i] + ".png";
+        contents.push_back(encode_png(path, all[i]));
+        files.push_back({path, {}});
+    }
+    for (std::size_t i = 0; i < all.size(); ++i) files[i].pieces = {contents[i]};
+    write_files(files);
 }
 
 std::string write_evaluation(const std::string& folder, const Evaluation& evaluation) {
-    std::string csv = "name";
-    for (const Column& column : columns()) csv += std::string(",") + column.name;
-    csv += "\n";
+    std::string images = "name", summary = "quantity,mean,deviation\n",
+                curves = "lambda,psnr,ssim,ssim_uniform\n";
+    for (const Column& column : columns()) images += std::string(",") + column.name;
+    images += "\n";
     for (const EvaluatedImage& image : evaluation.images) {
-        csv += csv_field(image.name);
-        for (const Column& column : columns()) csv += "," + csv_number(column.pick(image));
-        csv += "\n";
+        images += csv_field(image.name);
+        for (const Column& column : columns()) images += "," + csv_number(column.pick(image));
+        images += "\n";
     }
-    write_file(folder + "/per_image.csv", csv);
-
-    csv = "quantity,mean,deviation\n";
     for (const Column& column : columns()) {
         const Statistic s = statistic(evaluation.images, column.pick);
-        csv += column.name + ("," + csv_number(s.mean)) + "," + csv_number(s.deviation) + "\n";
+        summary += column.name + ("," + csv_number(s.mean)) + "," + csv_number(s.deviation) + "\n";
     }
-    write_file(folder + "/summary.csv", csv);
-
-    csv = "lambda,psnr,ssim,ssim_uniform\n";
     const std::vector<Quality> curve = mean_curve(evaluation);
     for (std::size_t l = 0; l < curve.size(); ++l)
-        csv += csv_number(evaluation.lambdas[l]) + "," + csv_number(curve[l].psnr, 9) + "," +
-               csv_number(curve[l].ssim, 9) + "," + csv_number(curve[l].ssim_uniform, 9) + "\n";
-    write_file(folder + "/curves.csv", csv);
-    write_file(folder + "/summary.txt", evaluation.table());
+        curves += csv_number(evaluation.lambdas[l]) + "," + csv_number(curve[l].psnr, 9) + "," +
+                  csv_number(curve[l].ssim, 9) + "," + csv_number(curve[l].ssim_uniform, 9) + "\n";
+    const std::string table = evaluation.table();
+    write_files({{folder + "/per_image.csv", {images}},
+                 {folder + "/summary.csv", {summary}},
+                 {folder + "/curves.csv", {curves}},
+                 {folder + "/summary.txt", {table}}});
     return draw_curves(folder, evaluation);
 }
 

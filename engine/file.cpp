@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cerrno>
 #include <filesystem>
+#include <memory>
 #include <new>
 #include <stdexcept>
 #include <system_error>
@@ -35,6 +36,8 @@ const char* advice(int error) {
         case ENOENT:
         case ENOTDIR:
             return "make its folder first or choose another";
+        case ENAMETOOLONG:
+            return "choose a shorter name";
         default:
             return "choose another path";
     }
@@ -131,6 +134,51 @@ void sync_folder(const fs::path& folder, const std::string& target) {
     if (::fsync(descriptor.get()) != 0 && errno != EINVAL && errno != ENOTSUP) cannot_write(target, errno);
 }
 
+/// A file written to a temporary name, and the name that it is to take.
+class Written {
+  public:
+    explicit Written(const NewFile& file)
+        : path_(file.path), target_(find_target()), temporary_(folder(), path_) {
+        if (exists_) temporary_.keep_mode_of(existing_);
+        for (const std::string_view piece : file.pieces) temporary_.write(piece);
+        temporary_.sync();
+    }
+
+    void take_name() {
+        temporary_.rename(target_);
+        named_ = true;
+    }
+    /// A file that was replaced is gone; one that is new need not stay.
+    void take_away() const {
+        if (named_ && !exists_) ::unlink(target_.c_str());
+    }
+    void sync_name() const { sync_folder(folder(), path_); }
+
+  private:
+    fs::path folder() const { return target_.has_parent_path() ? target_.parent_path() : fs::path("."); }
+
+    /// rename would replace a symbolic link itself, and as root even a device: follow links, refuse the rest.
+    fs::path find_target() {
+        if (path_.empty()) fail("cannot write a file without a name; name the file");
+        exists_ = ::stat(path_.c_str(), &existing_) == 0;
+        if (!exists_ && errno != ENOENT) cannot_write(path_, errno);
+        if (!exists_) return path_;
+        if (S_ISDIR(existing_.st_mode)) fail("cannot write ", path_, ": it is a folder; name a file in it");
+        if (!S_ISREG(existing_.st_mode))
+            fail("cannot write ", path_, ": it is a device or pipe; choose a regular file");
+        std::error_code error;
+        const fs::path target = fs::canonical(path_, error);
+        if (error) cannot_write(path_, error.value());
+        return target;
+    }
+
+    std::string path_;
+    struct stat existing_ {};
+    bool exists_ = false, named_ = false;
+    fs::path target_;
+    Temporary temporary_;
+};
+
 }  // namespace
 
 void write_file(const std::string& path, std::string_view content) {
@@ -138,26 +186,19 @@ void write_file(const std::string& path, std::string_view content) {
 }
 
 void write_file(const std::string& path, const std::vector<std::string_view>& pieces) {
-    if (path.empty()) fail("cannot write a file without a name; name the file");
-    // rename would replace a symbolic link itself, and as root even a device: follow links, refuse the rest.
-    fs::path target = path;
-    struct stat existing {};
-    const bool exists = ::stat(path.c_str(), &existing) == 0;
-    if (exists) {
-        if (S_ISDIR(existing.st_mode)) fail("cannot write ", path, ": it is a folder; name a file in it");
-        if (!S_ISREG(existing.st_mode))
-            fail("cannot write ", path, ": it is a device or pipe; choose a regular file");
-        std::error_code error;
-        target = fs::canonical(path, error);
-        if (error) cannot_write(path, error.value());
+    write_files({{path, pieces}});
+}
+
+void write_files(const std::vector<NewFile>& files) {
+    std::vector<std::unique_ptr<Written>> written;
+    for (const NewFile& file : files) written.push_back(std::make_unique<Written>(file));
+    try {
+        for (const auto& file : written) file->take_name();
+    } catch (...) {
+        for (const auto& file : written) file->take_away();
+        throw;
     }
-    const fs::path folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
-    Temporary temporary(folder, path);
-    if (exists) temporary.keep_mode_of(existing);
-    for (std::string_view piece : pieces) temporary.write(piece);
-    temporary.sync();
-    temporary.rename(target);
-    sync_folder(folder, path);
+    for (const auto& file : written) file->sync_name();
 }
 
 void remove_temporaries(const std::string& folder) {

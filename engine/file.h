@@ -14,6 +14,16 @@ void write_file(const std::string& path, std::string_view content);
 /// The same for content in pieces, one after the other, so that they need not be joined in memory first.
 void write_file(const std::string& path, const std::vector<std::string_view>& pieces);
 
+/// A file to be written, its content in pieces.
+struct NewFile {
+    std::string path;
+    std::vector<std::string_view> pieces;
+};
+
+/// Writes files that belong together as write_file does, but none takes its name before all are written and synced:
+/// where one cannot be written, none appears.
+void write_files(const std::vector<NewFile>& files);
+
 /// Removes the temporary files that a killed process left in a folder which no other process writes to.
 void remove_temporaries(const std::string& folder);
 

@@ -197,7 +197,7 @@ NpyArray read_npy(const std::string& path) {
     return array;
 }
 
-void write_npy(const std::string& path, const std::vector<std::int64_t>& shape, const float* values) {
+std::string encode_npy(const std::vector<std::int64_t>& shape, const float* values) {
     std::size_t count = 1;
     for (const std::int64_t extent : shape) count *= std::size_t(extent);
     std::string dictionary =
@@ -211,7 +211,11 @@ void write_npy(const std::string& path, const std::vector<std::int64_t>& shape, 
     content += {'\x01', '\x00', char(dictionary.size() & 0xff), char(dictionary.size() >> 8)};
     content += dictionary;
     content.append(reinterpret_cast<const char*>(values), count * sizeof(float));
-    write_file(path, content);
+    return content;
+}
+
+void write_npy(const std::string& path, const std::vector<std::int64_t>& shape, const float* values) {
+    write_file(path, encode_npy(shape, values));
 }
 
 }  // namespace tvmap

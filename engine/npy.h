@@ -15,7 +15,10 @@ struct NpyArray {
 /// or infinite values.
 NpyArray read_npy(const std::string& path);
 
-/// Writes float32 in C order, to a temporary name, synced, then renamed.
+/// The file of an array, float32 in C order.
+std::string encode_npy(const std::vector<std::int64_t>& shape, const float* values);
+
+/// Writes it to a temporary name, synced, then renamed.
 void write_npy(const std::string& path, const std::vector<std::int64_t>& shape, const float* values);
 
 }  // namespace tvmap

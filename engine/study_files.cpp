@@ -153,10 +153,12 @@ std::string StudyResult::summary() const {
 }
 
 void write_study(const std::string& folder, const StudyResult& result) {
-    write_file(folder + "/gradient.csv", gradient_csv(result.gradient));
-    write_file(folder + "/training.csv", training_csv(result.training));
-    write_file(folder + "/iterations.csv", iterations_csv(result.iterations));
-    write_file(folder + "/summary.txt", result.summary());
+    const std::string gradient = gradient_csv(result.gradient), training = training_csv(result.training),
+                      iterations = iterations_csv(result.iterations), summary = result.summary();
+    write_files({{folder + "/gradient.csv", {gradient}},
+                 {folder + "/training.csv", {training}},
+                 {folder + "/iterations.csv", {iterations}},
+                 {folder + "/summary.txt", {summary}}});
 }
 
 }  // namespace tvmap
