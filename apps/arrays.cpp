@@ -58,10 +58,10 @@ std::vector<std::int64_t> InputImages::shape() const {
     return {images, height, width};
 }
 
-InputImages read_images(const std::string& path) {
+InputImages read_images(const std::string& path, const ImageOptions& options) {
     InputImages input;
     if (!ends_with(path, ".npy")) {
-        const Picture picture = read_picture(path);
+        const Picture picture = read_picture(path, options.picture_limit);
         input.images = picture.channels;
         input.height = picture.height;
         input.width = picture.width;
@@ -85,6 +85,9 @@ InputImages read_images(const std::string& path) {
     input.width = as_side(path, array.shape[2]);
     input.bits = 16;
     input.values = std::move(array.values);
+    input.peak = options.peak;
+    if (input.peak != 1)
+        for (float& value : input.values) value = float(value / input.peak);
     return input;
 }
 
@@ -98,7 +101,12 @@ void prepare_image_output(const std::string& path, const InputImages& input) {
 }
 
 void write_images(const std::string& path, const InputImages& input, const std::vector<float>& values) {
-    if (ends_with(path, ".npy")) return write_npy(path, input.shape(), values.data());
+    if (ends_with(path, ".npy")) {
+        if (input.peak == 1) return write_npy(path, input.shape(), values.data());
+        std::vector<float> multiplied = values;
+        for (float& value : multiplied) value = float(value * input.peak);
+        return write_npy(path, input.shape(), multiplied.data());
+    }
     Picture picture;
     picture.height = input.height;
     picture.width = input.width;

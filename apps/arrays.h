@@ -2,6 +2,7 @@
 #pragma once
 #include <string>
 
+#include "apps/image_options.h"
 #include "engine/solver.h"
 
 namespace tvmap {
@@ -11,17 +12,18 @@ struct InputImages : ImageStack {
     bool is_picture = false;  ///< its images are then the colour channels of one picture
     bool is_single = false;   ///< of two dimensions in its file
     int bits = 8;             ///< of the picture
+    double peak = 1;          ///< what an array was divided by
 
     std::vector<std::int64_t> shape() const;
 };
 
 /// A picture (each colour channel is an image) or a .npy array H×W or N×H×W.
-InputImages read_images(const std::string& path);
+InputImages read_images(const std::string& path, const ImageOptions& options);
 
 /// Throws UsageError for an ending that is not .npy or .png, and what prepare_output throws.
 void prepare_image_output(const std::string& path, const InputImages& input);
 
-/// `values` has the input's shape. A .png is clamped to [0, 1].
+/// `values` has the input's shape. A .npy is multiplied by what the input was divided by, a .png clamped to [0, 1].
 void write_images(const std::string& path, const InputImages& input, const std::vector<float>& values);
 
 /// `lambda`: a number, a .npy map H×W, or 2×H×W (vertical, horizontal). `lambda_y`, unless empty: the

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "apps/command.h"
+#include "apps/read_twice.h"
 #include "engine/checkpoint.h"
 #include "engine/denoiser.h"
 #include "engine/evaluation_files.h"
@@ -85,9 +86,8 @@ void check_names(const std::vector<std::string>& images, const std::string& out)
         }
 }
 
-/// Denoises each channel by itself and writes NAME.png, NAME_lambda.npy and NAME_lambda.png.
-void denoise(const std::string& path, Denoisers& denoisers, const std::string& out) {
-    const Picture noisy = read_picture(path);
+/// Denoises each channel by itself and writes NAME.png, NAME_lambda.npy and NAME_lambda.png, all of them or none.
+void denoise(const std::string& path, const Picture& noisy, Denoisers& denoisers, const std::string& out) {
     const int h = noisy.height, w = noisy.width;
     const std::size_t pixels = std::size_t(h) * w;
     Denoiser& denoiser = denoisers.of(h, w);
@@ -100,11 +100,13 @@ void denoise(const std::string& path, Denoisers& denoisers, const std::string& o
     }
     const std::string stem = result_stem(out, path);
     const int planes = denoiser.maps() * noisy.channels;
-    write_png(stem + endings[0], denoised, noisy.bits);
-    write_npy(stem + endings[1],
-              planes == 1 ? std::vector<std::int64_t>{h, w} : std::vector<std::int64_t>{planes, h, w},
-              maps.data());
-    write_png(stem + endings[2], map_picture(maps.data(), h, w));
+    const std::string paths[] = {stem + endings[0], stem + endings[1], stem + endings[2]};
+    const std::string picture = encode_png(paths[0], denoised, noisy.bits),
+                      map = encode_npy(planes == 1 ? std::vector<std::int64_t>{h, w}
+                                                   : std::vector<std::int64_t>{planes, h, w},
+                                       maps.data()),
+                      map_colours = encode_png(paths[2], map_picture(maps.data(), h, w));
+    write_files({{paths[0], {picture}}, {paths[1], {map}}, {paths[2], {map_colours}}});
 }
 
 int run(const Options& options, const CommonOptions& common) {
@@ -114,21 +116,25 @@ int run(const Options& options, const CommonOptions& common) {
     check_names(options.images, options.out);
     // All images are read once before the first is worked on, and the weights with the first one's plan.
     Denoisers denoisers(config, options.checkpoint);
-    for (const std::string& image : options.images) {
-        const Picture picture = read_picture(image);
-        if (image == options.images.front()) denoisers.of(picture.height, picture.width);
+    ReadTwice<Picture> pictures;
+    const auto picture_of = [&](std::size_t i) {
+        return pictures.read(i, {options.images[i]},
+                             [&] { return read_picture(options.images[i], config.data.picture_limit); });
+    };
+    for (std::size_t i = 0; i < options.images.size(); ++i) {
+        const Picture picture = picture_of(i);
+        if (i == 0) denoisers.of(picture.height, picture.width);
     }
     make_folder(options.out);
     print_banner(common, options.checkpoint, denoisers.device());
 
     ProgressLine progress("denoising", double(options.images.size()), "images", common.quiet);
     interrupted();
-    std::size_t done = 0;
-    for (const std::string& image : options.images) {
+    for (std::size_t done = 0; done < options.images.size();) {
         if (interrupted())
             throw Interrupted(text("interrupted; ", options.out, " holds the first ", done, " of ",
                                    options.images.size(), " images"));
-        denoise(image, denoisers, options.out);
+        denoise(options.images[done], picture_of(done), denoisers, options.out);
         progress.update(double(++done));
     }
     print_result(common,

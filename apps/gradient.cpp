@@ -40,8 +40,9 @@ int run(const Options& options, const CommonOptions& common) {
             throw UsageError(text(path, ": a gradient is written as .npy; give such a name"));
 
     const auto [input, lambda] = read_problem(options.problem, solver);
-    const InputImages target = read_images(options.target);
+    const InputImages target = read_images(options.target, options.problem.reading);
     check_target(input, target);
+    options.problem.reading.warn("gradient", options.target, target.values, clean_beyond);
     prepare_output(options.out);
     if (with_d_z) prepare_output(options.out_z);
 
@@ -60,6 +61,7 @@ int run(const Options& options, const CommonOptions& common) {
               {"device", backend->description()},
               {"input", options.problem.input},
               {"shape", input.shape()},
+              {"peak", input.peak},
               {"out", options.out},
               {"mode", options.mode},
               {"exact", solver.gradient.exact(solver.iterations)},

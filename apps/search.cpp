@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "apps/command.h"
+#include "apps/read_twice.h"
 #include "apps/solver_options.h"
 #include "apps/warning.h"
 #include "engine/csv.h"
@@ -16,6 +17,7 @@ namespace {
 
 struct Options {
     SolverOptions solver;
+    ImageOptions reading;
     std::vector<std::string> inputs, clean;
     double from = 0, to = 0.8;
     int count = 81;
@@ -42,7 +44,8 @@ std::string table(const std::vector<Searched>& searched, const std::vector<doubl
 /// An input and its clean counterpart, checked.
 std::pair<InputImages, InputImages> read_pair(const Options& options, std::size_t i,
                                               const SolverConfig& solver) {
-    InputImages noisy = read_images(options.inputs[i]), clean = read_images(options.clean[i]);
+    InputImages noisy = read_images(options.inputs[i], options.reading),
+                clean = read_images(options.clean[i], options.reading);
     if (noisy.shape() != clean.shape())
         fail(options.clean[i], ": another size than ", options.inputs[i],
              "; give the clean image of the same size");
@@ -56,6 +59,7 @@ int report(const Options& options, const CommonOptions& common, const Backend& b
     Json json{{"command", "search"},
               {"device", backend.description()},
               {"count", options.count},
+              {"peak", options.reading.peak},
               {"images", Json::array()}};
     if (!options.out.empty()) json["out"] = options.out;
     std::string lines;
@@ -98,8 +102,13 @@ int run(const Options& options, const CommonOptions& common) {
                               " noisy ones; give one for each, in the same order"));
     if (!(options.from >= 0) || !(options.from <= options.to) || !std::isfinite(options.to))
         throw UsageError("--from, --to: give 0 or more, the smaller number first");
-    // All inputs are checked before the first is worked on, and read again then.
-    for (std::size_t i = 0; i < options.inputs.size(); ++i) read_pair(options, i, solver);
+    ReadTwice<std::pair<InputImages, InputImages>> pairs;
+    const auto pair = [&](std::size_t i) {
+        return pairs.read(i, {options.inputs[i], options.clean[i]},
+                          [&] { return read_pair(options, i, solver); });
+    };
+    for (std::size_t i = 0; i < options.inputs.size(); ++i)
+        options.reading.warn("search", options.clean[i], pair(i).second.values, clean_beyond);
     if (!options.out.empty()) prepare_output(options.out);
     const std::vector<double> lambdas = equally_spaced(options.from, options.to, options.count);
     const std::vector<float> parameters(lambdas.begin(), lambdas.end());
@@ -110,7 +119,7 @@ int run(const Options& options, const CommonOptions& common) {
     interrupted();
     try {
         for (std::size_t i = 0; i < options.inputs.size(); ++i) {
-            const auto [noisy, clean] = read_pair(options, i, solver);
+            const auto [noisy, clean] = pair(i);
             const int group = images_at_once(*backend, solver, noisy.height, noisy.width, options.count);
             for (int first = 0; first < noisy.images; first += group) {
                 const int together = std::min(group, noisy.images - first);
@@ -154,6 +163,7 @@ void add_search(Program& program) {
         ->check(CLI::Range(1, 1000000))
         ->capture_default_str();
     command.add_option("--out", options->out, "CSV of PSNR and SSIM for every value");
+    options->reading.add(command);
     options->solver.add(command);
 }
 

@@ -33,6 +33,7 @@ int run(const Options& options, const CommonOptions& common) {
         throw UsageError("--repeat does not go with --gap, --trace, --state-in or --state-out");
 
     const auto [input, lambda] = read_problem(options.problem, solver);
+    options.problem.reading.warn("solve", options.problem.input, input.values, noisy_beyond);
     SolverState state;
     if (!options.state_in.empty())
         state = read_solver_state(options.state_in, input.images, input.height, input.width);
@@ -74,6 +75,7 @@ int run(const Options& options, const CommonOptions& common) {
               {"device", backend->description()},
               {"input", options.problem.input},
               {"shape", input.shape()},
+              {"peak", input.peak},
               {"out", options.out},
               {"steps", solution.steps},
               {"repeat", repeat},

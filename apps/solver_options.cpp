@@ -44,12 +44,13 @@ void ProblemOptions::add(CLI::App& command) {
     command.add_option("input", input, "a picture (colours one by one) or .npy, H×W or N×H×W")->required();
     command.add_option("--lambda", lambda, "a number, or a .npy map H×W or 2×H×W (vertical, horizontal)")
         ->required();
+    reading.add(command);
     command.add_option("--lambda-y", lambda_y, "the horizontal part; --lambda is then the vertical one");
 }
 
 GivenProblem read_problem(const ProblemOptions& options, const SolverConfig& solver) {
     GivenProblem problem;
-    problem.images = read_images(options.input);
+    problem.images = read_images(options.input, options.reading);
     problem.lambda =
         read_regularisation(options.lambda, options.lambda_y, problem.images.height, problem.images.width);
     solver_problem(solver, problem.images, problem.lambda, option_names());

@@ -28,6 +28,7 @@ KeyPlace option_names();
 /// Images and parameter of one problem, and how to solve it.
 struct ProblemOptions {
     std::string input, lambda, lambda_y;
+    ImageOptions reading;
     SolverOptions solver;
 
     /// The images and the parameter alone; the solver's options are added by themselves.

@@ -35,6 +35,13 @@ Key key(const std::string& path, Member member) {
             [member](const Config& config) { return write(member(config)); }};
 }
 
+/// A key that holds a number of bytes.
+template <class Member>
+Key bytes(const std::string& path, Member member) {
+    return {path, [member](const Given& given, Config& config) { member(config) = parse_bytes(given); },
+            [member](const Config& config) { return write(member(config)); }};
+}
+
 /// A key whose values are words, each standing for a value of the member.
 template <class Member, class T>
 Key choice(const std::string& path, Member member, std::vector<std::pair<std::string, T>> words) {
@@ -81,6 +88,7 @@ const std::vector<Key>& keys() {
         key("data.limit.train", MEMBER(data.limit.train)),
         key("data.limit.val", MEMBER(data.limit.val)),
         key("data.limit.test", MEMBER(data.limit.test)),
+        bytes("data.picture_limit", MEMBER(data.picture_limit)),
         key("noise.sigma", MEMBER(noise.sigma)),
         choice("noise.relative_to", MEMBER(noise.relative_to_image_std),
                Flags{{"image_std", true}, {"one", false}}),
@@ -144,9 +152,7 @@ const std::vector<Key>& keys() {
                                                              {"log_mse", LossKind::log_mse}}),
         key("train.validate_every", MEMBER(train.validate_every)),
         key("train.checkpoint_every", MEMBER(train.checkpoint_every)),
-        {"train.memory_limit",
-         [](const Given& given, Config& config) { config.train.memory_limit = parse_bytes(given); },
-         [](const Config& config) { return write(config.train.memory_limit); }},
+        bytes("train.memory_limit", MEMBER(train.memory_limit)),
         key("evaluate.sigma", MEMBER(evaluate.sigma)),
         key("evaluate.iterations", MEMBER(evaluate.iterations)),
         key("evaluate.search.from", MEMBER(evaluate.search.from)),

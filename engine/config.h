@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/gradient_mode.h"
+#include "engine/picture_limit.h"
 #include "kernels/loss.h"
 #include "kernels/pdhg.h"
 
@@ -23,6 +24,8 @@ struct DataConfig {
     struct Limit {
         int train = 200, val = 8, test = 100;  ///< at most so many, in sorted order
     } limit;
+    /// Bytes that reading pictures may take, in YAML also 250MB or 2GiB; 0: no limit. See PictureReader.
+    std::uint64_t picture_limit = usual_picture_limit;
 };
 
 struct NoiseConfig {

@@ -62,7 +62,7 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
                     const std::string& folder, int pictures, const std::function<void(int, int)>& report,
                     const std::atomic<bool>& stop) {
     const Dataset data(config.data.test, config.data.size, config.data.limit.test, "data.test",
-                       1 << halvings(config.network));
+                       1 << halvings(config.network), config.data.picture_limit);
     const int side = config.data.size;
     const std::int64_t pixels = std::int64_t(side) * side;
 

@@ -67,7 +67,8 @@ void predict_maps(Backend& backend, const Config& config, const std::string& che
 
 std::vector<Example> read_examples(Backend& backend, const Config& config, const std::string& checkpoint,
                                    int side, std::set<std::string>& left_out) {
-    const Dataset data(config.data.test, side, config.study.images, "data.test", 1);
+    const Dataset data(config.data.test, side, config.study.images, "data.test", 1,
+                       config.data.picture_limit);
     const std::int64_t pixels = std::int64_t(side) * side;
     std::vector<Example> examples;
     for (int i = 0; i < data.count(); ++i) {

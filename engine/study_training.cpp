@@ -82,7 +82,7 @@ class ValidationSet {
   public:
     ValidationSet(Backend& backend, const Config& config) : side_(config.data.size), pixels_(side_ * side_) {
         const Dataset data(config.data.val, side_, config.data.limit.val, "data.val",
-                           1 << halvings(config.network));
+                           1 << halvings(config.network), config.data.picture_limit);
         std::vector<std::string> names;
         std::vector<float> clean(pixels_), noisy(pixels_);
         for (int i = 0; i < data.count(); ++i) {
@@ -159,7 +159,7 @@ void study_trainings(Backend& backend, const Config& config, const std::string& 
                      const std::atomic<bool>& stop) {
     if (config.study.steps == 0) return;
     const Dataset train(config.data.train, config.data.size, config.data.limit.train, "data.train",
-                        1 << halvings(config.network));
+                        1 << halvings(config.network), config.data.picture_limit);
     if (train.count() < config.train.batch)
         fail(config.data.train, ": ", train.count(),
              " images are fewer than one batch (train.batch: ", config.train.batch, ")");

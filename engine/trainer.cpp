@@ -23,7 +23,7 @@ namespace {
 /// T too).
 std::string identity(Config config) {
     config.train.epochs = config.train.validate_every = config.train.checkpoint_every = 1;
-    config.train.memory_limit = 0;
+    config.train.memory_limit = config.data.picture_limit = 0;
     config.evaluate.sigma = {};
     config.evaluate.search = {};
     config.output = {};
@@ -98,11 +98,13 @@ void Trainer::State::log(const std::string& line) const {
 void Trainer::State::read_data() {
     const DataConfig& data = config.data;
     const int least_side = 1 << halvings(config.network);
-    train = std::make_unique<Dataset>(data.train, data.size, data.limit.train, "data.train", least_side);
+    train = std::make_unique<Dataset>(data.train, data.size, data.limit.train, "data.train", least_side,
+                                      data.picture_limit);
     if (train->count() < config.train.batch)
         fail(data.train, ": ", train->count(),
              " images are fewer than one batch (train.batch: ", config.train.batch, ")");
-    val = std::make_unique<Dataset>(data.val, data.size, data.limit.val, "data.val", least_side);
+    val = std::make_unique<Dataset>(data.val, data.size, data.limit.val, "data.val", least_side,
+                                    data.picture_limit);
 }
 
 // Nothing is allocated before it is known to fit.

@@ -64,7 +64,7 @@ bool has(const std::string& message, const std::string& part) {
 const std::string every_key = R"(
 seed: 18446744073709551615
 device: cpu
-data: {train: a, val: b, test: "c: #d", size: 64, limit: {train: 3, val: 4, test: 5}}
+data: {train: a, val: b, test: "c: #d", size: 64, limit: {train: 3, val: 4, test: 5}, picture_limit: 2 MB}
 noise: {sigma: 0.25, relative_to: one}
 network: {channels: [8, 16], outputs: 3, slope: 0.2, precision: bf16}
 map: {kind: separate, scale: 0.3, up_bound: 0.7}
@@ -93,6 +93,7 @@ void check_every_key(const Config& c) {
     CHECK(c.network.slope == 0.2);
     CHECK(c.network.precision == "bf16");
     CHECK(c.map.separate);
+    CHECK(c.data.picture_limit == 2000000);
     CHECK(c.map.scale == 0.3);
     CHECK(c.map.up_bound == 0.7);
     CHECK(c.solver.iterations == 17);
