@@ -76,7 +76,7 @@ class HeaderReader {
         if (quote == '"') expect('"');
         const std::size_t end = rest_.find(quote);
         if (end == rest_.npos) broken();
-        const std::string word(rest_.substr(0, end));
+        std::string word(rest_.substr(0, end));
         rest_.remove_prefix(end + 1);
         return word;
     }
