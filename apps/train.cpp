@@ -38,6 +38,7 @@ Json to_json(const std::optional<LargestBatch>& largest) {
 int train(const Config& config, const std::string& folder, const Options& options,
           const CommonOptions& common) {
     Trainer trainer(config, folder, options.resume);
+    for (const std::string& note : trainer.notes()) print_warning("train", note);
     const Progress before = trainer.progress();
     print_banner(
         common, folder,

@@ -1,7 +1,9 @@
-// Fields of CSV files (RFC 4180), texts and numbers.
+// CSV files (RFC 4180): fields as they are written, texts and numbers, and files as spreadsheets save them.
 #pragma once
 #include <cmath>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "kernels/decimal.h"
 
@@ -20,5 +22,16 @@ inline std::string csv_number(double value, int digits = 6) {
     if (std::isnan(value)) return "nan";
     return rounded_decimal(value, digits);
 }
+
+/// One record of a file.
+struct CsvRecord {
+    int line = 0;  ///< where it starts, from 1
+    std::vector<std::string> fields;
+};
+
+/// The records of a file that are not empty. Fields may stand in quotes and hold line breaks there; lines may
+/// end with CR, LF or both; a byte order mark is passed over. The separator is whichever of comma, semicolon
+/// and tab is most frequent in the first line.
+std::vector<CsvRecord> parse_csv(std::string_view content);
 
 }  // namespace tvmap

@@ -1,8 +1,17 @@
 #include "engine/event_file.h"
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <chrono>
 #include <cstring>
+#include <filesystem>
 
 #include "engine/checksum.h"
+#include "engine/format.h"
+#include "kernels/error.h"
 
 namespace tvmap {
 namespace {
@@ -39,18 +48,65 @@ std::string record(const std::string& event) {
     return length + masked_checksum(length) + event + masked_checksum(event);
 }
 
+using Microseconds = std::chrono::microseconds;
+
+Microseconds now() {
+    return std::chrono::duration_cast<Microseconds>(std::chrono::system_clock::now().time_since_epoch());
+}
+
+double seconds(Microseconds time) { return double(time.count()) / 1e6; }
+
+const std::string prefix = "events.out.tfevents.";
+
+/// This machine and process as a part of a file name.
+std::string place() {
+    char host[256] = {};
+    ::gethostname(host, sizeof host - 1);
+    for (char* c = host; *c; ++c)
+        if (!std::isalnum(static_cast<unsigned char>(*c)) && *c != '-') *c = '-';
+    return text(host, ".", ::getpid());
+}
+
+std::string name_at(Microseconds time) {
+    constexpr long long second = 1'000'000;
+    return format("%s%010lld.%06lld.%s", prefix.c_str(), (long long)time.count() / second,
+                  (long long)time.count() % second, place().c_str());
+}
+
+/// Of now; where the clock was set back, of the second after the last file's.
+std::string new_name(const std::string& folder) {
+    std::string last;
+    for (const auto& entry : std::filesystem::directory_iterator(folder))
+        if (const std::string name = entry.path().filename().string(); name.starts_with(prefix))
+            last = std::max(last, name);
+    const std::string name = name_at(now());
+    if (name > last) return name;
+    long long second = 0;
+    std::from_chars(last.data() + prefix.size(), last.data() + last.size(), second);
+    return name_at(std::chrono::seconds(second + 1));
+}
+
+// Event: 1 wall_time, 2 step, 3 file_version, 5 summary, 7 session_log; Summary: 1 value; Value: 1 tag, 2
+// simple_value; SessionLog: 1 status, of which 1 is START.
+std::string event(Microseconds time, long long step, const std::string& content) {
+    return record(double_field(1, seconds(time)) + number_field(2, std::uint64_t(step)) + content);
+}
+
 }  // namespace
 
-std::string event_file(const std::vector<ScalarEvent>& events) {
-    // Event: 1 wall_time, 2 step, 3 file_version, 5 summary; Summary: 1 value; Value: 1 tag, 2 simple_value.
-    const double start = events.empty() ? 0 : events.front().wall_time;
-    std::string file = record(double_field(1, start) + bytes_field(3, "brain.Event:2"));
-    for (const ScalarEvent& e : events) {
-        const std::string value = bytes_field(1, e.tag) + float_field(2, e.value);
-        file += record(double_field(1, e.wall_time) + number_field(2, std::uint64_t(e.step)) +
-                       bytes_field(5, bytes_field(1, value)));
+void EventFile::append(long long step, const std::vector<Scalar>& scalars) {
+    const Microseconds time = now();
+    std::string records;
+    if (!file_) {
+        file_ = std::make_unique<GrowingFile>(folder_ + "/" + new_name(folder_));
+        records = event(time, 0, bytes_field(3, "brain.Event:2")) +
+                  event(time, next_step_, bytes_field(7, number_field(1, 1)));
     }
-    return file;
+    for (const Scalar& scalar : scalars)
+        records +=
+            event(time, step,
+                  bytes_field(5, bytes_field(1, bytes_field(1, scalar.tag) + float_field(2, scalar.value))));
+    file_->append(records);
 }
 
 }  // namespace tvmap

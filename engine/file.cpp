@@ -1,6 +1,7 @@
 // Atomic writes: content goes to a temporary name in the target's own folder, is synced, and takes the
 // target's name by rename(2); then the folder is synced, so that the new name survives a power cut. A reader
-// sees the old file or the new one, never a part.
+// sees the old file or the new one, never a part. A file that grows is opened once and only added to; who
+// reads it along may see the last piece of it in part.
 #include "engine/file.h"
 
 #include <fcntl.h>
@@ -74,6 +75,22 @@ class Descriptor {
     int number_;
 };
 
+/// Writes all of it; the error that prevented it, or 0.
+int write_all(int descriptor, std::string_view content) {
+    while (!content.empty()) {
+        const ssize_t written = ::write(descriptor, content.data(), content.size());
+        if (written < 0 && errno == EINTR) continue;
+        if (written <= 0) return written < 0 ? errno : ENOSPC;
+        content.remove_prefix(std::size_t(written));
+    }
+    return 0;
+}
+
+/// What cannot be synced (a folder on some file systems, say) answers EINVAL or ENOTSUP.
+void sync_to_disk(int descriptor, const std::string& target) {
+    if (::fsync(descriptor) != 0 && errno != EINVAL && errno != ENOTSUP) cannot_write(target, errno);
+}
+
 /// A new file beside its target that is removed unless it is renamed.
 class Temporary {
   public:
@@ -88,16 +105,11 @@ class Temporary {
     void keep_mode_of(const struct stat& existing) { ::fchmod(file_.get(), existing.st_mode & 07777); }
 
     void write(std::string_view content) {
-        while (!content.empty()) {
-            const ssize_t written = ::write(file_.get(), content.data(), content.size());
-            if (written < 0 && errno == EINTR) continue;
-            if (written <= 0) cannot_write(target_, written < 0 ? errno : ENOSPC);
-            content.remove_prefix(std::size_t(written));
-        }
+        if (const int error = write_all(file_.get(), content)) cannot_write(target_, error);
     }
 
     void sync() {
-        if (::fsync(file_.get()) != 0 && errno != EINVAL && errno != ENOTSUP) cannot_write(target_, errno);
+        sync_to_disk(file_.get(), target_);
         if (file_.close() != 0) cannot_write(target_, errno);
     }
 
@@ -126,12 +138,10 @@ class Temporary {
     Descriptor file_;
 };
 
-/// Makes a rename durable. File systems without synced folders answer EINVAL; the file itself is safe by
-/// then.
+/// Makes a rename durable.
 void sync_folder(const fs::path& folder, const std::string& target) {
     const Descriptor descriptor(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!descriptor) return;  // a folder that may be written but not read
-    if (::fsync(descriptor.get()) != 0 && errno != EINVAL && errno != ENOTSUP) cannot_write(target, errno);
+    if (descriptor) sync_to_disk(descriptor.get(), target);  // (a folder may be writable but not readable)
 }
 
 /// A file written to a temporary name, and the name that it is to take.
@@ -200,6 +210,36 @@ void write_files(const std::vector<NewFile>& files) {
     }
     for (const auto& file : written) file->sync_name();
 }
+
+std::string keep_copy(const std::string& path) {
+    const fs::path original(path);
+    for (int number = 1;; ++number) {
+        fs::path copy = original.parent_path() / original.stem();
+        copy += text(".", number, original.extension().string());
+        std::error_code error;
+        if (fs::exists(fs::symlink_status(copy, error))) continue;
+        write_file(copy.string(), read_file(path));
+        return copy.string();
+    }
+}
+
+GrowingFile::GrowingFile(const std::string& path)
+    : path_(path), descriptor_(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {
+    if (descriptor_ < 0) cannot_write(path_, errno);
+}
+
+GrowingFile::~GrowingFile() { ::close(descriptor_); }
+
+void GrowingFile::append(std::string_view content) {
+    struct stat before {};
+    if (::fstat(descriptor_, &before) != 0) cannot_write(path_, errno);
+    const int error = write_all(descriptor_, content);
+    if (error == 0) return;
+    if (::ftruncate(descriptor_, before.st_size) != 0) cannot_write(path_, errno);
+    cannot_write(path_, error);
+}
+
+void GrowingFile::sync() { sync_to_disk(descriptor_, path_); }
 
 void remove_temporaries(const std::string& folder) {
     std::error_code error;

@@ -1,4 +1,4 @@
-// Files that are written whole or not at all.
+// Files that are written whole or not at all, or grow at their end.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -29,6 +29,31 @@ void remove_temporaries(const std::string& folder);
 
 /// The whole file, of at most so many bytes. Throws Error.
 std::string read_file(const std::string& path, std::uint64_t most = std::uint64_t(-1));
+
+/// Copies a file to a new name beside it (NAME.1.ENDING, or the next number that is free) and gives that
+/// name. Throws Error.
+std::string keep_copy(const std::string& path);
+
+/// A file that grows at its end, made if need be. Not for several threads at once.
+class GrowingFile {
+  public:
+    /// Throws Error.
+    explicit GrowingFile(const std::string& path);
+    ~GrowingFile();
+    GrowingFile(const GrowingFile&) = delete;
+    GrowingFile& operator=(const GrowingFile&) = delete;
+
+    /// Writes `content`, and nothing else, behind what is there. Throws Error; the file then ends where it
+    /// ended before.
+    void append(std::string_view content);
+
+    /// From here on, what was appended survives a power cut. Throws Error.
+    void sync();
+
+  private:
+    std::string path_;
+    int descriptor_;
+};
 
 /// Creates a folder and its parents and proves that files can be written in it. Throws Error.
 void make_folder(const std::string& path);

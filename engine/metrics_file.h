@@ -1,11 +1,16 @@
-// The metrics of a run: one row an epoch in metrics.csv, and the same as TensorBoard scalars. Rows are kept
-// in memory and the files are replaced as a whole, so they are never half-written.
+// The metrics of a run: one row an epoch in metrics.csv, and the same as TensorBoard scalars. Both files only
+// grow: a row costs the same in the first epoch and in the last.
 #pragma once
+#include <memory>
+#include <optional>
 #include <string>
-#include <vector>
+
+#include "engine/event_file.h"
+#include "engine/file.h"
 
 namespace tvmap {
 
+/// Not for several threads at once.
 class MetricsFile {
   public:
     struct Row {
@@ -17,20 +22,39 @@ class MetricsFile {
         double seconds = 0;  ///< of this epoch
     };
 
-    MetricsFile(std::string csv_path, std::string events_path)
-        : csv_path_(std::move(csv_path)), events_path_(std::move(events_path)) {}
+    /// What a run goes on from.
+    struct Start {
+        int epoch = 0;        ///< finished epochs: later rows will be computed again and are cut off
+        long long steps = 0;  ///< of these epochs and of the one under way
+        int unsaved = 0;  ///< so many rows may be later ones of a process that died; more are worth a copy
+    };
 
-    /// Reads what is there and drops rows past `epoch`: what a resumed run will compute again.
-    void cut_back(int epoch);
+    /// Opens the files in `folder`. metrics.csv may be as a spreadsheet left it (quotes, other separators,
+    /// decimal commas, lines that are no rows, another order): what can be read as rows stays. Whatever is
+    /// not kept as it was stands in a copy beside it, which note() names. Throws Error.
+    MetricsFile(const std::string& folder, const Start& start);
+
+    /// One line on what was found in metrics.csv and done about it, "" if it was as this class writes it.
+    const std::string& note() const { return note_; }
+
+    /// Throws Error; neither file holds a part of the row then.
     void append(const Row& row);
+
+    /// From here on, the rows of metrics.csv survive a power cut. A checkpoint that counts on them comes
+    /// after.
+    void sync() { csv_->sync(); }
+
+    /// Of the run in `folder`: the row of its last epoch, none where there is none.
+    static std::optional<Row> last_row(const std::string& folder);
+
     /// Seconds of all rows.
-    double seconds() const;
+    double seconds() const { return seconds_; }
 
   private:
-    void write() const;
-
-    std::string csv_path_, events_path_;
-    std::vector<Row> rows_;
+    std::string note_;
+    double seconds_ = 0;
+    std::unique_ptr<GrowingFile> csv_;
+    EventFile events_;
 };
 
 }  // namespace tvmap

@@ -69,6 +69,7 @@ struct Trainer::State {
     Progress progress;
     MemoryReport memory;
     std::string said_of_validation;  // the last line on images that are left out, said once
+    std::vector<std::string> notes;
 
     std::string path(const std::string& name) const { return folder + "/" + name; }
     std::string checkpoint(const std::string& name) const {
@@ -85,9 +86,15 @@ struct Trainer::State {
     void count(const std::vector<double>& losses);
     void validate(TrainReport& report);
     void finish_epoch(TrainReport& report, double rate, double seconds);
-    void save() { write_checkpoint(checkpoint("last"), *parameters, config, progress); }
+    void save();
     void log(const std::string& line) const;
 };
+
+// A checkpoint counts on the rows of its epochs.
+void Trainer::State::save() {
+    metrics->sync();
+    write_checkpoint(checkpoint("last"), *parameters, config, progress);
+}
 
 void Trainer::State::log(const std::string& line) const {
     std::ofstream file(path("log.txt"), std::ios::app);
@@ -157,10 +164,15 @@ void Trainer::State::open(bool resume) {
     algorithms.save(path("algorithms.json"));
     if (!has_algorithms) algorithms.save_for_machine();
     write_file(path("config.yaml"), config.to_yaml());
-    metrics = std::make_unique<MetricsFile>(path("metrics.csv"), path("events.out.tfevents.0.tvmap"));
-    metrics->cut_back(progress.epoch);
+    const int unsaved = exists ? config.train.checkpoint_every : 0;
+    metrics =
+        std::make_unique<MetricsFile>(folder, MetricsFile::Start{progress.epoch, progress.steps, unsaved});
     log(text(progress.steps ? "resumed" : "started", " at epoch ", progress.epoch + 1, ", step ",
              progress.step, " on ", backend->description(), "; ", parameters->count(), " parameters"));
+    if (!metrics->note().empty()) {
+        notes.push_back(metrics->note());
+        log(notes.back());
+    }
 }
 
 Trainer::Trainer(const Config& config, const std::string& run_folder, bool resume,
@@ -178,6 +190,7 @@ Trainer::~Trainer() = default;
 
 const Progress& Trainer::progress() const { return state_->progress; }
 const MemoryReport& Trainer::memory() const { return state_->memory; }
+const std::vector<std::string>& Trainer::notes() const { return state_->notes; }
 std::string Trainer::device() const { return state_->backend->description(); }
 
 std::unique_ptr<TrainingSteps> Trainer::State::steps() {

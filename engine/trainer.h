@@ -51,6 +51,9 @@ class Trainer {
 
     const Progress& progress() const;
     const MemoryReport& memory() const;
+    /// What was found in the run folder and done about it, where the user should know: a line each, also in
+    /// log.txt.
+    const std::vector<std::string>& notes() const;
     /// Device and precision, for banners.
     std::string device() const;
 
