@@ -1,13 +1,33 @@
 // Numbers in columns.
 #pragma once
+#include <locale.h>
+#include <clocale>
 #include <cstdarg>
 #include <cstdio>
 #include <string>
 
 namespace tvmap {
 
-/// printf into a string.
+/// While it lives, C functions of this thread that depend on a locale follow "C", not what the program has
+/// set.
+class ClassicLocale {
+  public:
+    ClassicLocale() : before_(::uselocale(classic())) {}
+    ~ClassicLocale() { ::uselocale(before_); }
+    ClassicLocale(const ClassicLocale&) = delete;
+    ClassicLocale& operator=(const ClassicLocale&) = delete;
+
+  private:
+    static locale_t classic() {
+        static const locale_t made = ::newlocale(LC_ALL_MASK, "C", nullptr);
+        return made;
+    }
+    locale_t before_;
+};
+
+/// printf into a string, with a decimal point in every locale.
 [[gnu::format(printf, 1, 2)]] inline std::string format(const char* pattern, ...) {
+    const ClassicLocale classic;
     va_list arguments, again;
     va_start(arguments, pattern);
     va_copy(again, arguments);

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <iomanip>
 #include <numeric>
-#include <sstream>
 
 #include "engine/process_memory.h"
+#include "kernels/error.h"
 
 namespace tvmap {
 namespace {
@@ -39,7 +39,7 @@ MemoryOwner& MemoryReport::operator[](const std::string& name) {
 }
 
 std::string MemoryReport::table() const {
-    std::ostringstream out;
+    TextStream out;
     const auto line = [&](const std::string& name, std::size_t predicted_bytes, std::size_t measured_bytes) {
         out << std::left << std::setw(14) << name << std::right << std::setw(14) << predicted_bytes;
         if (measured) out << std::setw(14) << measured_bytes;

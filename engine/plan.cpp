@@ -304,7 +304,7 @@ int Plan::peak_step() const {
 }
 
 std::string Plan::table() const {
-    std::ostringstream out;
+    TextStream out;
     std::size_t width = 8;
     for (const Block& block : blocks_) width = std::max(width, block.name.size());
     std::vector<const Block*> order;

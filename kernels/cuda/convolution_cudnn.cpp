@@ -4,11 +4,12 @@
 // cuDNN.
 #include <cudnn.h>
 
+#include <charconv>
 #include <chrono>
-#include <cstdlib>
 #include <limits>
 #include <map>
 #include <optional>
+#include <system_error>
 
 #include "kernels/convolution_passes.h"
 #include "kernels/cuda/cudnn_descriptor.h"
@@ -320,11 +321,10 @@ Descriptor engine_of(const Descriptor& configuration) {
 // The number that follows text[*at], the letter or colon in front of it; *at moves behind it.
 bool read_number(const std::string& name, std::size_t* at, char mark, std::int64_t* number) {
     if (*at >= name.size() || name[*at] != mark) return false;
-    const char* const begin = name.c_str() + *at + 1;
-    char* end = nullptr;
-    *number = std::strtoll(begin, &end, 10);
+    const char* const begin = name.data() + *at + 1;
+    const auto [end, error] = std::from_chars(begin, name.data() + name.size(), *number);
     *at += 1 + std::size_t(end - begin);
-    return end != begin;
+    return error == std::errc();
 }
 
 }  // namespace
