@@ -128,11 +128,12 @@ struct Config {
     std::string to_yaml() const;
 };
 
-/// Reads a YAML file and applies `key.path=value` overrides, which take the place of what the file says.
-/// Throws Error with file and line (or the override), key and, for an unknown one, the nearest known key;
-/// also for anything of a wrong type, given twice, or impossible (T < 1, σ < 0, στL² > 1, channels that do
-/// not fit …), and for a file with a sweep. A relative folder is taken as it stands (relative to the working
-/// directory).
+/// Reads a YAML file and applies `key.path=value` overrides, which take the place of what the file says: the
+/// value is all that stands behind the first =, to the byte, and [a, b] for a list (for a section, YAML:
+/// data={size: 64}). Throws Error with file and line (or the override), key and, for an unknown one, the
+/// nearest known key; also for anything of a wrong type, given twice, or impossible (T < 1, σ < 0, στL² > 1,
+/// channels that do not fit …), and for a file with a sweep. Folders of images become absolute: a relative
+/// one belongs to the working directory of now, not to that of a later reader.
 Config read_config(const std::string& path, const std::vector<std::string>& overrides = {});
 
 /// The same from YAML text; `where` stands for the path in messages.

@@ -3,18 +3,49 @@
 #pragma once
 #include <yaml-cpp/yaml.h>
 
-#include <cctype>
-#include <charconv>
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "engine/config.h"
+#include "kernels/decimal.h"
 #include "kernels/error.h"
 
 namespace tvmap {
+
+/// The tag of base64, which YAML writes !!binary.
+inline const std::string binary_tag = "tag:yaml.org,2002:binary";
+
+/// Whether a member's value is, or can be, a list.
+template <class T>
+constexpr bool can_be_list = false;
+template <class Element>
+constexpr bool can_be_list<std::vector<Element>> = true;
+template <>
+constexpr bool can_be_list<Range> = true;
+
+/// What stands behind the = of an override, to the byte: no part of it is YAML. For a key whose value can be
+/// a list, [a, b] is one.
+inline YAML::Node override_node(const std::string& value, bool list) {
+    if (!list || !value.starts_with('[') || !value.ends_with(']')) return YAML::Node(value);
+    const auto trimmed = [](const std::string& element) {
+        const std::size_t first = std::min(element.find_first_not_of(' '), element.size());
+        return element.substr(first, element.find_last_not_of(' ') + 1 - first);
+    };
+    YAML::Node node(YAML::NodeType::Sequence);
+    std::string rest = value.substr(1, value.size() - 2);
+    if (trimmed(rest).empty()) return node;
+    for (std::size_t comma; (comma = rest.find(',')) != std::string::npos; rest.erase(0, comma + 1))
+        node.push_back(trimmed(rest.substr(0, comma)));
+    node.push_back(trimmed(rest));
+    return node;
+}
 
 /// A value as it was given, and where.
 struct Given {
@@ -34,7 +65,8 @@ struct Given {
     }
 
     [[noreturn]] void reject(const std::string& expected) const {
-        const std::string got = node.IsScalar()     ? "'" + node.Scalar() + "'"
+        const bool scalar = node.IsScalar() && !node.Scalar().empty();
+        const std::string got = scalar              ? "'" + node.Scalar() + "'"
                                 : node.IsSequence() ? "a list"
                                 : node.IsMap()      ? "a section"
                                                     : "nothing";
@@ -47,22 +79,22 @@ template <class Number>
 Number parse_number(const Given& given, const std::string& expected) {
     // A quoted scalar (tag "!") is text, also where it looks like a number.
     if (!given.node.IsScalar() || given.node.Tag() == "!") given.reject(expected);
-    const std::string& scalar = given.node.Scalar();
-    const char* first = scalar.data() + (scalar.starts_with('+') ? 1 : 0);
-    const char* last = scalar.data() + scalar.size();
-    Number number{};
-    const auto [end, error] = std::from_chars(first, last, number);
-    if (error != std::errc() || end != last) given.reject(expected);
-    if constexpr (std::is_floating_point_v<Number>)
-        if (!std::isfinite(number)) given.reject("a finite number");
-    return number;
+    const std::optional<Number> number = parse_decimal<Number>(given.node.Scalar());
+    if (!number) given.reject(expected);
+    if constexpr (std::is_floating_point_v<Number>)  // what is computed with is fp32
+        if (std::isinf(float(*number))) given.reject("a number that 32-bit floating point holds");
+    return *number;
 }
 
-inline void read(const Given& given, int& value) { value = parse_number<int>(given, "a whole number"); }
-inline void read(const Given& given, std::uint64_t& value) {
-    value = parse_number<std::uint64_t>(given, "a whole number that is not negative");
+inline void read(const Given& given, int& value) {
+    value = parse_number<int>(given, "a whole number, 2147483647 at most");
 }
-inline void read(const Given& given, double& value) { value = parse_number<double>(given, "a number"); }
+inline void read(const Given& given, std::uint64_t& value) {
+    value = parse_number<std::uint64_t>(given, "a whole number from 0 to 18446744073709551615");
+}
+inline void read(const Given& given, double& value) {
+    value = parse_number<double>(given, "a finite number");
+}
 
 inline void read(const Given& given, bool& value) {
     if (!given.node.IsScalar() || (given.node.Scalar() != "true" && given.node.Scalar() != "false"))
@@ -73,6 +105,13 @@ inline void read(const Given& given, bool& value) {
 inline void read(const Given& given, std::string& value) {
     if (!given.node.IsScalar()) given.reject("a text");
     value = given.node.Scalar();
+    if (given.node.Tag() == binary_tag) {
+        const std::vector<unsigned char> bytes = YAML::DecodeBase64(value);
+        if (bytes.empty()) given.reject("base64 after !!binary");
+        value.assign(bytes.begin(), bytes.end());
+    }
+    if (value.find('\0') != std::string::npos)
+        fail(given.where, ": ", given.key, ": holds a zero byte, at which names end; give a text without one");
 }
 
 inline void read(const Given& given, std::vector<int>& value) {
@@ -109,11 +148,9 @@ inline std::uint64_t parse_bytes(const Given& given) {
                                                         {"MB", 1e6},     {"GB", 1e9},    {"KiB", 0x1p10},
                                                         {"MiB", 0x1p20}, {"GiB", 0x1p30}};
     const auto factor = units.find(scalar.substr(unit));
-    double number = 0;
-    const auto [end, error] = std::from_chars(scalar.data(), scalar.data() + digits, number);
-    if (factor == units.end() || error != std::errc() || end != scalar.data() + digits)
-        given.reject(expected);
-    const double bytes = number * factor->second;
+    const std::optional<double> number = parse_decimal<double>(scalar.substr(0, digits));
+    if (factor == units.end() || !number) given.reject(expected);
+    const double bytes = *number * factor->second;
     if (bytes >= 0x1p53 || (factor->second == 1 && bytes != std::floor(bytes))) given.reject(expected);
     return std::uint64_t(bytes);
 }
@@ -122,15 +159,15 @@ inline std::string write(int value) { return std::to_string(value); }
 inline std::string write(std::uint64_t value) { return std::to_string(value); }
 inline std::string write(bool value) { return value ? "true" : "false"; }
 
-inline std::string write(double value) {  // the shortest digits that give the same number again
-    char digits[32];
-    return {digits, std::to_chars(digits, digits + sizeof digits, value).ptr};
-}
+inline std::string write(double value) { return shortest_decimal(value); }
 
+/// In quotes, or as !!binary where YAML has no other way to give the same bytes again: what is not UTF-8.
 inline std::string write(const std::string& value) {
     YAML::Emitter out;
     out << YAML::DoubleQuoted << value;
-    return out.c_str();
+    if (YAML::Load(out.c_str()).Scalar() == value) return out.c_str();
+    const auto* bytes = reinterpret_cast<const unsigned char*>(value.data());
+    return "!!binary \"" + YAML::EncodeBase64(bytes, value.size()) + "\"";
 }
 
 template <class Element>
