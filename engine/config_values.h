@@ -6,13 +6,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "engine/byte_count.h"
 #include "engine/config.h"
 #include "kernels/decimal.h"
 #include "kernels/error.h"
@@ -111,7 +111,8 @@ inline void read(const Given& given, std::string& value) {
         value.assign(bytes.begin(), bytes.end());
     }
     if (value.find('\0') != std::string::npos)
-        fail(given.where, ": ", given.key, ": holds a zero byte, at which names end; give a text without one");
+        fail(given.where, ": ", given.key,
+             ": holds a zero byte, at which names end; give a text without one");
 }
 
 inline void read(const Given& given, std::vector<int>& value) {
@@ -137,22 +138,10 @@ inline void read(const Given& given, Range& value) {
     value.from = value.to = parse_number<double>(given, "a number or [from, to]");
 }
 
-/// A number of bytes, or of kB, MB, GB (powers of 1000), KiB, MiB, GiB (of 1024).
 inline std::uint64_t parse_bytes(const Given& given) {
-    const char* const expected = "bytes: a whole number, or one with a unit, like 250MB or 1.5GiB";
-    if (!given.node.IsScalar()) given.reject(expected);
-    const std::string& scalar = given.node.Scalar();
-    const std::size_t digits = std::min(scalar.find_first_not_of("0123456789."), scalar.size());
-    const std::size_t unit = std::min(scalar.find_first_not_of(' ', digits), scalar.size());
-    static const std::map<std::string, double> units = {{"", 1},         {"B", 1},       {"kB", 1e3},
-                                                        {"MB", 1e6},     {"GB", 1e9},    {"KiB", 0x1p10},
-                                                        {"MiB", 0x1p20}, {"GiB", 0x1p30}};
-    const auto factor = units.find(scalar.substr(unit));
-    const std::optional<double> number = parse_decimal<double>(scalar.substr(0, digits));
-    if (factor == units.end() || !number) given.reject(expected);
-    const double bytes = *number * factor->second;
-    if (bytes >= 0x1p53 || (factor->second == 1 && bytes != std::floor(bytes))) given.reject(expected);
-    return std::uint64_t(bytes);
+    const auto bytes = parse_byte_count(given.node.IsScalar() ? given.node.Scalar() : "");
+    if (!bytes) given.reject(byte_count_form);
+    return *bytes;
 }
 
 inline std::string write(int value) { return std::to_string(value); }
