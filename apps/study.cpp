@@ -12,6 +12,7 @@ namespace {
 struct Options {
     std::string config, out, checkpoint;
     std::vector<std::string> set;
+    bool resume = false;
 };
 
 Json to_json(const GradientError& error) { return {{"relative", error.relative}, {"angle", error.angle}}; }
@@ -73,7 +74,7 @@ int run(const Options& options, const CommonOptions& common) {
     std::string shown;  // the part that the line is about
     std::unique_ptr<ProgressLine> progress;
     const StudyResult result = run_study(
-        *backend, config, options.checkpoint, out,
+        *backend, config, options.checkpoint, out, options.resume,
         [&](const std::string& part, double done, double total, const std::string& unit) {
             if (shown.empty()) print_banner(common, out, backend->description());
             const std::string kind = part.substr(0, part.find(' '));
@@ -86,6 +87,7 @@ int run(const Options& options, const CommonOptions& common) {
     if (common.quiet || common.json)
         for (const std::string& line : result.left_out) print_warning("study", line);
     print_warning("study", result.missing_figures);
+    for (const std::string& note : result.notes) print_warning("study", note);
     Json json{{"command", "study"}, {"device", backend->description()}, {"out", out}};
     json.update(to_json(result));
     print_result(common, json, text(result.summary(), "\ntables, figures and trained networks: ", out, "\n"));
@@ -105,6 +107,8 @@ void add_study(Program& program) {
     command.add_option("--set", options->set, "KEY=VALUE in place of what the file says; may be repeated")
         ->allow_extra_args(false);
     command.add_option("--out", options->out, "folder for the results (default: output.folder/output.name)");
+    command.add_flag("--resume", options->resume,
+                     "go on from the pieces of the study that are finished, or start if there are none");
     command.add_option("--checkpoint", options->checkpoint,
                        "measure gradients at this network's maps (.safetensors), not at smooth ones");
 }

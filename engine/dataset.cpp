@@ -160,6 +160,18 @@ void Dataset::copy(int image, int top, int left, int side, bool mirror, float* o
                     out);
 }
 
+// FNV-1a over the samples as 16-bit ones.
+std::string Dataset::digest() const {
+    std::uint64_t hash = 0xcbf29ce484222325u;
+    const auto add = [&](std::uint16_t sample) { hash = (hash ^ sample) * 0x100000001b3u; };
+    const auto* wide = reinterpret_cast<const std::uint16_t*>(pixels_.data());
+    if (bytes_per_pixel_ == 1)
+        for (const std::uint8_t sample : pixels_) add(std::uint16_t(257 * sample));
+    else
+        for (std::size_t i = 0; i < pixels_.size() / 2; ++i) add(wide[i]);
+    return text(count(), " images of ", size_, "x", size_, ", ", std::hex, hash);
+}
+
 std::size_t Dataset::bytes() const { return pixels_.size(); }
 
 }  // namespace tvmap

@@ -28,6 +28,10 @@ class Dataset {
     /// The standard deviation (N−1) of the whole image, in double.
     double deviation(int image) const { return deviations_[image]; }
 
+    /// Number, size and a hash of the samples, image by image: the same for the same images, whatever their folder,
+    /// names and bit depth.
+    std::string digest() const;
+
     /// Copies the square of `side` whose upper left corner is (top, left), mirrored left-right if asked, as
     /// floats in [0, 1].
     void copy(int image, int top, int left, int side, bool mirror, float* out) const;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "engine/checksum.h"
 #include "engine/file.h"
 #include "engine/phantoms.h"
 #include "kernels/error.h"
@@ -27,26 +28,46 @@ void provide_data(Config& config, const std::string& folder) {
     make(data.val, "val", data.limit.val, 2);
 }
 
+/// What all pieces depend on but their images, which may lie elsewhere. (How much memory may be taken changes nothing.)
+std::string settings_of(Config config) {
+    for (std::string* place : {&config.data.train, &config.data.val, &config.data.test}) place->clear();
+    config.output = {};
+    config.device = "auto";
+    config.train.memory_limit = 0;
+    config.data.picture_limit = usual_picture_limit;
+    return config.to_yaml();
+}
+
+std::string identity_of(const std::string& checkpoint) {
+    if (checkpoint.empty()) return "none";
+    const std::string file = read_file(checkpoint);
+    return text(file.size(), " bytes, ", std::hex, checksum<crc32_polynomial>(file));
+}
+
 }  // namespace
 
 StudyResult run_study(Backend& backend, Config config, const std::string& checkpoint,
-                      const std::string& folder, const StudyReport& report, const std::atomic<bool>& stop) {
-    if (std::filesystem::exists(folder + "/summary.txt"))
-        fail(folder, ": holds a study already; choose another folder with --out");
+                      const std::string& folder, bool resume, const StudyReport& report,
+                      const std::atomic<bool>& stop) {
+    StudyRecord record(folder, resume);
+    record.depends_on("setting", settings_of(config));
+    record.depends_on("device", backend.description());
+    record.depends_on("checkpoint", identity_of(checkpoint));
     make_folder(folder);
     provide_data(config, folder);
     write_file(folder + "/config.yaml", config.to_yaml());
 
     StudyResult result;
-    const auto save = [&] { write_study(folder, result); };
-    study_gradients(backend, config, checkpoint, result, save, report, stop);
-    if (!stop) study_trainings(backend, config, folder, result, save, report, stop);
+    const auto save = [&] { record.write(study_files(result)); };
+    study_gradients(backend, config, checkpoint, record, result, save, report, stop);
+    if (!stop) study_trainings(backend, config, folder, record, result, save, report, stop);
     save();
+    result.notes = record.notes();
     result.missing_figures = draw_study(folder, result);
     if (stop)
         throw Interrupted(text("interrupted; ", folder, " holds the ", result.gradient.size(),
                                " gradients and the ", result.training.size(),
-                               " trainings that were finished"));
+                               " trainings that are finished; go on with --resume"));
     return result;
 }
 

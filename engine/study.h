@@ -15,6 +15,7 @@
 
 #include "engine/config.h"
 #include "engine/exact_gradient.h"
+#include "engine/study_record.h"
 #include "kernels/backend.h"
 
 namespace tvmap {
@@ -32,7 +33,8 @@ struct GradientRow {
     int adjoint_steps = 0;           ///< T but for truncated and implicit
 };
 
-/// One training, and its quality at evaluate.iterations.
+/// One training, and its quality at evaluate.iterations. Time and measured memory are those of the process that ended
+/// it.
 struct TrainedRow {
     std::string mode, step_sizes;
     int iterations = 0;  ///< T
@@ -52,12 +54,43 @@ struct TestedRow {
     double psnr = 0, ssim = 0;
 };
 
+// What of a row is measured, for StudyRecord::piece.
+template <class Visit>
+void visit_figures(GradientRow& row, const Visit& visit) {
+    visit("forward_seconds", row.forward_seconds);
+    visit("backward_seconds", row.backward_seconds);
+    visit("predicted_bytes", row.predicted_bytes);
+    visit("measured_bytes", row.measured_bytes);
+    visit("error", row.error.relative);
+    visit("angle", row.error.angle);
+    visit("error_in_double", row.in_double.relative);
+    visit("angle_in_double", row.in_double.angle);
+    visit("error_to_limit", row.limit.relative);
+    visit("angle_to_limit", row.limit.angle);
+    visit("adjoint_steps", row.adjoint_steps);
+}
+template <class Visit>
+void visit_figures(TrainedRow& row, const Visit& visit) {  // (its quality is that of a test)
+    visit("steps", row.steps);
+    visit("seconds_per_step", row.seconds_per_step);
+    visit("predicted_bytes", row.predicted_bytes);
+    visit("measured_bytes", row.measured_bytes);
+    visit("loss", row.loss);
+}
+template <class Visit>
+void visit_figures(TestedRow& row, const Visit& visit) {
+    visit("psnr", row.psnr);
+    visit("ssim", row.ssim);
+}
+
 struct StudyResult {
     std::vector<GradientRow> gradient;
     std::vector<TrainedRow> training;
     std::vector<TestedRow> iterations;  ///< training by training, T rises
     std::set<std::string> left_out;     ///< lines on images that no row is about
     std::string missing_figures;        ///< one line on figures that could not be drawn, or ""
+    std::vector<std::string>
+        notes;  ///< what was found in the folder that the user should know of, a line each
 
     /// Tables.
     std::string summary() const;
@@ -77,24 +110,28 @@ std::vector<ImplicitRate> implicit_rates(const std::vector<GradientRow>& rows);
 using StudyReport =
     std::function<void(const std::string& part, double done, double total, const std::string& unit)>;
 
-/// The parts. Each adds its rows one by one and calls `save` after each. Where data.train, data.val and
-/// data.test are not given, phantoms take their place (see study_data). checkpoint: the network whose Λ the
-/// gradients are measured at; "": Λ varies smoothly about 0.07.
+/// The parts. Each measures the pieces that `record` does not have yet, adds all rows in their order, and calls
+/// `save` after each piece that it measured. Where data.train, data.val and data.test are not given, phantoms take
+/// their place (see study_data). checkpoint: the network whose Λ the gradients are measured at; "": Λ varies smoothly
+/// about 0.07.
 void study_gradients(Backend& backend, const Config& config, const std::string& checkpoint,
+                     StudyRecord& record, StudyResult& result, const std::function<void()>& save,
+                     const StudyReport& report, const std::atomic<bool>& stop);
+void study_trainings(Backend& backend, const Config& config, const std::string& folder, StudyRecord& record,
                      StudyResult& result, const std::function<void()>& save, const StudyReport& report,
                      const std::atomic<bool>& stop);
-void study_trainings(Backend& backend, const Config& config, const std::string& folder, StudyResult& result,
-                     const std::function<void()>& save, const StudyReport& report,
-                     const std::atomic<bool>& stop);
 
-/// Writes what there is so far.
-void write_study(const std::string& folder, const StudyResult& result);
+/// The tables of what there is so far: name and content of each file.
+std::vector<std::pair<std::string, std::string>> study_files(const StudyResult& result);
 /// Figures of the CSV files in `folder`. Returns what draw_figures says.
 std::string draw_study(const std::string& folder, const StudyResult& result);
 
-/// All of it, into a folder that must not hold a study yet. When `stop` is set, rows that are finished are
+/// All of it. Without `resume` the folder must not hold a study yet; with it, the study goes on from the pieces that
+/// are finished (and from the step that its unfinished training was left at), or starts where there are none. Settings,
+/// device, checkpoint and images must be the same then, wherever they lie. When `stop` is set, what is finished is
 /// kept, and Interrupted is thrown.
 StudyResult run_study(Backend& backend, Config config, const std::string& checkpoint,
-                      const std::string& folder, const StudyReport& report, const std::atomic<bool>& stop);
+                      const std::string& folder, bool resume, const StudyReport& report,
+                      const std::atomic<bool>& stop);
 
 }  // namespace tvmap

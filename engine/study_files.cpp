@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "engine/csv.h"
-#include "engine/file.h"
 #include "engine/format.h"
 #include "engine/study.h"
 #include "kernels/error.h"
@@ -152,13 +151,11 @@ std::string StudyResult::summary() const {
     return summary;
 }
 
-void write_study(const std::string& folder, const StudyResult& result) {
-    const std::string gradient = gradient_csv(result.gradient), training = training_csv(result.training),
-                      iterations = iterations_csv(result.iterations), summary = result.summary();
-    write_files({{folder + "/gradient.csv", {gradient}},
-                 {folder + "/training.csv", {training}},
-                 {folder + "/iterations.csv", {iterations}},
-                 {folder + "/summary.txt", {summary}}});
+std::vector<std::pair<std::string, std::string>> study_files(const StudyResult& result) {
+    return {{"gradient.csv", gradient_csv(result.gradient)},
+            {"training.csv", training_csv(result.training)},
+            {"iterations.csv", iterations_csv(result.iterations)},
+            {"summary.txt", result.summary()}};
 }
 
 }  // namespace tvmap

@@ -65,18 +65,24 @@ void predict_maps(Backend& backend, const Config& config, const std::string& che
     for (Example& e : examples) denoiser.run(e.noisy.data(), e.lambda.data(), denoised.data());
 }
 
-std::vector<Example> read_examples(Backend& backend, const Config& config, const std::string& checkpoint,
-                                   int side, std::set<std::string>& left_out) {
-    const Dataset data(config.data.test, side, config.study.images, "data.test", 1,
-                       config.data.picture_limit);
-    const std::int64_t pixels = std::int64_t(side) * side;
-    std::vector<Example> examples;
-    for (int i = 0; i < data.count(); ++i) {
-        if (data.deviation(i) == 0) {
+/// The images that have a gradient. The others are named in left_out.
+std::vector<int> images_with_gradient(const Dataset& data, std::set<std::string>& left_out) {
+    std::vector<int> images;
+    for (int i = 0; i < data.count(); ++i)
+        if (data.deviation(i) > 0)
+            images.push_back(i);
+        else
             left_out.insert(
                 text("data.test: left out of the gradients, since a blank image has none: ", data.name(i)));
-            continue;
-        }
+    return images;
+}
+
+std::vector<Example> make_examples(Backend& backend, const Config& config, const std::string& checkpoint,
+                                   const Dataset& data, const std::vector<int>& images) {
+    const int side = data.size();
+    const std::int64_t pixels = std::int64_t(side) * side;
+    std::vector<Example> examples;
+    for (const int i : images) {
         Example& e = examples.emplace_back();
         e.clean.resize(pixels);
         e.noisy.resize(pixels);
@@ -85,8 +91,6 @@ std::vector<Example> read_examples(Backend& backend, const Config& config, const
                    e.clean.data(), e.noisy.data());
         e.lambda = smooth_map(config, std::uint32_t(i), side);
     }
-    if (examples.empty())
-        fail(config.data.test, ": only blank images, which have no gradient; give others as data.test");
     if (!checkpoint.empty()) predict_maps(backend, config, checkpoint, side, examples);
     return examples;
 }
@@ -176,13 +180,9 @@ void add(GradientError& sum, const GradientError& error, double share) {
     sum.angle += share * error.angle;
 }
 
-GradientRow measure_row(Backend& backend, const PdhgProblem& problem, int iterations, GradientMode mode,
-                        const std::vector<Example>& examples, const std::vector<Reference>& references,
-                        int repeat) {
-    GradientRow row;
-    row.mode = mode.name();
-    row.size = problem.height;
-    row.iterations = iterations;
+void measure_row(Backend& backend, const PdhgProblem& problem, int iterations, GradientMode mode,
+                 const std::vector<Example>& examples, const std::vector<Reference>& references, int repeat,
+                 GradientRow& row) {
     std::vector<double> forward, backward;
     const double share = 1.0 / double(examples.size());
     for (std::size_t i = 0; i < examples.size(); ++i) {
@@ -199,7 +199,6 @@ GradientRow measure_row(Backend& backend, const PdhgProblem& problem, int iterat
     }
     row.forward_seconds = median(forward);
     row.backward_seconds = median(backward);
-    return row;
 }
 
 /// The modes that make sense at T: the last K steps of at least K.
@@ -215,20 +214,34 @@ std::vector<GradientMode> modes_at(const Config& config, int iterations) {
     return modes;
 }
 
+std::string piece_name(const GradientMode& mode, int side, int iterations) {
+    return text("gradient ", mode.name(), ", T = ", iterations, ", size ", side);
+}
+
 }  // namespace
 
 void study_gradients(Backend& backend, const Config& config, const std::string& checkpoint,
-                     StudyResult& result, const std::function<void()>& save, const StudyReport& report,
-                     const std::atomic<bool>& stop) {
+                     StudyRecord& record, StudyResult& result, const std::function<void()>& save,
+                     const StudyReport& report, const std::atomic<bool>& stop) {
     const StudyConfig& study = config.study;
+    const auto missing = [&](int side, int iterations) {
+        const std::vector<GradientMode> modes = modes_at(config, iterations);
+        return std::count_if(modes.begin(), modes.end(), [&](const GradientMode& mode) {
+            return !record.has(piece_name(mode, side, iterations));
+        });
+    };
     // Time goes with the pixels and the steps: those of each mode, and about as much for the gradients in
     // double.
     const auto work = [&](int side, int iterations) { return 1e-6 * side * side * iterations; };
     double total = 0, done = 0;
+    std::vector<bool> wanted;  // by size
     for (const int side : study.sizes) {
-        total += work(side, study.reference_iterations);
+        double of_size = 0;
         for (const int iterations : study.iterations)
-            total += work(side, iterations) * double(1 + modes_at(config, iterations).size());
+            if (const auto modes = missing(side, iterations))
+                of_size += work(side, iterations) * double(1 + modes);
+        wanted.push_back(of_size > 0);
+        if (of_size > 0) total += of_size + work(side, study.reference_iterations);
     }
     const auto finished = [&](double more) {
         done += more;
@@ -236,9 +249,15 @@ void study_gradients(Backend& backend, const Config& config, const std::string& 
         return stop.load();
     };
 
-    for (const int side : study.sizes) {
-        const std::vector<Example> examples =
-            read_examples(backend, config, checkpoint, side, result.left_out);
+    for (std::size_t s = 0; s < study.sizes.size(); ++s) {
+        const int side = study.sizes[s];
+        const Dataset data(config.data.test, side, study.images, "data.test", 1, config.data.picture_limit);
+        record.depends_on(text("data.test (size ", side, ")"), data.digest());
+        const std::vector<int> images = images_with_gradient(data, result.left_out);
+        if (images.empty())
+            fail(config.data.test, ": only blank images, which have no gradient; give others as data.test");
+        std::vector<Example> examples;
+        if (wanted[s]) examples = make_examples(backend, config, checkpoint, data, images);
         const PdhgProblem problem = pdhg_problem(config.solver, config.map, 1, side, side);
         std::vector<Reference> references(examples.size());
         for (std::size_t i = 0; i < examples.size() && study.reference_iterations > 0; ++i) {
@@ -246,16 +265,27 @@ void study_gradients(Backend& backend, const Config& config, const std::string& 
             if (finished(work(side, study.reference_iterations) / double(examples.size()))) return;
         }
         for (const int iterations : study.iterations) {
-            for (std::size_t i = 0; i < examples.size(); ++i) {
-                references[i].same_decisions =
-                    gradient_of_decisions(backend, problem, iterations, examples[i]);
-                references[i].in_double = gradient_in_double(problem, iterations, examples[i]);
-                if (stop) return;
+            if (missing(side, iterations)) {
+                for (std::size_t i = 0; i < examples.size(); ++i) {
+                    references[i].same_decisions =
+                        gradient_of_decisions(backend, problem, iterations, examples[i]);
+                    references[i].in_double = gradient_in_double(problem, iterations, examples[i]);
+                    if (stop) return;
+                }
+                if (finished(work(side, iterations))) return;
             }
-            if (finished(work(side, iterations))) return;
             for (const GradientMode& mode : modes_at(config, iterations)) {
-                result.gradient.push_back(
-                    measure_row(backend, problem, iterations, mode, examples, references, study.repeat));
+                const std::string name = piece_name(mode, side, iterations);
+                const bool known = record.has(name);
+                GradientRow named;
+                named.mode = mode.name();
+                named.size = side;
+                named.iterations = iterations;
+                result.gradient.push_back(*record.piece(name, named, [&](GradientRow& row) {
+                    measure_row(backend, problem, iterations, mode, examples, references, study.repeat, row);
+                    return true;
+                }));
+                if (known) continue;
                 save();
                 if (finished(work(side, iterations))) return;
             }

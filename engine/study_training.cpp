@@ -4,6 +4,7 @@
 #include "engine/batches.h"
 #include "engine/checkpoint.h"
 #include "engine/denoiser.h"
+#include "engine/metrics_file.h"
 #include "engine/process_memory.h"
 #include "engine/quality.h"
 #include "engine/search.h"
@@ -12,6 +13,16 @@
 #include "kernels/error.h"
 
 namespace tvmap {
+
+/// The mean over the images of the best that a scalar λ gives.
+struct ScalarRow {
+    double psnr = 0;
+};
+template <class Visit>
+void visit_figures(ScalarRow& row, const Visit& visit) {
+    visit("psnr", row.psnr);
+}
+
 namespace {
 
 struct Training {
@@ -99,6 +110,7 @@ class ValidationSet {
             of_noisy_.push_back(quality);
         }
         left_out_ = left_out_of_means(names);
+        digest_ = data.digest();
     }
 
     int count() const { return int(of_noisy_.size()); }
@@ -107,6 +119,8 @@ class ValidationSet {
     const float* noisy(int image) const { return noisy_.data() + image * pixels_; }
     double noisy_psnr() const { return mean_quality(of_noisy_).psnr; }
     const std::string& left_out() const { return left_out_; }
+    /// Of all images, see Dataset::digest.
+    const std::string& digest() const { return digest_; }
 
     double scalar_psnr(Backend& backend, const Config& config, int iterations) const {
         SolverConfig solver = config.solver;
@@ -128,7 +142,7 @@ class ValidationSet {
     std::ptrdiff_t pixels_;
     std::vector<float> clean_, noisy_;
     std::vector<Quality> of_noisy_;
-    std::string left_out_;
+    std::string left_out_, digest_;
 };
 
 /// The mean quality of a checkpoint for T of the test.
@@ -152,72 +166,112 @@ Quality test(Backend& backend, Config config, const std::string& checkpoint, int
     return mean_quality(qualities);
 }
 
+/// What of a training is measured, from where it was left if it was. False if it was stopped.
+bool train(const Config& config, const std::string& run, const std::function<void(std::int64_t)>& report,
+           const std::atomic<bool>& stop, TrainedRow& row) {
+    release_free_memory();  // of the training before, so that the trainer measures its own
+    Trainer trainer(config, run, true);
+    const bool finished = trainer.run(
+        [&](const TrainReport& now) {
+            row.loss = now.loss;
+            if (!now.validated) row.seconds_per_step = 1 / now.steps_per_second;
+            report(trainer.progress().steps);
+        },
+        stop);
+    row.steps = trainer.progress().steps;
+    row.predicted_bytes = trainer.memory().predicted();
+    row.measured_bytes = trainer.memory().measured;
+    if (finished && row.seconds_per_step == 0)  // too few steps were left, or none
+        if (const auto last = MetricsFile::last_row(run)) {
+            row.loss = last->loss;
+            row.seconds_per_step = last->seconds * last->epoch / double(last->steps);
+        }
+    return finished;
+}
+
 }  // namespace
 
-void study_trainings(Backend& backend, const Config& config, const std::string& folder, StudyResult& result,
-                     const std::function<void()>& save, const StudyReport& report,
+void study_trainings(Backend& backend, const Config& config, const std::string& folder, StudyRecord& record,
+                     StudyResult& result, const std::function<void()>& save, const StudyReport& report,
                      const std::atomic<bool>& stop) {
     if (config.study.steps == 0) return;
-    const Dataset train(config.data.train, config.data.size, config.data.limit.train, "data.train",
-                        1 << halvings(config.network), config.data.picture_limit);
-    if (train.count() < config.train.batch)
-        fail(config.data.train, ": ", train.count(),
+    const Dataset data(config.data.train, config.data.size, config.data.limit.train, "data.train",
+                       1 << halvings(config.network), config.data.picture_limit);
+    if (data.count() < config.train.batch)
+        fail(config.data.train, ": ", data.count(),
              " images are fewer than one batch (train.batch: ", config.train.batch, ")");
-    const int steps_per_epoch = Batches::steps_per_epoch(config, train);
+    const int steps_per_epoch = Batches::steps_per_epoch(config, data);
     const ValidationSet images(backend, config);
-    const double noisy_psnr = images.noisy_psnr();
     if (!images.left_out().empty()) result.left_out.insert("data.val: " + images.left_out());
+    record.depends_on("data.train", data.digest());
+    record.depends_on("data.val", images.digest());
 
     std::vector<int> tested = config.study.test_iterations;
     tested.push_back(config.evaluate.iterations);
     std::sort(tested.begin(), tested.end());
     tested.erase(std::unique(tested.begin(), tested.end()), tested.end());
-    std::vector<double> scalar_psnr;
+    TestedRow unmapped;  // what is known whatever the network
+    unmapped.noisy_psnr = images.noisy_psnr();
+    std::vector<TestedRow> tests;
     for (const int iterations : tested) {
         if (stop) return;
-        scalar_psnr.push_back(images.scalar_psnr(backend, config, iterations));
+        unmapped.tested_iterations = iterations;
+        unmapped.scalar_psnr = record
+                                   .piece(text("best scalars, T = ", iterations), ScalarRow{},
+                                          [&](ScalarRow& row) {
+                                              row.psnr = images.scalar_psnr(backend, config, iterations);
+                                              return true;
+                                          })
+                                   ->psnr;
+        tests.push_back(unmapped);
     }
 
     const std::vector<Training> list = trainings(config);
+    const auto piece_name = [](const Training& training) { return "training " + training.name(); };
+    const auto known = std::count_if(
+        list.begin(), list.end(), [&](const Training& training) { return record.has(piece_name(training)); });
+    const double steps = double(config_of(config, list[0], steps_per_epoch).train.epochs) * steps_per_epoch,
+                 total = steps * double(list.size() - std::size_t(known));
     double done = 0;
-    const double steps = double(config_of(config, list[0], steps_per_epoch).train.epochs) * steps_per_epoch;
     for (const Training& training : list) {
         const Config own = config_of(config, training, steps_per_epoch);
-        const std::string run = folder + "/trainings/" + training.name();
-        TrainedRow row;
-        row.mode = training.mode.name();
-        row.step_sizes = training.step_sizes_name();
-        row.iterations = training.iterations;
-        {
-            release_free_memory();  // of the training before, so that the trainer measures its own
-            Trainer trainer(own, run, false);
-            const bool finished = trainer.run(
-                [&](const TrainReport& now) {
-                    row.loss = now.loss;
-                    if (!now.validated) row.seconds_per_step = 1 / now.steps_per_second;
-                    report(text("training ", training.name()), done + double(trainer.progress().steps),
-                           steps * double(list.size()), "steps");
-                },
-                stop);
-            if (!finished) return;
-            row.steps = trainer.progress().steps;
-            row.predicted_bytes = trainer.memory().predicted();
-            row.measured_bytes = trainer.memory().measured;
-        }
-        done += steps;
-        std::vector<TestedRow> qualities;
-        for (std::size_t i = 0; i < tested.size(); ++i) {
-            const Quality q = test(backend, own, run + "/checkpoints/last.safetensors", tested[i], images);
-            qualities.push_back({row.mode, row.step_sizes, row.iterations, tested[i], noisy_psnr,
-                                 scalar_psnr[i], q.psnr, q.ssim});
-            if (tested[i] == config.evaluate.iterations) {
-                row.psnr = q.psnr;
-                row.ssim = q.ssim;
+        const std::string run = folder + "/trainings/" + training.name(), name = piece_name(training);
+        const bool trained = record.has(name);
+        TrainedRow named;
+        named.mode = training.mode.name();
+        named.step_sizes = training.step_sizes_name();
+        named.iterations = training.iterations;
+        auto row = record.piece(name, named, [&](TrainedRow& measured) {
+            return train(
+                own, run, [&](std::int64_t step) { report(name, done + double(step), total, "steps"); }, stop,
+                measured);
+        });
+        if (!row) return;
+        if (!trained) done += steps;
+
+        std::vector<TestedRow> qualities = tests;
+        for (TestedRow& tested_row : qualities) {
+            if (stop) return;
+            tested_row.mode = named.mode;
+            tested_row.step_sizes = named.step_sizes;
+            tested_row.trained_iterations = named.iterations;
+            const int iterations = tested_row.tested_iterations;
+            tested_row =
+                *record.piece(text("test of ", name, ", T = ", iterations), tested_row, [&](TestedRow& now) {
+                    const Quality q =
+                        test(backend, own, run + "/checkpoints/last.safetensors", iterations, images);
+                    now.psnr = q.psnr;
+                    now.ssim = q.ssim;
+                    return true;
+                });
+            if (iterations == config.evaluate.iterations) {
+                row->psnr = tested_row.psnr;
+                row->ssim = tested_row.ssim;
             }
         }
-        result.training.push_back(row);
+        result.training.push_back(*row);
         result.iterations.insert(result.iterations.end(), qualities.begin(), qualities.end());
-        save();
+        if (!trained) save();
     }
 }
 
