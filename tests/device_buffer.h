@@ -6,7 +6,10 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <iomanip>
 #include <limits>
+#include <sstream>
+#include <string>
 #include <vector>
 
 #include "kernels/features.h"
@@ -139,12 +142,41 @@ inline void compared_otherwise() {
 #endif
 }
 
+/// True where two arrays are the same; else it says where they first differ, which a failing CHECK prints.
+struct Comparison {
+    std::string difference;
+    operator bool() const { return difference.empty(); }
+    friend std::ostream& operator<<(std::ostream& out, const Comparison& c) {
+        return out << (c ? "the same" : c.difference);
+    }
+};
+
+/// A value, and its bytes as the number they are.
+template <class T>
+std::string value_and_bits(const T& value) {
+    std::uint64_t bits = 0;
+    static_assert(sizeof value <= sizeof bits);
+    std::memcpy(&bits, &value, sizeof value);
+    std::ostringstream out;
+    out << std::setprecision(std::numeric_limits<T>::max_digits10) << +value << " (0x" << std::hex << bits
+        << ")";
+    return out.str();
+}
+
 /// Whether the values are the same, bit by bit; empty ones never are.
 template <class T>
-bool compared_bits(const std::vector<T>& actual, const std::vector<T>& expected) {
+Comparison compared_bits(const std::vector<T>& actual, const std::vector<T>& expected) {
     compared_otherwise();
-    return !expected.empty() && actual.size() == expected.size() &&
-           std::memcmp(actual.data(), expected.data(), actual.size() * sizeof(T)) == 0;
+    if (expected.empty()) return {"nothing to compare"};
+    if (actual.size() != expected.size())
+        return {std::to_string(actual.size()) + " values, not " + std::to_string(expected.size())};
+    std::size_t first = expected.size(), wrong = 0;
+    for (std::size_t i = expected.size(); i-- > 0;)
+        if (std::memcmp(&actual[i], &expected[i], sizeof(T)) != 0) first = i, ++wrong;
+    if (wrong == 0) return {};
+    return {"[" + std::to_string(first) + "] is " + value_and_bits(actual[first]) + ", not " +
+            value_and_bits(expected[first]) + "; " + std::to_string(wrong) + " of " +
+            std::to_string(expected.size()) + " differ"};
 }
 
 /// ‖a − b‖₂ / ‖b‖₂; infinite where lengths differ, where there is nothing to compare or anything is NaN.

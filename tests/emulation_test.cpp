@@ -712,6 +712,20 @@ TEST_CASE("kernels count as compared once something was compared after them") {
     CHECK(emulation::compared().count("add_trial") == 1);  // replayed above
 }
 
+TEST_CASE("a comparison of bits says where the first difference is, and how many there are") {
+    using Values = std::vector<float>;
+    CHECK(compared_bits(Values{0, 1, 2, 3}, Values{0, 1, -2, 4}).difference ==
+          "[2] is 2 (0x40000000), not -2 (0xc0000000); 2 of 4 differ");
+    CHECK(compared_bits(Values{0.1f}, Values{0.100000009f}).difference ==
+          "[0] is 0.100000001 (0x3dcccccd), not 0.100000009 (0x3dccccce); 1 of 1 differ");
+    CHECK(compared_bits(std::vector<unsigned char>{7}, {200}).difference ==
+          "[0] is 7 (0x7), not 200 (0xc8); 1 of 1 differ");
+    CHECK(compared_bits(Values{1}, Values{1, 2}).difference == "1 values, not 2");
+    CHECK(compared_bits(Values{}, Values{}).difference == "nothing to compare");
+    CHECK(doctest::toString(compared_bits(Values{1}, Values{2})) ==
+          "[0] is 1 (0x3f800000), not 2 (0x40000000); 1 of 1 differ");
+}
+
 TEST_CASE("comparisons let nothing empty, short or undefined pass") {
     using Values = std::vector<float>;
     const float nan = std::numeric_limits<float>::quiet_NaN();
