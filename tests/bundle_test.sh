@@ -51,11 +51,15 @@ add_test(cuda_layers_test "$scratch/gpu/cuda_layers_test")
 set_tests_properties(cuda_layers_test PROPERTIES LABELS emulated)
 END
 refused "has no tests with the label gpu" --with-tests --build "$scratch/empty" "$scratch/none"
-"$bundle" --with-tests --build "$scratch/gpu" "$scratch/with" >/dev/null
+"$bundle" --with-tests --archive --build "$scratch/gpu" "$scratch/with" >/dev/null
+mkdir "$scratch/unpacked"
+tar -xzf "$scratch/with.tar.gz" -C "$scratch/unpacked"
+diff -r "$scratch/with" "$scratch/unpacked/with" || fail "the archive holds something else than the folder"
+[ "$(wc -c <"$scratch/with.tar.gz")" -lt $(($(du -sb "$scratch/with" | cut -f1) / 2)) ] || fail "the archive is not compressed"
 [[ "$(cat "$scratch/with/tests/list.json")" == *'"program": "cuda_layers_gpu_test"'* ]] || fail "the list of tests"
 [ "$(ls "$scratch/with/tests")" = $'cuda_layers_gpu_test\nlist.json' ] || fail "tests: $(ls "$scratch/with/tests")"
-"$scratch/with/tests/cuda_layers_gpu_test" info --quiet || fail "a test does not find its libraries"
-code=0 said=$(CUDA_VISIBLE_DEVICES='' "$scratch/with/tools/gpu-check" --out "$scratch/results" 2>&1) || code=$?
+"$scratch/unpacked/with/tests/cuda_layers_gpu_test" info --quiet || fail "a test does not find its libraries"
+code=0 said=$(CUDA_VISIBLE_DEVICES='' "$scratch/unpacked/with/tools/gpu-check" --out "$scratch/results" 2>&1) || code=$?
 [[ $code = 77 && "$said" == *"no GPU"* ]] || fail "gpu-check of a bundle: $code, $said"
 
 root=$scratch/root
