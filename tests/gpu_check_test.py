@@ -1,29 +1,33 @@
 #!/usr/bin/env python3
 """tools/gpu-check, as far as it can be tested without a GPU: arguments, the one line where there is no GPU, stages that go on
-where they were stopped, what it makes of its tools' answers (stand-ins give them), the stages themselves with the CPU and with
-the emulated CUDA backend in the GPU's place, and the table.
+where they were stopped, what it makes of its tools' answers (stand-ins give them), and the stages themselves with the CPU and
+with the emulated CUDA backend in the GPU's place. (gpu_check_rehearsal_test.py interrupts whole calls, gpu_archive_test.py and
+gpu_table_test.py look at what is left behind.)
 
 TVMAP: the program; TVMAP_SOURCE: the source folder; TVMAP_EMULATED: the emulated backend."""
-import contextlib
-import io
 import json
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
 PROGRAM, SOURCE = pathlib.Path(os.environ["TVMAP"]).resolve(), pathlib.Path(os.environ["TVMAP_SOURCE"]).resolve()
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(SOURCE / "tools"))
+import gpu_archive  # noqa: E402
 import gpu_measurements as measurements  # noqa: E402
-import gpu_workbench  # noqa: E402
 import gpu_table  # noqa: E402
-from gpu_workbench import Failed, Skipped, Unfinished  # noqa: E402
+import gpu_tests  # noqa: E402
+import gpu_workbench  # noqa: E402
+from gpu_workbench import Failed, Skipped, TooLong, Unfinished  # noqa: E402
 
-STAGES = ("device", "tests", "agreement", "steps", "bench", "experiment", "sanitizer")
+STAGES = ("device", "tests", "agreement", "steps", "solver", "contenders", "sanitizer", "bench", "experiment")
 SMALL = {"network.channels": "[4,8]", "data.size": 32, "solver.iterations": 8}
 
 
@@ -69,6 +73,8 @@ class CommandLine(Case):
     def test_wrong_arguments(self):
         for arguments, words in ((["--only", "tests,speed"], "no stage called speed"),
                                  (["--data", self.folder], "no folder train"),
+                                 (["--data", self.folder / "none.tar"], "no such folder or tar file"),
+                                 (["--from", self.folder / "none.tar.gz"], "no such archive"), (["--call", "third"], "third"),
                                  (["--table", "--out", self.folder], "holds no results"), (["--sooner"], "--sooner")):
             result = gpu_check(*arguments)
             self.assertEqual(result.returncode, 2)
@@ -113,14 +119,42 @@ class Stages(Case):
         self.assertEqual(calls.count("good"), 4)
 
     def test_a_call_that_is_killed_loses_nothing(self):
-        def interrupted():
-            raise KeyboardInterrupt
+        def killed():
+            raise MemoryError
         good = ("good", lambda: {"summary": "fine"})
-        with self.assertRaises(KeyboardInterrupt):
-            self.run_items(self.workbench(), "tests", [good, ("next", interrupted), ("last", interrupted)])
-        with self.assertRaises(KeyboardInterrupt):
-            self.run_items(self.workbench(), "tests", [("new", lambda: {"summary": ""}), ("next", interrupted), good])
+        with self.assertRaises(MemoryError):
+            self.run_items(self.workbench(), "tests", [good, ("next", killed), ("last", killed)])
+        with self.assertRaises(MemoryError):
+            self.run_items(self.workbench(), "tests", [("new", lambda: {"summary": ""}), ("next", killed), good])
         self.assertEqual(set(gpu_workbench.read_record(self.folder / "out", "tests")["items"]), {"new", "good"})
+
+    def test_items_run_at_once_and_are_postponed_by_name(self):
+        workbench = self.workbench()
+        meeting = threading.Barrier(2)
+
+        def item(work):
+            def found():
+                meeting.wait(60)  # both are at work
+                return {"summary": work()}
+            return found
+        late = lambda: workbench.run(["sleep", "60"], "late")  # noqa: E731
+        record = gpu_workbench.run_stage(workbench, "tests", [("late", item(late)), ("soon", item(lambda: "fine"))],
+                                         lambda *_: None, parallel=2, limit=0.5)
+        self.assertEqual(list(record["items"]), ["late", "soon"])  # as listed, though they end in the other order
+        self.assertEqual(record["items"]["soon"]["summary"], "fine")
+        self.assertEqual(record["items"]["late"]["status"], "unfinished")
+        self.assertRegex(record["items"]["late"]["summary"], "postponed: the .* s for tests were up")
+        self.assertEqual(workbench.time_left(), float("inf"))
+
+    def test_what_has_no_time_keeps_what_was_found(self):
+        def wrong():
+            raise Failed("wrong")
+        self.run_items(self.workbench(), "tests", [("bad", wrong)])
+        workbench = self.workbench()
+        workbench.stop.set()
+        found = self.run_items(workbench, "tests", [("bad", lambda: workbench.run(["true"], "bad")),
+                                                    ("new", lambda: workbench.run(["true"], "new"))])
+        self.assertEqual(found, {"bad": ("failed", "wrong"), "new": ("unfinished", "interrupted")})
 
     def test_commands_keep_to_their_time(self):
         saves = self.script("saves", "trap 'echo saved; exit 130' INT; echo at work; sleep 30 & wait")
@@ -130,8 +164,10 @@ class Stages(Case):
             workbench.run([saves], "saves", limit=20)
         with self.assertRaises(Unfinished):
             workbench.run(["true"], "too_late")
-        with self.assertRaisesRegex(Failed, "not done after 0 s: see slow.txt"):
-            self.workbench(time_limit=60).run([saves], "slow", limit=0.4)
+        with self.assertRaisesRegex(TooLong, "not done after 0 s: see slow.txt") as slow:
+            self.workbench(time_limit=60).run(["sh", "-c", "echo result; sleep 30"], "slow", limit=0.4)
+        self.assertEqual(slow.exception.output, "result\n")
+        self.assertIn("saved", (self.folder / "out/logs/saves.txt").read_text())
         self.assertLess(time.monotonic() - begin, 20)
         code, output = self.workbench().run(["sh", "-c", "echo result; echo trouble >&2; exit 3"], "both")
         self.assertEqual((code, output), (3, "result\n"))
@@ -153,13 +189,48 @@ class Tools(Case):
         tests = {name: self.script(name, text) for name, text in {
             "good": says.format(12, 12, 0, 0), "empty": says.format(0, 0, 0, 0), "bad": says.format(12, 11, 1, 1),
             "none": "echo 'SKIPPED: no GPU'; exit 77", "silent": "true"}.items()} | {"lost": self.folder / "lost"}
-        found = self.run_items(self.workbench(tests), "tests", measurements.tests(self.workbench(tests)))
+        found = self.run_items(self.workbench(tests), "tests", gpu_tests.tests(self.workbench(tests)))
         self.assertEqual({key: status for key, (status, _) in found.items()},
                          {"good": "passed", "empty": "failed", "bad": "failed", "none": "skipped", "silent": "failed",
                           "lost": "failed"})
         self.assertEqual(found["good"][1], "12 assertions")
         self.assertEqual(found["none"][1], "SKIPPED: no GPU")
-        self.assertEqual(self.run_items(self.workbench(), "tests", measurements.tests(self.workbench()))["tests"][0], "skipped")
+        self.assertEqual(self.run_items(self.workbench(), "tests", gpu_tests.tests(self.workbench()))["tests"][0], "skipped")
+
+    def test_the_reason_of_a_failure_comes_back(self):
+        """Which case, the first wrong value, and compute-sanitizer's words on that case alone."""
+        rule = "=" * 79
+        said = f"""{rule}
+layers_test.cpp:10:
+TEST CASE:  adds, in place
+
+layers_test.cpp:12: ERROR: CHECK( compared_bits(a, b) ) is NOT correct!
+  values: CHECK( [17] of 64 is 1 (3f800000), not 2 (40000000); 3 differ )
+
+{rule}
+layers_test.cpp:30:
+TEST CASE:  only tells
+
+layers_test.cpp:31: MESSAGE: hello
+
+{rule}
+[doctest] assertions: 9 | 8 passed | 1 failed |"""
+        self.script("test", f"cat <<'END'\n{said}\nEND\nexit 1")
+        self.script("compute-sanitizer", """echo "========= COMPUTE-SANITIZER"; echo "$@"
+            case "$2" in memcheck) echo "========= Invalid __global__ read of size 4 bytes"; echo "=========     at 0x30 in add";
+                         echo "========= ERROR SUMMARY: 1 error"; exit 99;;
+            *) echo "========= RACECHECK SUMMARY: 0 hazards displayed"; exit 1;; esac""")
+        os.environ["PATH"] = f"{self.folder}:{os.environ['PATH']}"
+        workbench = self.workbench({"cuda_layers_gpu_test": self.folder / "test"})
+        status, words = self.run_items(workbench, "tests", gpu_tests.tests(workbench))["cuda_layers_gpu_test"]
+        self.assertEqual(status, "failed")
+        for part in ("adds, in place: CHECK( compared_bits(a, b) ) is NOT correct! values: CHECK( [17] of 64 is 1 (3f800000)",
+                     "memcheck: 1 found, ended with 99: Invalid __global__ read of size 4 bytes",
+                     "racecheck: 0 found, ended with 1", "see cuda_layers_gpu_test.txt"):
+            self.assertIn(part, words)
+        self.assertNotIn("only tells", words)
+        self.assertIn(said, (workbench.logs / "cuda_layers_gpu_test.txt").read_text())
+        self.assertIn("--test-case=adds? in place\n", (workbench.logs / "cuda_layers_gpu_test-memcheck.txt").read_text())
 
     def test_sanitizer(self):
         answers = {"clean": ("========= ERROR SUMMARY: 0 errors", 0), "overrun": ("========= ERROR SUMMARY: 2 errors", 99),
@@ -171,8 +242,13 @@ class Tools(Case):
         cases = "\n".join(f"*/{name}) echo '{said}'; exit {code};;" for name, (said, code) in answers.items())
         self.script("bin/compute-sanitizer", f'case "$5" in\n{cases}\nesac')
         os.environ["PATH"] = f"{self.folder / 'bin'}:{os.environ['PATH']}"
-        workbench = self.workbench({name: self.folder / name for name in answers})
-        found = self.run_items(workbench, "sanitizer", measurements.sanitizer(workbench))
+        workbench = self.workbench({name: self.folder / name for name in (*answers, "cuda_convolution_gpu_test")})
+        self.addCleanup(setattr, gpu_tests, "OWN_KERNELS", gpu_tests.OWN_KERNELS)
+        self.assertEqual([name for name, _ in gpu_tests.sanitizer(self.workbench({"cuda_convolution_gpu_test": "",
+                                                                                  "cuda_pdhg_gpu_test": ""}))],
+                         ["memcheck cuda_pdhg_gpu_test", "racecheck cuda_pdhg_gpu_test"])  # cuDNN's kernels are not ours
+        gpu_tests.OWN_KERNELS = re.compile("^(?!cuda_)")
+        found = self.run_items(workbench, "sanitizer", gpu_tests.sanitizer(workbench))
         self.assertEqual(len(found), 2 * len(answers))
         statuses = {name: found[f"racecheck {name}"][0] for name in answers}
         self.assertEqual(statuses, {"clean": "passed", "overrun": "failed", "hazard": "failed", "racefree": "passed",
@@ -181,12 +257,22 @@ class Tools(Case):
 
     def test_pytorch(self):
         line = '{"form": "roll", "mode": "eager", "precision": "fp32", "batch": 1, "seconds": 0.02, "all_seconds": [0.02]}'
-        workbench = self.workbench(quick=True, python=str(self.script("python", f'[ "$1" = -c ] || echo \'{line}\'')))
-        items = dict(measurements.steps(workbench))
-        self.assertIn("batch 1: 20.0 ms", items["PyTorch roll eager"]()["summary"])
+        says = f"""[ "$2" = versions ] && echo '{{"torch": "2"}}' && exit; echo '{line}'; """
+        workbench = self.workbench(quick=True, python=str(self.script("python", says)))
+        self.assertEqual([key for key, _ in measurements.steps(workbench)][-1], "PyTorch roll eager")
+        self.assertIn("batch 1: 20.0 ms", dict(measurements.steps(workbench))["PyTorch roll eager"]()["summary"])
+        # What is there before it fails or its time is up counts.
+        for trouble, words in (("echo no memory >&2; exit 1", "PyTorch ended with 1: "), ("sleep 60", "not done after")):
+            workbench = self.workbench(python=str(self.script("python", says + trouble)))
+            workbench.python_with_torch()
+            self.addCleanup(measurements.TORCH_LIMIT.update, dict(measurements.TORCH_LIMIT))
+            measurements.TORCH_LIMIT["eager"] = 1
+            values = dict(measurements.steps(workbench))["PyTorch roll eager"]()
+            self.assertIn(words, values["summary"])
+            self.assertEqual(values["steps"], [json.loads(line)])
         workbench = self.workbench(python=str(self.script("python", "exit 1")))
         with self.assertRaisesRegex(Failed, "imports no PyTorch"):
-            dict(measurements.steps(workbench))["PyTorch published graph"]()
+            dict(measurements.contenders(workbench))["PyTorch published graph"]()
 
 
 @unittest.skipIf(b"libasan" in PROGRAM.read_bytes(), "trains and measures: not for builds with sanitizers")
@@ -254,76 +340,24 @@ class WithTheCpu(Case):
         found = self.run_items(workbench, "experiment", items)
         self.assertEqual({status for status, _ in found.values()}, {"passed"}, found)
         self.assertIn("4 steps in", found["chest_xray fp32: training"][1])
+        # From the archive, in which the checkpoint has no moments, the same evaluation.
+        archive = gpu_archive.Archive(workbench.out, self.folder / "out.tar.gz", workbench.key)
+        archive.write()
+        elsewhere = gpu_workbench.Workbench(workbench.binaries, self.folder / "elsewhere", device="cpu")
+        shutil.rmtree(elsewhere.out)
+        gpu_archive.restore(archive.path, elsewhere.out)
+        best = next(elsewhere.out.glob("runs/*/checkpoints/*"))
+        self.assertLess(best.stat().st_size, 0.6 * (workbench.out / best.relative_to(elsewhere.out)).stat().st_size)
+        elsewhere = gpu_workbench.Workbench(workbench.binaries, self.folder / "elsewhere", data, quick=True, device="cpu",
+                                            settings=SMALL)
+        again = dict(measurements.experiment(elsewhere))["chest_xray fp32: σ = 0.5"]()
+        self.assertEqual(again["summary"], found["chest_xray fp32: σ = 0.5"][1])
+        self.assertEqual(again["map"],
+                         gpu_workbench.read_record(workbench.out, "experiment")["items"]["chest_xray fp32: σ = 0.5"]["values"]["map"])
         text = gpu_table.write(workbench.out, STAGES)
         self.assertIn("| chest_xray fp32 | 2 epochs, 4 steps in", text)
         self.assertIn("| chest_xray fp32 | σ drawn, 2 images |", text)
         self.assertIn("--quick", text)
-
-
-class Table(Case):
-    def setUp(self):
-        super().setUp()
-
-        def item(status="passed", summary="", **values):
-            return {"status": status, "summary": summary, "seconds": 1.0, "values": values}
-
-        def own(precision, batch, seconds):
-            return {"precision": precision, "batch": batch, "seconds": seconds, "all_seconds": [seconds] * 3,
-                    "memory": {"predicted": 160e6, "measured": 163e6}}
-
-        def torch(form, mode, *steps):
-            return {"steps": [{"form": form, "mode": mode, "precision": precision, "batch": batch, "seconds": seconds,
-                               "reserved_bytes": 2e9} for precision, batch, seconds in steps]}
-
-        quality = {"psnr": {"mean": 30.25}, "ssim": {"mean": 0.802}}
-        self.records = {
-            "device": {"gpu": item(summary="NVIDIA H200, 580.1")},
-            "tests": {"cuda_layers_gpu_test": item(summary="120 assertions"),
-                      "cuda_pdhg_gpu_test": item("failed", "ended with 1: see cuda_pdhg_gpu_test.txt")},
-            "steps": {"tvmap fp32 batch 1": item(**own("fp32", 1, 0.002)),
-                      "tvmap again fp32 batch 1": item(**own("fp32", 1, 0.004)),
-                      "tvmap fp32 batch 16": item(**own("fp32", 16, 0.016)),
-                      "PyTorch roll eager": item(**torch("roll", "eager", ("fp32", 1, 0.06), ("fp32", 16, 0.08))),
-                      "PyTorch roll compile": item("failed", "not done after 500 s")},
-            "bench": {"batch 1": item(kernels=[{"kernel": "add", "shape": "1×32", "seconds": 1e-5, "bytes_per_second": 3e12,
-                                                "memory_share": 0.71, "operations_per_second": 0, "arithmetic_share": 0}])},
-            "experiment": {"chest_xray fp32: training": item(epochs=500, steps=100000, seconds=240.0, best_psnr=34.1),
-                           "chest_xray fp32: σ = 0.5": item(images=100, noisy=quality, scalar=quality, map=quality,
-                                                            gain={"psnr": 1.51, "ssim": 0.04}),
-                           "chest_xray fp32: σ drawn": item("unfinished", "the time was up")}}
-        self.out = self.folder / "out"
-        (self.out / "stages").mkdir(parents=True)
-        for stage, items in self.records.items():
-            gpu_workbench.write_record(self.out, stage, {"build": "0123", "when": "2026-01-02 03:04:05", "items": items})
-
-    def test_lines(self):
-        result = gpu_check("--table", "--out", self.out)  # needs no GPU
-        self.assertEqual(result.returncode, 0, result.stderr)
-        self.assertEqual(result.stdout, (self.out / "table.md").read_text(encoding="utf-8"))
-        for line in ("- NVIDIA H200, 580.1",
-                     "| tests | **failed** | 1 passed, 1 failed | 2 s | 2026-01-02 03:04:05 |",
-                     "| experiment | **unfinished** | 2 passed, 1 unfinished | 3 s | 2026-01-02 03:04:05 |",
-                     "| agreement | **not run** |  | 0 s |  |",
-                     "- tests, cuda_pdhg_gpu_test: failed: ended with 1: see cuda_pdhg_gpu_test.txt",
-                     # The median of 2, 2, 2, 4, 4, 4 ms.
-                     "| fp32, batch 1 | 3.00 ms | 60.0 ms (**20.0×**) |",
-                     "| fp32, batch 16 | 16.0 ms (1.00 ms an image) | 80.0 ms (**5.0×**) |",
-                     "| tvmap fp32 batch 1 | 160 MB | 163 MB |",
-                     "| PyTorch roll eager, fp32 batch 16 |  | 2000 MB |",
-                     "| add | 1×32 | 0.0100 | 3000 | 71 % | 0 | 0 % |",
-                     "| chest_xray fp32 | 500 epochs, 100000 steps in 4.0 min, validation 34.10 dB |  |  |  |  |"):
-            self.assertIn(line + "\n", result.stdout)
-        self.assertIn("**+1.51 dB, +0.040**", result.stdout)
-        table = json.loads((self.out / "table.json").read_text(encoding="utf-8"))
-        self.assertEqual({stage: found["status"] for stage, found in table["stages"].items()},
-                         {"device": "passed", "tests": "failed", "agreement": "not run", "steps": "failed", "bench": "passed",
-                          "experiment": "unfinished", "sanitizer": "not run"})
-        self.assertEqual(table["steps"][0], {"precision": "fp32", "batch": 1, "seconds": {"tvmap": 0.003, "roll, eager": 0.06}})
-
-    def test_several_builds_are_said(self):
-        gpu_workbench.write_record(self.out, "bench", {"build": "4567", "when": "", "items": {}})
-        with contextlib.redirect_stdout(io.StringIO()):
-            self.assertIn("of 2 builds: 0123, 4567", gpu_table.write(self.out, STAGES))
 
 
 if __name__ == "__main__":

@@ -2,17 +2,20 @@
 """One measurement of PyTorch for tools/compare and tools/gpu-check, in a process of its own, as a line of JSON on
 standard output.
 
-    compare_torch.py versions                            PyTorch, its BLAS, threads
+    compare_torch.py versions [--device cuda]            PyTorch, its BLAS, threads; fails where it cannot use the device
     compare_torch.py inputs --image PNG --folder DIR     clean.npy, noisy.npy, lambda.npy from a picture
     compare_torch.py solver|search|step --form F …       seconds (each repetition) and memory
     compare_torch.py difference --files A.npy B.npy      ‖A − B‖₂/‖B‖₂
     compare_torch.py device-steps --form F --mode M --precisions … --batches …
                                                          whole training steps on a GPU, a line for each precision and batch
+    compare_torch.py device-solver --folder DIR --form F --mode M
+                                                         the solver alone on a GPU: solve, gradient, search, a line for each
 
 Before anything is timed, the same code runs once with few iterations (libraries choose their kernels then) and, where more
 than one repetition is asked for, once in full.
 """
 import argparse
+import contextlib
 import gc
 import json
 import os
@@ -113,7 +116,10 @@ def device_step(options, precision, batch):
         graph     as it is written, the whole training step recorded as a CUDA graph and replayed"""
     cuda = options.device == "cuda"
     torch.backends.cudnn.benchmark = True
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
+    rounded = contextlib.nullcontext()
+    if precision == "bf16":  # the network alone, as ours
+        rounded = torch.autocast(options.device, dtype=torch.bfloat16)
     torch.manual_seed(42)
     target = torch.rand(batch, 1, options.size, options.size, device=options.device)
     z = target + 0.1 * torch.randn_like(target)
@@ -124,7 +130,9 @@ def device_step(options, precision, batch):
         network, solver_step = torch.compile(net), torch.compile(pdhg_step)
 
     def forward(noisy):
-        return pdhg(noisy, parameter_map(network(noisy)), options.iterations, options.form, step=solver_step)
+        with rounded:
+            weights = network(noisy)
+        return pdhg(noisy, parameter_map(weights.float()), options.iterations, options.form, step=solver_step)
 
     if options.mode == "whole":
         forward = torch.compile(forward)
@@ -147,6 +155,41 @@ def device_step(options, precision, batch):
         # (What a recorded graph keeps for its replays counts as reserved alone.)
         result |= {"peak_bytes": torch.cuda.max_memory_allocated(), "reserved_bytes": torch.cuda.memory_reserved()}
     return result
+
+
+def device_solver(options):
+    """The solver alone on a GPU, on images that lie there: solve and search without gradients, the search with all its
+    scalars as one batch. `mode` as above; compile: one step of the solver by torch.compile."""
+    cuda = options.device == "cuda"
+    z, clean, lambda_ = (load(options.folder, name, torch.float32).to(options.device) for name in ("noisy", "clean", "lambda"))
+    scalars = torch.linspace(options.first, options.last, options.count, device=options.device)[:, None, None, None]
+    solver_step = torch.compile(pdhg_step) if options.mode == "compile" else pdhg_step
+    weighted = lambda_.clone().requires_grad_()
+
+    def solved(noisy, weights):
+        return pdhg(noisy, weights, options.iterations, options.form, step=solver_step)
+
+    @torch.no_grad()
+    def solve():
+        solved(z, lambda_)
+
+    def gradient():
+        weighted.grad = None
+        loss("mse", solved(z, weighted), clean).backward()
+
+    @torch.no_grad()
+    def search():
+        x = solved(z.expand(options.count, -1, -1, -1), scalars.expand(-1, -1, *z.shape[-2:]))
+        (x - clean).square().mean(dim=(1, 2, 3)).argmin()
+
+    for run in (solve, gradient, search):
+        name = run.__name__
+        if options.mode == "graph":
+            run = recorded(run)
+        run()
+        seconds = time_on_device(run, options.seconds, cuda)
+        print(json.dumps({"task": name, "form": options.form, "mode": options.mode,
+                          "seconds": sorted(seconds)[len(seconds) // 2], "all_seconds": seconds}), flush=True)
 
 
 def recorded(run):
@@ -228,7 +271,8 @@ def difference(path, reference_path):
 
 
 parser = argparse.ArgumentParser(description="One measurement of PyTorch for tools/compare.")
-parser.add_argument("task", choices=["versions", "inputs", "solver", "search", "step", "difference", "device-steps"])
+parser.add_argument("task", choices=["versions", "inputs", "solver", "search", "step", "difference", "device-steps",
+                                     "device-solver"])
 parser.add_argument("--files", nargs=2)
 parser.add_argument("--form", default="roll")
 parser.add_argument("--folder", default=".")
@@ -236,8 +280,8 @@ parser.add_argument("--image")
 parser.add_argument("--out", help="where the solver's gradient goes")
 parser.add_argument("--dtype", default="float32")
 parser.add_argument("--mode", default="eager", choices=["eager", "compile", "whole", "graph"])
-parser.add_argument("--device", default="cuda")
-parser.add_argument("--precisions", nargs="+", default=["fp32"], choices=["fp32", "tf32"])
+parser.add_argument("--device", choices=["cpu", "cuda"], help="cuda for device-steps and device-solver")
+parser.add_argument("--precisions", nargs="+", default=["fp32"], choices=["fp32", "tf32", "bf16"])
 parser.add_argument("--batches", nargs="+", type=int, default=[1])
 parser.add_argument("--size", type=int, default=256)
 parser.add_argument("--seconds", type=float, default=2.0, help="measuring time of a step on a GPU")
@@ -250,8 +294,12 @@ parser.add_argument("--count", type=int, default=81)
 parser.add_argument("--stride", type=int, default=1)
 arguments = parser.parse_args()
 torch.set_num_threads(arguments.threads)
-if arguments.task == "device-steps":
-    device_steps(arguments)
+if arguments.task.startswith("device-"):
+    arguments.device = arguments.device or "cuda"
+if arguments.device == "cuda" and not torch.cuda.is_available():
+    sys.exit("this PyTorch uses no GPU here")
+if arguments.task.startswith("device-"):
+    {"device-steps": device_steps, "device-solver": device_solver}[arguments.task](arguments)
     sys.exit()
 if arguments.task == "versions":
     answer = versions()

@@ -1,5 +1,6 @@
-"""The stages of tools/gpu-check. A stage is a function of the workbench that lists its items: a key, and what finds it out as
-a dictionary of figures with a one-line `summary` (or raises Failed, Skipped or Unfinished, see gpu_workbench.py)."""
+"""The stages of tools/gpu-check that measure the program and prove that it agrees with the CPU. A stage is a function of the
+workbench that lists its items: a key, and what finds it out as a dictionary of figures with a one-line `summary` (or raises
+Failed, Skipped or Unfinished, see gpu_workbench.py)."""
 import array
 import csv
 import functools
@@ -7,16 +8,15 @@ import json
 import math
 import pathlib
 import random
-import re
 import shutil
 import statistics
 import struct
 
-from gpu_workbench import Failed, Skipped, Unfinished
+from gpu_workbench import COMPARE_TORCH, Failed, Skipped, TooLong, Unfinished
 
-TOOLS = pathlib.Path(__file__).resolve().parent
-PRECISIONS, BATCHES = ("fp32", "tf32"), (1, 16)
-FORMS, MODES = ("roll", "published"), ("eager", "compile", "graph")
+PRECISIONS, BATCHES = ("fp32", "tf32", "bf16"), (1, 16)
+# The most that PyTorch gets for all its steps of one kind, in seconds: what is there by then counts.
+TORCH_LIMIT = {"eager": 90, "graph": 90, "compile": 240}
 
 
 # The machine.
@@ -40,63 +40,11 @@ def device(workbench):
         return {"summary": f"tvmap {info['version']}, CUDA backend: {info['cuda_backend']}; {info['processor']}", "info": info}
 
     def pytorch():
-        code, output = workbench.run([workbench.python_with_torch(), TOOLS / "compare_torch.py", "versions"], "pytorch", 120)
-        if code != 0:
-            raise Failed(f"PyTorch: {workbench.said('pytorch')}")
-        values = json.loads(output)
+        workbench.python_with_torch()
+        values = workbench.torch
         return {"summary": f"PyTorch {values['torch']}, cuDNN {values['cudnn']}, CUDA {values['cuda']}", **values}
 
     return [("gpu", gpu), ("program", program), ("pytorch", pytorch)]
-
-
-# The tests with the label `gpu`, as they are and under compute-sanitizer.
-
-def assertions(output):
-    """What doctest says last of its assertions; a test that checked nothing has not passed."""
-    found = re.search(r"assertions:\s*(\d+)\s*\|\s*(\d+) passed\s*\|\s*(\d+) failed", output)
-    if not found or int(found[1]) == 0:
-        raise Failed("it reports no assertion")
-    return f"{int(found[1]):,} assertions"
-
-
-def no_tests():
-    raise Skipped("no tests for the GPU here: configure with TVMAP_TESTS=ON, or bundle them by tools/bundle --with-tests")
-
-
-def tests(workbench):
-    def test(name, executable):
-        code, output = workbench.run([executable], name, 600)
-        if code == 77:
-            raise Skipped(workbench.said(name))
-        if code != 0:
-            raise Failed(f"ended with {code}: see {name}.txt")
-        return {"summary": assertions(output)}
-
-    return [(name, functools.partial(test, name, executable)) for name, executable in workbench.binaries.tests.items()] or \
-        [("tests", no_tests)]
-
-
-def sanitizer(workbench):
-    def check(tool, name, executable):
-        checker = shutil.which("compute-sanitizer") or shutil.which("/usr/local/cuda/bin/compute-sanitizer")
-        if not checker:
-            raise Skipped("compute-sanitizer is not there")
-        log = f"{tool}-{name}"
-        code, _ = workbench.run([checker, "--tool", tool, "--error-exitcode", 99, executable], log, 500)
-        said = (workbench.logs / f"{log}.txt").read_text(encoding="utf-8", errors="replace")
-        if found := re.search(r"ERROR SUMMARY: (\d+) error|RACECHECK SUMMARY: (\d+) hazard", said):
-            count = int(found[1] or found[2])
-            if code == 0 and count == 0:
-                return {"summary": "no error"}
-            raise Failed(f"{count} found, ended with {code}: see {log}.txt")
-        # It has not got as far as checking: no word on the kernels.
-        if code == 77 or re.search("not supported|Unable to|Failed to initialize", said):
-            raise Skipped(workbench.said(log))
-        raise Failed(f"ended with {code}: see {log}.txt")
-
-    tools = ("memcheck",) if workbench.quick else ("memcheck", "racecheck")
-    return [(f"{tool} {name}", functools.partial(check, tool, name, executable))
-            for tool in tools for name, executable in workbench.binaries.tests.items()] or [("tests", no_tests)]
 
 
 # The same work on the CPU and on the GPU.
@@ -132,12 +80,31 @@ def train(workbench, run, settings, log, device=None, config="chest_xray", resum
     overrides = [part for key, value in (settings | workbench.settings).items() for part in ("--set", f"{key}={value}")]
     answer = workbench.tvmap(log, "train", workbench.binaries.configs / f"{config}.yaml", "--device", device or workbench.device,
                            "--run", run, *(["--resume"] if resume else []), *overrides, limit=limit)
-    with open(run / "metrics.csv", encoding="ascii", newline="") as metrics:
-        return answer, list(csv.DictReader(metrics))
+    return answer, metrics(run)
+
+
+def metrics(run):
+    with open(run / "metrics.csv", encoding="ascii", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def precisions(workbench):
+    return PRECISIONS if workbench.device == "cuda" else ("fp32",)  # the CPU's only one
 
 
 def on_images(workbench):
     return {f"data.{part}": workbench.images() for part in ("train", "val", "test")} | {"data.limit.val": 1}
+
+
+def waves(folder, height, width):
+    """clean.npy, noisy.npy and a smooth map around the best scalar, lambda.npy; always the same."""
+    folder.mkdir(exist_ok=True)
+    draw = random.Random(height * width)
+    write_npy(folder / "clean.npy", height, width, lambda i, j: 0.5 + 0.3 * math.sin(i / 9) * math.cos(j / 13))
+    write_npy(folder / "noisy.npy", height, width,
+              lambda i, j: 0.5 + 0.3 * math.sin(i / 9) * math.cos(j / 13) + draw.gauss(0, 0.1))
+    write_npy(folder / "lambda.npy", height, width, lambda i, j: 0.07 + 0.04 * math.sin(i / 17) * math.cos(j / 23))
+    return folder
 
 
 def agreement(workbench):
@@ -145,14 +112,8 @@ def agreement(workbench):
 
     def solver(height, width, *options):
         """The same bits: image, gradient for the map, gradient for the image."""
-        folder = workbench.work / "agreement"
-        folder.mkdir(exist_ok=True)
-        draw = random.Random(height * width)
-        write_npy(folder / "clean.npy", height, width, lambda i, j: 0.5 + 0.3 * math.sin(i / 9) * math.cos(j / 13))
-        write_npy(folder / "noisy.npy", height, width,
-                  lambda i, j: 0.5 + 0.3 * math.sin(i / 9) * math.cos(j / 13) + draw.gauss(0, 0.1))
-        write_npy(folder / "map.npy", height, width, lambda i, j: 0.07 + 0.04 * math.sin(i / 17) * math.cos(j / 23))
-        common = [folder / "noisy.npy", "--lambda", folder / "map.npy", "--iterations", iterations, *options]
+        folder = waves(workbench.work / "agreement", height, width)
+        common = [folder / "noisy.npy", "--lambda", folder / "lambda.npy", "--iterations", iterations, *options]
         found = {}
         for place in ("cpu", workbench.device):
             workbench.tvmap(f"agreement-solve-{place}", "solve", *common, "--device", place, "--out", folder / "x.npy", limit=120)
@@ -207,12 +168,12 @@ def own_steps(workbench, precision, batch):
     """A whole training step with noise, batch and bookkeeping: the median over epochs that neither are the first nor
     validate; and the device's memory that it takes above the context."""
     count = len(list(workbench.images().glob("*.png")))
-    epochs = 4 if workbench.quick else 6 if batch == 1 else 24
+    epochs = 4 if workbench.quick or batch == 1 else 8
     folder = workbench.work / "steps"
     shutil.rmtree(folder, ignore_errors=True)
     answer, rows = train(workbench, folder, on_images(workbench) | {
         "data.limit.train": count, "train.batch": batch, "train.epochs": epochs, "train.validate_every": 10**6,
-        "train.checkpoint_every": 10**6, "network.precision": precision}, f"steps-{precision}-{batch}", limit=400)
+        "train.checkpoint_every": 10**6, "network.precision": precision}, f"steps-{precision}-{batch}", limit=120)
     each = [float(row["seconds"]) / (int(row["steps"]) - int(previous["steps"]))
             for previous, row in zip(rows, rows[1:]) if not row["val_psnr"]]
     seconds = statistics.median(each)
@@ -220,51 +181,110 @@ def own_steps(workbench, precision, batch):
             "all_seconds": each, "memory": answer["memory"]}
 
 
-def steps(workbench):
-    """Ours, PyTorch's, ours once more: all in one run on one GPU."""
-    def torch(form, mode):
-        log = f"pytorch-{form}-{mode}"
-        code, output = workbench.run(
-            [workbench.python_with_torch(), TOOLS / "compare_torch.py", "device-steps", "--form", form, "--mode", mode,
-             "--device", workbench.device, "--precisions", *PRECISIONS, "--batches", *BATCHES, "--seconds",
-             0.5 if workbench.quick else 2], log, 500)
-        if code != 0:
-            raise Failed(f"PyTorch ended with {code}: {workbench.said(log)}")
-        found = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
-        return {"summary": ", ".join(f"{step['precision']} batch {step['batch']}: {step['seconds'] * 1e3:.1f} ms"
-                                     for step in found), "steps": found}
+def own(workbench, name):
+    return [(f"{name} {precision} batch {batch}", functools.partial(own_steps, workbench, precision, batch))
+            for precision in precisions(workbench) for batch in BATCHES]
 
-    # (The CPU has fp32 alone.)
-    precisions = (*PRECISIONS, "bf16") if workbench.device == "cuda" else ("fp32",)
-    ours = [(f"{precision} batch {batch}", functools.partial(own_steps, workbench, precision, batch))
-            for precision in precisions for batch in BATCHES]
-    combinations = [("roll", "eager")] if workbench.quick else [(form, mode) for mode in MODES for form in FORMS]
-    return [*((f"tvmap {name}", work) for name, work in ours),
-            *((f"PyTorch {form} {mode}", functools.partial(torch, form, mode)) for form, mode in combinations),
-            *((f"tvmap again {name}", work) for name, work in ours if not workbench.quick)]
+
+def torch_lines(workbench, log, limit, *arguments):
+    """What compare_torch.py finds out, and a remark on what it did not: it prints each figure when it is there, so one that
+    takes too long takes no other with it."""
+    command = [workbench.python_with_torch(), COMPARE_TORCH, *arguments, "--device", workbench.device, "--seconds", 0.5]
+    remark = ""
+    try:
+        code, output = workbench.run(command, log, limit)
+    except TooLong as error:
+        code, output, remark = None, error.output, f"; {error}"
+    found = [json.loads(line) for line in output.splitlines() if line.startswith("{") and line.endswith("}")]
+    if code:
+        remark = f"; PyTorch ended with {code}: {workbench.said(log)}"
+    if not found:
+        raise Failed(remark.removeprefix("; ") or "PyTorch says nothing")
+    return found, remark
+
+
+def torch_steps(workbench, form, mode):
+    def work():
+        found, remark = torch_lines(workbench, f"pytorch-{form}-{mode}", TORCH_LIMIT[mode], "device-steps", "--form", form,
+                                    "--mode", mode, "--precisions", *PRECISIONS, "--batches", *BATCHES)
+        return {"summary": ", ".join(f"{step['precision']} batch {step['batch']}: {step['seconds'] * 1e3:.1f} ms"
+                                     for step in found) + remark, "steps": found}
+    return f"PyTorch {form} {mode}", work
+
+
+def steps(workbench):
+    """Ours and PyTorch's, all in one run on one GPU; the most telling first."""
+    modes = ("eager",) if workbench.quick else ("eager", "graph")
+    return [*own(workbench, "tvmap"), *(torch_steps(workbench, "roll", mode) for mode in modes)]
+
+
+def contenders(workbench):
+    """What takes PyTorch minutes, and ours once more."""
+    if workbench.quick:
+        return []
+    return [torch_steps(workbench, "roll", "compile"), *own(workbench, "tvmap again"),
+            *(torch_steps(workbench, "published", mode) for mode in ("graph", "eager", "compile"))]
+
+
+def solver(workbench):
+    """The solver alone: 256×256, T = 256, batch 1; the search tries 81 scalars."""
+    repeat, side = (3, 64) if workbench.quick else (50, 256)
+    folder = waves(workbench.work / "solver", side, side)
+    noisy, clean = folder / "noisy.npy", folder / "clean.npy"
+    common = ["--iterations", 256, "--repeat", repeat, "--device", workbench.device]
+    tasks = {"solve": [noisy, "--lambda", folder / "lambda.npy", "--out", folder / "x.npy"],
+             "gradient": [noisy, "--lambda", folder / "lambda.npy", "--target", clean, "--out", folder / "d_map.npy"],
+             "search": [noisy, "--clean", clean, "--from", 0, "--to", 0.8, "--count", 81]}
+
+    def ours(task):
+        seconds = workbench.tvmap(f"solver-{task}", task, *tasks[task], *common, limit=60)["seconds"]
+        return {"summary": f"{seconds * 1e3:.3f} ms", "task": task, "seconds": seconds}
+
+    def torch(mode):
+        found, remark = torch_lines(workbench, f"pytorch-solver-{mode}", TORCH_LIMIT[mode], "device-solver", "--folder", folder,
+                                    "--form", "roll", "--mode", mode)
+        return {"summary": ", ".join(f"{task['task']} {task['seconds'] * 1e3:.1f} ms" for task in found) + remark, "tasks": found}
+
+    modes = ("eager",) if workbench.quick else ("eager", "graph")
+    return [*((f"tvmap {task}", functools.partial(ours, task)) for task in tasks),
+            *((f"PyTorch roll {mode}", functools.partial(torch, mode)) for mode in modes)]
 
 
 # The whole experiment.
 
-EXPERIMENTS = (("chest_xray", "fp32"), ("chest_xray", "tf32"), ("chest_xray_fast", "fp32"))
+EXPERIMENTS = (("chest_xray", "tf32"), ("chest_xray", "fp32"), ("chest_xray_fast", "fp32"))
 
 
 def experiment(workbench):
     def settings():
         if workbench.data is None:
             raise Skipped("no --data FOLDER with train, val and test")
-        return {f"data.{part}": workbench.data / part for part in ("train", "val", "test")}
+        # (Below the working folder: the same names on every machine, by which a run knows its images.)
+        return {f"data.{part}": f"data/{part}" for part in ("train", "val", "test")}
 
     def training(config, precision, run):
         """Goes on where the last call left it."""
         short = {"train.epochs": 2} if workbench.quick else {}
-        answer, rows = train(workbench, run, settings() | {"network.precision": precision} | short, f"{run.name}-train",
-                             config=config, resume=True)
+        try:
+            answer, rows = train(workbench, run, settings() | {"network.precision": precision} | short, f"{run.name}-train",
+                                 config=config, resume=True)
+        except Unfinished as reason:
+            raise Unfinished(*reached(run, str(reason))) from None
         seconds = sum(float(row["seconds"]) for row in rows)
         (run / "trained").touch()
         return {"summary": f"{answer['steps']} steps in {seconds / 60:.1f} min, best validation PSNR "
                            f"{answer['best_psnr']:.2f} dB", "seconds": seconds, "steps": answer["steps"],
                 "epochs": answer["epoch"], "best_psnr": answer["best_psnr"], "memory": answer["memory"]}
+
+    def reached(run, reason):
+        """How far a run has got, and its rate, which says how long the rest will take."""
+        rows = metrics(run) if (run / "metrics.csv").exists() else []
+        if not rows:
+            return reason, None
+        seconds, best = sum(float(row["seconds"]) for row in rows), max(float(row["val_psnr"] or "-inf") for row in rows)
+        values = {"epochs": int(rows[-1]["epoch"]), "steps": int(rows[-1]["steps"]), "seconds": seconds,
+                  "best_psnr": best if math.isfinite(best) else None}
+        return f"{reason}: {values['epochs']} epochs, {seconds / len(rows):.3f} s each", values
 
     def evaluation(run, sigma, name):
         settings()
@@ -280,7 +300,8 @@ def experiment(workbench):
         return {"summary": said, **answer}
 
     items = []
-    for config, precision in EXPERIMENTS[:1] if workbench.quick else EXPERIMENTS:
+    chosen = [(config, precision) for config, precision in EXPERIMENTS if precision in precisions(workbench)]
+    for config, precision in chosen[:1] if workbench.quick else chosen:
         run = workbench.out / "runs" / f"{config}-{precision}-{workbench.key}"
         if workbench.again:
             shutil.rmtree(run, ignore_errors=True)

@@ -5,16 +5,20 @@ import statistics
 from gpu_workbench import read_record, write_text
 
 
+STEPS = ("steps", "contenders")  # the stages with whole training steps
+
+
 def stage_status(record):
     """failed, unfinished, passed, skipped (each if any item is), or `not run`."""
     found = {item["status"] for item in record["items"].values()} if record else set()
     return next((status for status in ("failed", "unfinished", "passed", "skipped") if status in found), "not run")
 
 
-def figures(records, stage):
-    """key → values of the items that passed."""
-    items = records[stage]["items"] if records.get(stage) else {}
-    return {key: item["values"] for key, item in items.items() if item["status"] == "passed"}
+def figures(records, *stages):
+    """key → values of the items that passed, or that got somewhere before the time was up."""
+    items = {key: item for stage in stages if records.get(stage) for key, item in records[stage]["items"].items()}
+    return {key: item["values"] for key, item in items.items()
+            if item["status"] == "passed" or item["status"] == "unfinished" and item["values"]}
 
 
 def rows(heads, lines):
@@ -31,8 +35,9 @@ def overview(records):
         count = {status: sum(item["status"] == status for item in items)
                  for status in ("passed", "failed", "skipped", "unfinished")}
         lines.append([stage, f"**{stage_status(record)}**", ", ".join(f"{n} {status}" for status, n in count.items() if n),
-                      f"{sum(item['seconds'] for item in items):.0f} s", record["when"] if record else ""])
-    return rows(["stage", "result", "checks", "took", "when"], lines)
+                      f"{sum(item['seconds'] for item in items):.0f} s", record["when"] if record else "",
+                      ", ".join(sorted({item["machine"] for item in items}))])
+    return rows(["stage", "result", "checks", "took", "when", "on"], lines)
 
 
 def not_passed(records):
@@ -43,7 +48,7 @@ def not_passed(records):
 def step_comparison(records):
     """(precision, batch) → contender → seconds a step."""
     found, own = {}, {}
-    for key, values in figures(records, "steps").items():
+    for key, values in figures(records, *STEPS).items():
         if key.startswith("tvmap"):
             own.setdefault((values["precision"], values["batch"]), []).extend(values["all_seconds"])
         else:
@@ -53,7 +58,7 @@ def step_comparison(records):
 
 
 def milliseconds(seconds):
-    return f"{seconds * 1e3:.2f} ms" if seconds < 0.01 else f"{seconds * 1e3:.1f} ms"
+    return f"{seconds * 1e3:.3g} ms" if seconds < 0.001 else f"{seconds * 1e3:.2f} ms" if seconds < 0.01 else f"{seconds * 1e3:.1f} ms"
 
 
 def step_lines(comparison):
@@ -68,9 +73,22 @@ def step_lines(comparison):
     return rows(["training step", "tvmap", *(f"PyTorch {name}" for name in contenders)], lines)
 
 
+def solver_lines(records):
+    own, others = {}, {}
+    for key, values in figures(records, "solver").items():
+        if key.startswith("tvmap"):
+            own[values["task"]] = values["seconds"]
+        else:
+            others[key] = {task["task"]: task["seconds"] for task in values["tasks"]}
+    lines = [[task, milliseconds(seconds), *(f"{milliseconds(found[task])} (**{found[task] / seconds:.1f}×**)"
+                                             if task in found else "" for found in others.values())]
+             for task, seconds in own.items()]
+    return rows(["solver alone", "tvmap", *others], lines)
+
+
 def memory_lines(records):
     lines = []
-    for key, values in figures(records, "steps").items():
+    for key, values in figures(records, *STEPS).items():
         if key.startswith("tvmap again"):
             continue
         if key.startswith("tvmap"):
@@ -94,9 +112,9 @@ def experiment_lines(records):
     for key, values in trained.items():
         run, _, what = key.partition(": ")
         if what == "training":
-            minutes = values["seconds"] / 60
-            lines.append([run, f"{values['epochs']} epochs, {values['steps']} steps in {minutes:.1f} min, validation "
-                               f"{values['best_psnr']:.2f} dB", "", "", "", ""])
+            best = "" if values["best_psnr"] is None else f", validation {values['best_psnr']:.2f} dB"
+            lines.append([run, f"{values['epochs']} epochs, {values['steps']} steps in {values['seconds'] / 60:.1f} min{best}",
+                          "", "", "", ""])
         else:
             cells = [f"{values[who]['psnr']['mean']:.2f} dB, {values[who]['ssim']['mean']:.3f}"
                      for who in ("noisy", "scalar", "map")]
@@ -125,6 +143,7 @@ def write(out, stages):
              "256×256, T = 256, medians in one run on one GPU. tvmap: with noise, batches and bookkeeping; PyTorch: with "
              "images that lie on the GPU. compile: network and solver's step by torch.compile; graph: the whole step recorded "
              "as a CUDA graph."),
+            ("Solver", solver_lines(records), "256×256, T = 256, batch 1; gradient: forward and ∂MSE/∂Λ; search: 81 scalars."),
             ("Memory", memory_lines(records), "PyTorch's is what its allocator reserved."),
             ("Experiments", experiment_lines(records), "PSNR and SSIM (Gaussian), means over the test images."),
             ("Kernels", kernel_lines(records), "")):
