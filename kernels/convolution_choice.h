@@ -34,20 +34,22 @@ class WorkspaceLayout {
     std::size_t bytes_ = 0;
 };
 
-/// A pass and whether it contains the bias and the ReLU.
+/// A pass, whether it contains the bias and the ReLU, and how far it was off when it was chosen.
 struct ChosenPass {
     std::shared_ptr<Pass> pass;
     bool activates = false;
+    double error = 0;  ///< ‖·‖₂ relative, of some entries (kernels/convolution_accuracy.h); 0: never judged
 
     explicit operator bool() const { return pass != nullptr; }
-    /// "ALGORITHM" or "ALGORITHM+fused"; "none" for no pass.
+    /// "ALGORITHM", "ALGORITHM+fused", and with the error "ALGORITHM~3e-04"; "none" for no pass.
     std::string to_string() const;
 };
 
 /// `written` as to_string() answered it. None, and *obstacle says why, where it cannot be had.
 ChosenPass given_pass(PassProblem problem, const std::string& written, std::string* obstacle);
 
-/// The fastest on this device, timed once in a process for each problem. A forward pass is offered the bias
+/// The fastest on this device that is as exact as its precision promises, timed once in a process for each
+/// problem. A forward pass is offered the bias
 /// and the ReLU too (problem.slope), and charged for them where it cannot take them in. None, and *obstacle
 /// says why, where there is none.
 ChosenPass fastest_pass(gpu::Stream stream, PassProblem problem, std::string* obstacle);

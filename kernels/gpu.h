@@ -19,6 +19,7 @@
 #include <cooperative_groups.h>
 #include <cuda_runtime.h>
 
+#include <cstdio>
 #include <utility>
 
 namespace tvmap::gpu {
@@ -71,8 +72,27 @@ __device__ inline unsigned load_acquire(const unsigned* flag) {
 __device__ inline void store_release(unsigned* flag, unsigned value) {
     asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(flag), "r"(value) : "memory");
 }
-/// Inside every spin-wait.
+/// Inside a spin-wait.
 __device__ inline void pause() { __nanosleep(20); }
+
+/// Says what did not come and ends the kernel, and with it the program's use of the GPU.
+__device__ __noinline__ inline void give_up(const char* kernel, unsigned expected, unsigned found) {
+    printf("%s: block %u waited in vain for a flag: %u is expected, it is %u\n", kernel, blockIdx.x, expected,
+           found);
+    __trap();
+}
+/// Waits until the flag has got to `value`; for ever only on paper: after 20 seconds of the GPU's clock the
+/// kernel gives up, since one that hangs takes the machine with it.
+__device__ inline void wait_until(const unsigned* flag, unsigned value, const char* kernel) {
+    constexpr unsigned long long patience = 20'000'000'000;
+    unsigned long long start = 0, now = 0;
+    for (unsigned found; (found = load_acquire(flag)) < value;) {
+        pause();
+        asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
+        if (start == 0) start = now;
+        if (now - start > patience) give_up(kernel, value, found);
+    }
+}
 
 /// How to launch a kernel.
 struct Launch {

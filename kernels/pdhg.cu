@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -36,21 +37,47 @@ __global__ void pdhg_map_sum_kernel(Task t, const float* planes, double* row_sum
     }
 }
 
+// What a mapping of clusters leaves for tiles: the solves behind the first mapping.in_clusters, and how they
+// are laid out.
+struct Rest {
+    PdhgProblem problem;
+    cuda::PdhgMapping mapping;
+};
+std::optional<Rest> rest_of(const PdhgProblem& problem, const cuda::PdhgMapping& mapping) {
+    if (mapping.kind != cuda::PdhgMapping::Kind::cluster || mapping.in_clusters == 0 ||
+        mapping.in_clusters >= problem.solves)
+        return {};
+    Rest rest{problem, mapping};
+    rest.problem.solves -= mapping.in_clusters;
+    rest.mapping.kind = cuda::PdhgMapping::Kind::tiles;
+    return rest;
+}
+
 // The workspace, cut up: the mapping's own part; for a scalar map the plane of d_Λ of each solve and its
 // rows' sums.
 struct Workspace {
     std::size_t own_bytes, plane_bytes = 0, sum_bytes = 0;
 
     Workspace(const PdhgProblem& problem, const cuda::PdhgMapping& mapping)
-        : own_bytes(round_up(
-              mapping.kind == cuda::PdhgMapping::Kind::tiles    ? tiles_workspace_bytes(problem, mapping)
-              : mapping.kind == cuda::PdhgMapping::Kind::global ? global_workspace_bytes(problem)
-                                                                : 0)) {
+        : own_bytes(round_up(mapping_bytes(problem, mapping))) {
         if (problem.map == MapKind::scalar) {
             const std::size_t solves = std::size_t(problem.solves);
             plane_bytes = round_up(solves * std::size_t(problem.pixels()) * sizeof(float));
             sum_bytes = round_up(solves * std::size_t(problem.height) * sizeof(double));
         }
+    }
+    static std::size_t mapping_bytes(const PdhgProblem& problem, const cuda::PdhgMapping& mapping) {
+        switch (mapping.kind) {
+            case cuda::PdhgMapping::Kind::tiles:
+                return tiles_workspace_bytes(problem, mapping);
+            case cuda::PdhgMapping::Kind::cluster: {
+                const std::optional<Rest> rest = rest_of(problem, mapping);
+                return rest ? tiles_workspace_bytes(rest->problem, rest->mapping) : 0;
+            }
+            case cuda::PdhgMapping::Kind::global:
+                return global_workspace_bytes(problem);
+        }
+        return 0;
     }
     static std::size_t round_up(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
     std::size_t bytes() const { return std::max<std::size_t>(own_bytes + plane_bytes + sum_bytes, 64); }
@@ -67,8 +94,11 @@ std::string refusal(const PdhgProblem& problem, const cuda::PdhgMapping& mapping
     switch (mapping.kind) {
         case cuda::PdhgMapping::Kind::tiles:
             return tiles_refusal(problem, mapping);
-        case cuda::PdhgMapping::Kind::cluster:
-            return cluster_refusal(problem, mapping);
+        case cuda::PdhgMapping::Kind::cluster: {
+            const std::string why = cluster_refusal(problem, mapping);
+            const std::optional<Rest> rest = rest_of(problem, mapping);
+            return why.empty() && rest ? tiles_refusal(rest->problem, rest->mapping) : why;
+        }
         case cuda::PdhgMapping::Kind::global:
             return {};
     }
@@ -102,13 +132,41 @@ Task task_of(const PdhgProblem& problem, int iterations, bool adjoint) {
     return task;
 }
 
-void run(gpu::Stream stream, const Task& task, Direction direction, const cuda::PdhgMapping& mapping,
-         void* workspace) {
+// The task of `solves` solves, the first of which is number `first`.
+Task part_of(Task t, int first, int solves, const PdhgProblem& problem) {
+    const std::int64_t pixels = first * t.pixels(), map = first * problem.map_size();
+    const auto advance = [](auto*& pointer, std::int64_t count) {
+        if (pointer != nullptr) pointer += count;
+    };
+    advance(t.masks, word_offset(t, first, 0, 0, 0));
+    advance(t.lambda, map);
+    advance(t.d_lambda, problem.map == MapKind::scalar ? pixels : map);  // a scalar's is a plane
+    advance(t.x, pixels);
+    advance(t.d_x, pixels);
+    advance(t.d_z, pixels);
+    for (float** plane : {&t.state.x, &t.state.x_bar, &t.state.p, &t.adjoint_state.y, &t.adjoint_state.y_bar,
+                          &t.adjoint_state.p, &t.adjoint_state.sum_p})
+        advance(*plane, pixels);
+    advance(t.state.q, 2 * pixels);
+    advance(t.adjoint_state.q, 2 * pixels);
+    t.first_solve += first;
+    t.solves = solves;
+    return t;
+}
+
+void run(gpu::Stream stream, const PdhgProblem& problem, const Task& task, Direction direction,
+         const cuda::PdhgMapping& mapping, void* workspace) {
     switch (mapping.kind) {
         case cuda::PdhgMapping::Kind::tiles:
             return run_tiles(stream, task, direction, mapping, workspace);
-        case cuda::PdhgMapping::Kind::cluster:
-            return run_cluster(stream, task, direction, mapping);
+        case cuda::PdhgMapping::Kind::cluster: {
+            const std::optional<Rest> rest = rest_of(problem, mapping);
+            if (!rest) return run_cluster(stream, task, direction, mapping);
+            const int first = mapping.in_clusters;
+            run_cluster(stream, part_of(task, 0, first, problem), direction, mapping);
+            return run_tiles(stream, part_of(task, first, rest->problem.solves, problem), direction,
+                             rest->mapping, workspace);
+        }
         case cuda::PdhgMapping::Kind::global:
             return run_global(stream, task, direction, workspace);
     }
@@ -120,22 +178,18 @@ void run(gpu::Stream stream, const Task& task, Direction direction, const cuda::
 namespace cuda {
 namespace {
 
-// The mapping of least cost among those that fit.
-PdhgMapping cheapest_mapping(const PdhgProblem& problem) {
-    struct Candidate {
-        PdhgMapping mapping;
-        double cost;
-    };
+struct Candidate {
+    PdhgMapping mapping;
+    double cost;
+};
+
+// As many tiles of as many solves as there are multiprocessors.
+std::vector<Candidate> tile_candidates(const PdhgProblem& problem) {
     std::vector<Candidate> candidates;
     const int processors = gpu::device().multiprocessors;
-    for (int blocks = 1; blocks <= std::min(gpu::device().largest_cluster, problem.height); blocks *= 2) {
-        const PdhgMapping mapping{.kind = PdhgMapping::Kind::cluster, .cluster = blocks};
-        candidates.push_back({mapping, pdhg::cluster_cost(problem, mapping)});
-    }
     for (const int columns : {16, 32, 96, 224}) {
         const int across = (problem.width + columns - 1) / columns;
         for (int solves = 1; solves <= problem.solves && solves * across <= processors; ++solves) {
-            // As many tiles of as many solves as there are multiprocessors.
             const int down = std::min(processors / (solves * across), problem.height);
             for (int steps = 1; steps <= (columns == 16 ? 8 : 16); steps *= 2) {
                 const PdhgMapping mapping{.kind = PdhgMapping::Kind::tiles,
@@ -146,6 +200,36 @@ PdhgMapping cheapest_mapping(const PdhgProblem& problem) {
             }
         }
     }
+    return candidates;
+}
+
+// All solves as clusters; and whole turns of the device so, where a last turn would leave most of it idle.
+std::vector<Candidate> cluster_candidates(const PdhgProblem& problem) {
+    std::vector<Candidate> candidates;
+    for (int blocks = 1; blocks <= std::min(gpu::device().largest_cluster, problem.height); blocks *= 2) {
+        PdhgMapping mapping{.kind = PdhgMapping::Kind::cluster, .cluster = blocks};
+        candidates.push_back({mapping, pdhg::cluster_cost(problem, mapping)});
+        const int at_once = pdhg::cluster_solves_at_once(problem, mapping);
+        if (at_once == 0 || problem.solves < at_once || problem.solves % at_once == 0) continue;
+        PdhgProblem whole = problem, rest = problem;
+        rest.solves = problem.solves % at_once;
+        whole.solves = mapping.in_clusters = problem.solves - rest.solves;
+        const double turns = pdhg::cluster_cost(whole, mapping);
+        for (const Candidate& tiles : tile_candidates(rest)) {
+            mapping.tile_rows = tiles.mapping.tile_rows;
+            mapping.tile_columns = tiles.mapping.tile_columns;
+            mapping.steps = tiles.mapping.steps;
+            candidates.push_back({mapping, turns + tiles.cost});
+        }
+    }
+    return candidates;
+}
+
+// The mapping of least cost among those that fit.
+PdhgMapping cheapest_mapping(const PdhgProblem& problem) {
+    std::vector<Candidate> candidates = cluster_candidates(problem);
+    const std::vector<Candidate> tiles = tile_candidates(problem);
+    candidates.insert(candidates.end(), tiles.begin(), tiles.end());
     std::stable_sort(candidates.begin(), candidates.end(),
                      [](const Candidate& a, const Candidate& b) { return a.cost < b.cost; });
     for (const Candidate& candidate : candidates) {
@@ -199,7 +283,7 @@ void pdhg_forward(gpu::Stream stream, const PdhgProblem& problem, int iterations
     task.masks = masks;
     if (state != nullptr) task.state = *state;
     task.start_from_state = start_from_state;
-    pdhg::run(stream, task, {.adjoint = false, .map = problem.map},
+    pdhg::run(stream, problem, task, {.adjoint = false, .map = problem.map},
               pdhg::checked("pdhg_forward", problem, mapping), workspace);
 }
 
@@ -228,7 +312,7 @@ void pdhg_adjoint(gpu::Stream stream, const PdhgProblem& problem, int iterations
     task.from_image = how.from_image;
     task.accumulate_map = write == Write::accumulate && !summed;
     task.accumulate_image = write == Write::accumulate;
-    pdhg::run(stream, task, {.adjoint = true, .map = problem.map}, chosen, workspace);
+    pdhg::run(stream, problem, task, {.adjoint = true, .map = problem.map}, chosen, workspace);
     if (summed) {
         gpu::launch(stream,
                     {.name = "pdhg_map_sum_kernel",

@@ -154,6 +154,8 @@ struct PdhgMapping {
     int tile_rows = 0, tile_columns = 0;  ///< tiles: columns are 16 or a multiple of 32, image width one of 8
     int steps = 0;    ///< tiles: steps per exchange of halos, at most 8 for 16 columns, else 16
     int cluster = 1;  ///< cluster: blocks, a power of two
+    /// cluster: solves that are laid out so; those that are left follow as tiles. 0: all.
+    int in_clusters = 0;
 };
 
 /// The mapping that suits the problem on gpu::device().

@@ -42,6 +42,7 @@ __global__ void __launch_bounds__(most_threads, 1)
     region.own_rows = region.rows;
     region.own_columns = t.width;
     region.closed = true;
+    region.rim = 0;
     Strip<Step, strip_rows> strip(t, region, layout, shared);
 
     // Where the neighbours have the rows that this block provides.
@@ -113,8 +114,7 @@ int resident_clusters(const Plan& plan, int cluster) {
         return gpu::resident_blocks(how, kernel) / cluster;
     });
 }
-// Solves that the device holds at once, in the direction of which it holds fewer. It is asked, for a cluster
-// lies within a group of multiprocessors, and the groups' sizes are no multiples of the cluster's.
+// In the direction of which the device holds fewer.
 int solves_at_once(const Plan& plan, MapKind map, int cluster) {
     return map == MapKind::separate ? std::min(resident_clusters<Forward<true, 2>>(plan, cluster),
                                                resident_clusters<Adjoint<2>>(plan, cluster))
@@ -144,11 +144,15 @@ std::string cluster_refusal(const PdhgProblem& problem, const cuda::PdhgMapping&
     return {};
 }
 
+int cluster_solves_at_once(const PdhgProblem& problem, const cuda::PdhgMapping& mapping) {
+    const Plan plan(problem.height, problem.width, mapping.cluster);
+    return plan.strip_rows == 0 ? 0 : solves_at_once(plan, problem.map, mapping.cluster);
+}
+
 double cluster_cost(const PdhgProblem& problem, const cuda::PdhgMapping& mapping) {
     const std::int64_t processors = gpu::device().multiprocessors, cluster = mapping.cluster;
     const Plan plan(problem.height, problem.width, mapping.cluster);
-    if (plan.strip_rows == 0) return std::numeric_limits<double>::infinity();
-    const std::int64_t at_once = solves_at_once(plan, problem.map, mapping.cluster);
+    const std::int64_t at_once = cluster_solves_at_once(problem, mapping);
     if (at_once == 0) return std::numeric_limits<double>::infinity();
     const std::int64_t turns = (problem.solves + at_once - 1) / at_once;
     // Blocks of a multiprocessor: of a full device, and of the solves of a turn, evenly spread.

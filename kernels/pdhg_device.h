@@ -20,6 +20,7 @@ namespace tvmap::pdhg {
 /// has solves×H×W floats.
 struct Task {
     int solves = 1, height = 0, width = 0, solves_per_image = 1, iterations = 0;
+    int first_solve = 0;  ///< its number among all that solves_per_image counts; of z alone
     bool neumann = false, start_at_image = false;  ///< p₀ = z
     float a = 0, b = 0, s = 0, theta = 0;
     float sigma = 0;
@@ -96,7 +97,8 @@ __device__ inline Decision decision(unsigned component, unsigned pixel_bit) {
 }
 
 /// Bytes before the word of a group of 16 pixels.
-__device__ inline std::int64_t word_offset(const Task& t, int solve, int iteration, int row, int group) {
+__host__ __device__ inline std::int64_t word_offset(const Task& t, int solve, int iteration, int row,
+                                                    int group) {
     const int groups = (t.width + pdhg_group - 1) / pdhg_group;
     const int steps = t.one_mask ? 1 : t.iterations, step = t.one_mask ? 0 : iteration;
     return (((std::int64_t(solve) * steps + step) * t.height + row) * groups + group) *
@@ -165,7 +167,7 @@ __device__ inline std::int64_t index(const Task& t, Place at, int planes, int co
     return index(t, at) + (planes == 2 ? (at.solve + component) * t.pixels() : 0);
 }
 __device__ inline float image(const Task& t, Place at) {
-    return t.z[index(t, {at.solve / t.solves_per_image, at.row, at.column})];
+    return t.z[index(t, {(t.first_solve + at.solve) / t.solves_per_image, at.row, at.column})];
 }
 template <class Step>
 __device__ inline float map(const Task& t, Place at, int component) {

@@ -26,10 +26,15 @@ struct Region {
     int rows, columns;  ///< columns beyond the last (to a multiple of 32) are idle
     int first_row, first_column, own_rows, own_columns;  ///< the rectangle of results, within the region
     bool closed;  ///< the columns are a ring; else the outermost go stale
+    int rim;      ///< of pixels round the rectangle of results that these depend on, where it is not closed
 
     __device__ bool owns(int row, int column) const {
         return row >= first_row && row < first_row + own_rows && column >= first_column &&
                column < first_column + own_columns;
+    }
+    /// Whether results depend on the column. (Those further out may be another block's to write.)
+    __device__ bool needs(int column) const {
+        return closed || (column >= first_column - rim && column < first_column + own_columns + rim);
     }
 };
 
@@ -136,9 +141,10 @@ struct Strip {
         here[r * row_floats + q_plane] = i.q_horizontal;
     }
 
-    /// Fills the strip, and the last one also the row of x̄ below the region. Idle lanes get zeros.
+    /// Fills the strip, and the last one also the row of x̄ below the region. Lanes that are idle or beyond
+    /// the rim get zeros.
     __device__ void load(const Task& t, const Region& region) {
-        const bool idle = image_column >= t.width;
+        const bool idle = image_column >= t.width || !region.needs(column);
 #pragma unroll
         for (int r = 0; r < strip_rows; ++r) {
             if (r < count) {
@@ -154,7 +160,8 @@ struct Strip {
             }
         }
         if (ends(region)) {
-            here[count * row_floats] = idle ? 0.0f : first_iterates<Step>(t, place(t, region, count)).x_bar;
+            const bool beyond = idle || !region.closed;
+            here[count * row_floats] = beyond ? 0.0f : first_iterates<Step>(t, place(t, region, count)).x_bar;
         }
     }
     /// Whether the strip has the region's last row.

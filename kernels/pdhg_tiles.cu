@@ -62,6 +62,7 @@ __device__ inline Region region_of(const Task& t, const Tiling& tiling, int solv
     region.own_columns = min(tiling.columns, t.width - left);
     region.rows = region.own_rows + 2 * tiling.steps;
     region.closed = false;
+    region.rim = tiling.steps;
     return region;
 }
 
@@ -121,8 +122,7 @@ __device__ inline int neighbour_of_thread(const Task& t, const Tiling& tiling, c
 
 // Waits until that tile has published the round; after the next barrier, all neighbours have.
 __device__ inline void wait_for_neighbours(const Exchange& exchange, int neighbour, unsigned round) {
-    if (neighbour < 0) return;
-    while (gpu::load_acquire(exchange.rounds + neighbour) < round) gpu::pause();
+    if (neighbour >= 0) gpu::wait_until(exchange.rounds + neighbour, round, "pdhg_tiles_kernel");
 }
 
 template <class Step, int strip_rows>
@@ -136,12 +136,10 @@ __device__ inline void publish_tile(const Task& t, const Region& region, const E
     }
 }
 
-// Of the columns beside the tile only the next `steps` matter.
 template <class Step, int strip_rows>
 __device__ inline void load_rim(const Task& t, const Region& region, const Exchange& exchange, unsigned round,
-                                int steps, Strip<Step, strip_rows>& strip) {
-    const int column = strip.column - region.first_column;
-    if (column < -steps || column >= region.own_columns + steps) return;
+                                Strip<Step, strip_rows>& strip) {
+    if (!region.needs(strip.column)) return;
 #pragma unroll
     for (int r = 0; r < strip_rows; ++r) {
         if (r < strip.count && !region.owns(strip.first + r, strip.column)) {
@@ -183,7 +181,7 @@ __global__ void __launch_bounds__(most_threads)
             }
             wait_for_neighbours(exchange, neighbour, round);
             __syncthreads();
-            load_rim(t, region, exchange, round, tiling.steps, strip);
+            load_rim(t, region, exchange, round, strip);
             stale = 0;
             __syncthreads();
         }

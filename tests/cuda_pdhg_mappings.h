@@ -15,6 +15,15 @@ using Kind = PdhgMapping::Kind;
 
 inline const PdhgMapping global{};
 inline PdhgMapping cluster_of(int blocks) { return {.kind = Kind::cluster, .cluster = blocks}; }
+/// So many solves as clusters, the rest as tiles.
+inline PdhgMapping cluster_and_tiles(int blocks, int in_clusters, int rows, int columns, int steps) {
+    return {.kind = Kind::cluster,
+            .tile_rows = rows,
+            .tile_columns = columns,
+            .steps = steps,
+            .cluster = blocks,
+            .in_clusters = in_clusters};
+}
 inline PdhgMapping tiles_of(int rows, int columns, int steps) {
     return {.kind = Kind::tiles, .tile_rows = rows, .tile_columns = columns, .steps = steps};
 }
@@ -30,7 +39,9 @@ inline std::string name_of(const PdhgMapping& m) {
         case Kind::tiles:
             return text("tiles of ", m.tile_rows, "x", m.tile_columns, ", k = ", m.steps);
         case Kind::cluster:
-            return text("clusters of ", m.cluster);
+            return m.in_clusters == 0 ? text("clusters of ", m.cluster)
+                                      : text(m.in_clusters, " as clusters of ", m.cluster, ", then tiles of ",
+                                             m.tile_rows, "x", m.tile_columns, ", k = ", m.steps);
         case Kind::global:
             return "global";
     }

@@ -11,6 +11,7 @@
 #include "kernels/error.h"
 #include "kernels/gpu_runtime.h"
 #include "kernels/pdhg.h"
+#include "kernels/pdhg_mappings.h"
 #include "tests/cuda_pdhg_mappings.h"
 #include "tests/device_buffer.h"
 #include "tests/pdhg_case.h"
@@ -278,7 +279,8 @@ TEST_CASE("a state in the middle changes nothing, and is the CPU's") {
         Floats x(pixels), x_bar(pixels), p(pixels), q(2 * pixels);
         const PdhgState host{x.data(), x_bar.data(), p.data(), q.data()};
         const Floats straight = denoise(s, 11, data.z, data.lambda, &host);
-        for (const PdhgMapping& mapping : available({global, cluster_of(4), tiles_of(13, 16, 2)})) {
+        for (const PdhgMapping& mapping :
+             available({global, cluster_of(4), tiles_of(13, 16, 2), cluster_and_tiles(2, 1, 13, 16, 2)})) {
             CAPTURE(name_of(mapping));
             State state(pixels);
             CHECK(!same_bits(forward(s, 5, data, &mapping, nullptr, &state), straight));
@@ -304,7 +306,15 @@ TEST_CASE("many maps for one image, more solves than a launch holds, no steps") 
     PdhgProblem s = problem_of(10, 16, MapKind::scalar, 5);
     s.solves_per_image = 2;
     compare_with_cpu(s, 4, {global, cluster_of(1), cluster_of(2), tiles_of(5, 16, 2)});
+    for (const int in_clusters : {1, 2, 3, 4, 5, 7})
+        compare_with_cpu(s, 4, {cluster_and_tiles(2, in_clusters, 5, 16, 2)});
     compare_with_cpu(s, 0, {global, cluster_of(2), tiles_of(5, 16, 2)});
+    for (const MapKind map : {MapKind::shared, MapKind::separate}) {
+        PdhgProblem apart = problem_of(10, 16, map, 4);
+        apart.boundary = Boundary::neumann;
+        apart.dual_start = DualStart::image;
+        compare_with_cpu(apart, 5, {cluster_and_tiles(2, 3, 5, 16, 2)});
+    }
     // 12 solves of 2 tiles: on the emulation's 8 multiprocessors in three launches.
     compare_with_cpu(problem_of(10, 16, MapKind::shared, 12), 4, {tiles_of(5, 16, 2)});
 }
@@ -393,6 +403,44 @@ TEST_CASE("the mapping suits the device") {
     device.largest_cluster = 1;  // before capability 9.0
     emulation::set_device(device);
     CHECK(cuda::pdhg_mapping(problem_of(256, 256, MapKind::shared, 16)).kind == Kind::tiles);
+    emulation::set_device(small);
+}
+
+TEST_CASE("clusters fill whole turns of the device, tiles do what is left") {
+    const gpu::Device small = gpu::device();
+    gpu::Device device = small;
+    device.multiprocessors = 132;
+    const PdhgProblem s = problem_of(256, 256, MapKind::separate, 16);
+    struct Case {
+        const char* name;
+        std::vector<int> groups;
+        int in_clusters, left;  // 0: all
+    };
+    for (const Case& c : {Case{"16 clusters fit", {16, 16, 16, 16, 16, 16, 18, 18}, 0, 0},
+                          Case{"15 clusters fit", {16, 16, 16, 18, 18, 18, 16, 14}, 15, 1}}) {
+        CAPTURE(c.name);
+        device.name = c.name;  // choices are remembered
+        emulation::set_device(device);
+        emulation::set_processor_groups(c.groups);
+        const PdhgMapping mapping = cuda::pdhg_mapping(s);
+        CHECK(mapping.kind == Kind::cluster);
+        CHECK(mapping.cluster == 8);
+        CHECK(mapping.in_clusters == c.in_clusters);
+        if (c.left == 0) continue;
+        PdhgProblem rest = s;
+        rest.solves = c.left;
+        CHECK(mapping.tile_rows * mapping.tile_columns >= 256 * 256 * c.left / 132);  // one turn of tiles
+        // Two turns of clusters are what this replaces; on an H200 a turn of them takes 3.3 times as long as
+        // a turn of tiles.
+        const PdhgMapping all = cluster_of(8);
+        PdhgProblem whole = s;
+        whole.solves = mapping.in_clusters;
+        PdhgMapping tiles = mapping;
+        tiles.kind = Kind::tiles;
+        CHECK(pdhg::cluster_cost(s, all) == 2 * pdhg::cluster_cost(whole, all));
+        CHECK(pdhg::tiles_cost(rest, tiles) < 0.5 * pdhg::cluster_cost(whole, all));
+    }
+    emulation::set_processor_groups({});
     emulation::set_device(small);
 }
 

@@ -470,6 +470,7 @@ enum class Hang {
     skipped_barrier,
     two_barriers,
     lonely_flag,
+    awaited_flag,
     poll_without_pause,
     no_lane,
     two_masks,
@@ -494,6 +495,9 @@ __global__ void hang_trial(unsigned* flag) {
             break;
         case Hang::lonely_flag:
             while (gpu::load_acquire(flag) == 0) gpu::pause();
+            break;
+        case Hang::awaited_flag:
+            gpu::wait_until(flag, 1, "hang_trial");
             break;
         case Hang::poll_without_pause:
             while (gpu::load_acquire(flag) == 0) continue;
@@ -530,6 +534,7 @@ TEST_CASE("threads that wait for ever are reported, and why") {
     CHECK(contains(hangs<Hang::skipped_barrier>(), "5 at __syncthreads (emulation_test.cpp:"));
     CHECK(contains(hangs<Hang::two_barriers>(), "must meet at the same barrier"));
     CHECK(contains(hangs<Hang::lonely_flag>(), "16 at pause()"));
+    CHECK(contains(hangs<Hang::awaited_flag>(), "16 at pause()"));
     CHECK(contains(hangs<Hang::poll_without_pause>(), "without pause()"));
     CHECK(contains(hangs<Hang::no_lane>(), "is not in the mask"));
     CHECK(contains(hangs<Hang::two_masks>(), "the same mask"));

@@ -179,17 +179,19 @@ Descriptor operation_graph(const PassProblem& problem) {
     return graph;
 }
 
-// Whether an engine keeps to what was promised: the same bits each time, and no less precision than asked
-// for. Winograd's small tiles are welcome in every precision, the largest would cost two digits.
+// Whether an engine may keep to what was promised: the same bits each time, and no less precision than asked
+// for. In TF32 operands are converted by definition; how far an engine is off is measured before it is taken
+// (kernels/convolution_choice.cu). Winograd's small tiles are welcome in every precision, the largest would
+// cost two digits.
 bool keeps_promises(const Descriptor& engine, Precision precision) {
     const auto notes = engine.get_all<cudnnBackendNumericalNote_t>(
         CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT);
     for (const cudnnBackendNumericalNote_t note : notes) switch (note) {
             case CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC:
-            case CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS:
             case CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION:
             case CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13:
                 return false;
+            case CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS:
             case CUDNN_NUMERICAL_NOTE_TENSOR_CORE:
                 if (precision == Precision::fp32) return false;
                 break;

@@ -3,6 +3,7 @@
 #include <functional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "kernels/gpu_runtime.h"
 
@@ -15,6 +16,10 @@ void set_seed(unsigned seed);
 /// What gpu::device() is from now on. At first: capability 9.0, 8 multiprocessors, 227 KiB of shared memory,
 /// clusters of 8.
 void set_device(const gpu::Device& device);
+
+/// How many multiprocessors lie in each group that a cluster does not reach across; empty, as at first: all in
+/// one. (An H100 has groups of 16 and 18.)
+void set_processor_groups(std::vector<int> sizes);
 
 /// Work that a vendor's library would put into the stream: done at once, or recorded. It may touch device
 /// memory.

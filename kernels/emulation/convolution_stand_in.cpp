@@ -51,7 +51,8 @@ void spoil(void* workspace, std::size_t bytes) {
 // A tensor of a pass as it lies in memory: floats, planar and strided, or bfloat16, dense, channels last.
 class Tensor {
   public:
-    Tensor(const Features& shape, Precision precision) : shape_(shape), precision_(precision) {}
+    Tensor(const Features& shape, Precision precision, bool coarse)
+        : shape_(shape), precision_(precision), coarse_(coarse) {}
 
     /// Its values in the order n, c, i, j.
     std::vector<float> read(const void* data) const {
@@ -62,6 +63,7 @@ class Tensor {
                     std::bit_cast<float>(std::uint32_t(static_cast<const std::uint16_t*>(data)[place]) << 16);
             else
                 values[k] = product_operand(static_cast<const float*>(data)[place], precision_);
+            if (coarse_) values[k] = rounded(values[k], 5);
         });
         return values;
     }
@@ -92,6 +94,7 @@ class Tensor {
 
     Features shape_;
     Precision precision_;
+    bool coarse_;
 };
 
 class LoopsPass final : public Pass {
@@ -121,9 +124,10 @@ class LoopsPass final : public Pass {
   private:
     void compute(const void* first, const void* second, const float* bias, void* result) const {
         const Features &x = problem_.x, &y = problem_.y;
-        const Tensor x_tensor(x, problem_.precision), y_tensor(y, problem_.precision);
+        const bool coarse = algorithm_ == "coarse";
+        const Tensor x_tensor(x, problem_.precision, coarse), y_tensor(y, problem_.precision, coarse);
         const Tensor weight_tensor(dense_features(y.c, x.c, problem_.kernel, problem_.kernel, 1),
-                                   problem_.precision);
+                                   problem_.precision, coarse);
         switch (problem_.direction) {
             case Direction::forward:
                 return y_tensor.write(result, forward(x_tensor.read(first), weight_tensor.read(second), bias),
@@ -259,7 +263,7 @@ std::vector<std::shared_ptr<Pass>> available_passes(const PassProblem& problem, 
     const emulation::ConvolutionSupport& support = emulation::support;
     const bool plain = problem.direction == Direction::forward && !problem.activates;
     if (plain && support.fuses && !support.several) return passes;
-    for (const char* algorithm : {"loops", "reversed"})
+    for (const char* algorithm : {"coarse", "loops", "reversed"})
         if (auto pass = planned_pass(problem, algorithm, obstacle)) passes.push_back(pass);
     return passes;
 }
@@ -267,7 +271,9 @@ std::vector<std::shared_ptr<Pass>> available_passes(const PassProblem& problem, 
 std::shared_ptr<Pass> planned_pass(const PassProblem& problem, const std::string& algorithm,
                                    std::string* obstacle) {
     const emulation::ConvolutionSupport& support = emulation::support;
-    const bool known = algorithm == "loops" || (algorithm == "reversed" && support.several);
+    const bool known = (algorithm == "loops" && support.exact) ||
+                       (algorithm == "reversed" && support.several) ||
+                       (algorithm == "coarse" && support.coarse);
     if (!known || !support.plans || (problem.activates && !support.fuses) ||
         (problem.adds && !support.adds)) {
         *obstacle = text("the stand-in for cuDNN does not offer \"", algorithm, "\" here");

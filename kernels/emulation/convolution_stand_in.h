@@ -8,6 +8,8 @@ struct ConvolutionSupport {
     bool fuses = true;     ///< forward passes with bias and leaky ReLU
     bool adds = true;      ///< data passes that add to d_x
     bool several = false;  ///< two ways: "loops", and "reversed", which sums in another order
+    bool coarse = false;   ///< another one, "coarse", whose operands have 5 bits of mantissa
+    bool exact = true;     ///< "loops"
 };
 
 /// For passes planned from now on.

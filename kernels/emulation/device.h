@@ -354,6 +354,10 @@ inline void store_release(unsigned* flag, unsigned value) {
     emulation::published(true);
 }
 inline void pause() { emulation::pause(); }
+/// (Threads that all wait in vain are found out by the scheduler.)
+inline void wait_until(const unsigned* flag, unsigned value, const char*) {
+    while (load_acquire(flag) < value) pause();
+}
 
 struct Launch {
     const char* name;

@@ -29,6 +29,7 @@ Queue* recording_queue = nullptr;
 
 gpu::Device emulated_device = {"emulated", 9,     0,    8, std::size_t(4) << 30, std::size_t(227) << 10,
                                8,          "0.0", "0.0"};
+std::vector<int> processor_groups;
 
 // ---- memory ----
 
@@ -107,6 +108,7 @@ std::set<std::string> launched_kernels, compared_kernels;
 namespace emulation {
 
 void set_device(const gpu::Device& device) { emulated_device = device; }
+void set_processor_groups(std::vector<int> sizes) { processor_groups = std::move(sizes); }
 
 const std::set<std::string>& launched() { return launched_kernels; }
 const std::set<std::string>& compared() { return compared_kernels; }
@@ -172,8 +174,11 @@ int resident_blocks(const gpu::Launch& how) {
         return 0;
     const std::uint64_t by_threads = 2048 / ((threads + 31) / 32 * 32),
                         by_memory = (device.shared_per_block + reserved) / (how.shared_bytes + reserved);
-    const int blocks = int(std::min({by_threads, by_memory, std::uint64_t(32)})) * device.multiprocessors;
-    return blocks / int(how.cluster) * int(how.cluster);
+    const int each = int(std::min({by_threads, by_memory, std::uint64_t(32)})), cluster = int(how.cluster);
+    if (processor_groups.empty()) return each * device.multiprocessors / cluster * cluster;
+    int blocks = 0;
+    for (const int processors : processor_groups) blocks += each * processors / cluster * cluster;
+    return blocks;
 }
 
 void launch(gpu::Stream stream, const gpu::Launch& how, std::function<void()> thread) {
