@@ -1,13 +1,14 @@
 #include "apps/arrays.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <optional>
 
 #include "apps/command.h"
+#include "engine/ascii.h"
 #include "engine/image.h"
 #include "engine/npy.h"
+#include "kernels/decimal.h"
 
 namespace tvmap {
 namespace {
@@ -24,11 +25,8 @@ int as_side(const std::string& path, std::int64_t side) {
 }
 
 std::optional<float> as_number(const std::string& given) {
-    double value = 0;
-    const char* end = given.data() + given.size();
-    const auto [stop, error] = std::from_chars(given.data(), end, value);
-    if (error != std::errc() || stop != end) return std::nullopt;
-    return float(value);
+    const std::optional<double> value = parse_float32(given);
+    return value ? std::optional(float(*value)) : std::nullopt;
 }
 
 /// A map from a file, checked against the images.
@@ -48,9 +46,8 @@ NpyArray read_map(const std::string& path, int height, int width, bool may_be_tw
 }  // namespace
 
 bool ends_with(const std::string& path, const std::string& ending) {
-    return path.size() >= ending.size() &&
-           std::equal(ending.rbegin(), ending.rend(), path.rbegin(),
-                      [](char a, char b) { return a == char(std::tolower(static_cast<unsigned char>(b))); });
+    return path.size() >= ending.size() && std::equal(ending.rbegin(), ending.rend(), path.rbegin(),
+                                                      [](char a, char b) { return a == to_lower(b); });
 }
 
 std::vector<std::int64_t> InputImages::shape() const {
@@ -91,13 +88,17 @@ InputImages read_images(const std::string& path, const ImageOptions& options) {
     return input;
 }
 
-void prepare_image_output(const std::string& path, const InputImages& input) {
+Output float_output(const std::string& path, std::size_t values) { return {path, sizeof(float) * values}; }
+
+Output image_output(const std::string& path, const InputImages& input) {
     if (!ends_with(path, ".npy") && !ends_with(path, ".png"))
         throw UsageError(text("--out ", path, ": give a name that ends in .npy or .png"));
     if (ends_with(path, ".png") && !input.is_picture && input.images != 1)
         throw UsageError(
             text("--out ", path, ": a picture cannot hold ", input.images, " images; give a .npy name"));
-    prepare_output(path);
+    if (ends_with(path, ".npy")) return float_output(path, input.values.size());
+    check_png_size(path, input.height, input.width, input.images, input.bits);
+    return {path};
 }
 
 void write_images(const std::string& path, const InputImages& input, const std::vector<float>& values) {

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "apps/image_options.h"
+#include "engine/outputs.h"
 #include "engine/solver.h"
 
 namespace tvmap {
@@ -20,8 +21,12 @@ struct InputImages : ImageStack {
 /// A picture (each colour channel is an image) or a .npy array H×W or N×H×W.
 InputImages read_images(const std::string& path, const ImageOptions& options);
 
-/// Throws UsageError for an ending that is not .npy or .png, and what prepare_output throws.
-void prepare_image_output(const std::string& path, const InputImages& input);
+/// The output that write_images makes, for prepare_outputs. Throws UsageError for an ending that is not .npy
+/// or .png and for a stack that is to become a picture, Error for one too large for a picture.
+Output image_output(const std::string& path, const InputImages& input);
+
+/// The output that so many float32 values make, in whatever format.
+Output float_output(const std::string& path, std::size_t values);
 
 /// `values` has the input's shape. A .npy is multiplied by what the input was divided by, a .png clamped to [0, 1].
 void write_images(const std::string& path, const InputImages& input, const std::vector<float>& values);

@@ -135,18 +135,10 @@ void add_bench(Program& program) {
         program.add("bench", "every operation's time and share of the device's measured peaks",
                     "tvmap bench --filter convolution --threads 1",
                     [options](const CommonOptions& common) { return run(*options, common); });
-    command.add_option("--size", options->size, "side of the image")
-        ->check(CLI::Range(32, 4096))
-        ->capture_default_str();
-    command.add_option("--batch", options->batch, "images")
-        ->check(CLI::Range(1, 4096))
-        ->capture_default_str();
-    command.add_option("--iterations", options->iterations, "the solver's steps")
-        ->check(CLI::Range(1, 1000000))
-        ->capture_default_str();
-    command.add_option("--seconds", options->seconds, "measuring time for each operation")
-        ->check(CLI::Range(0.0, 3600.0))
-        ->capture_default_str();
+    add_number(command, "--size", options->size, "side of the image", 32, 4096);
+    add_number(command, "--batch", options->batch, "images", 1, 4096);
+    add_number(command, "--iterations", options->iterations, "the solver's steps", 1, 1000000);
+    add_number(command, "--seconds", options->seconds, "measuring time for each operation", 0.0, 3600.0);
     command.add_option("--precision", options->precision, "of the network's products on a GPU")
         ->check(CLI::IsMember({"fp32", "tf32", "bf16"}))
         ->capture_default_str();

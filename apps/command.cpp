@@ -9,10 +9,13 @@
 #include <filesystem>
 #include <iostream>
 #include <new>
+#include <optional>
+#include <utility>
+#include <vector>
 
 #include "engine/edit_distance.h"
-#include "engine/file.h"
 #include "kernels/backend.h"
+#include "kernels/decimal.h"
 #include "kernels/threads.h"
 
 namespace tvmap {
@@ -32,6 +35,19 @@ int report(const std::string& name, const std::string& message, int code) {
     std::replace(line.begin(), line.end(), '\n', ' ');
     std::cerr << line << std::endl;
     return code;
+}
+
+/// The command line as CLI11 wants it, the last argument first. It would split [a,b] into two; such an argument can
+/// only be a file's name here, and ./ in front of it is the same file.
+std::vector<std::string> arguments(int argc, char** argv) {
+    std::vector<std::string> reversed;
+    for (int i = argc - 1; i > 0; --i) {
+        std::string argument = argv[i];
+        const std::size_t value = argument.starts_with("--") ? argument.find('=') + 1 : 0;
+        if (argument.ends_with(']') && argument[value] == '[') argument.insert(value, "./");
+        reversed.push_back(std::move(argument));
+    }
+    return reversed;
 }
 
 std::string duration(double seconds) {
@@ -56,6 +72,28 @@ const std::atomic<bool>& interrupted() {
     return stop_requested;
 }
 
+template <class Number>
+CLI::Option* add_number(CLI::App& command, const std::string& name, Number& value,
+                        const std::string& description, Number least, Number most) {
+    const std::string kind = std::is_integral_v<Number> ? "a whole number" : "a number";
+    const std::string limits = text(" from ", least, " to ", most);
+    const bool limited = least != least_number<Number> || most != greatest_number<Number>;
+    const auto take = [=, &value](const std::string& given) {
+        const std::optional<Number> number = parse_decimal<Number>(given);
+        if (!number || *number < least || *number > most)
+            throw CLI::ValidationError(text(name, " ", given, ": give ", kind,
+                                            limited || std::is_integral_v<Number> || number ? limits : ""));
+        value = *number;
+    };
+    return command.add_option_function<std::string>(name, take, description)
+        ->type_name((std::is_integral_v<Number> ? "INT" : "FLOAT") + (limited ? limits : std::string()))
+        ->default_str(text(value));
+}
+template CLI::Option* add_number(CLI::App&, const std::string&, int&, const std::string&, int, int);
+template CLI::Option* add_number(CLI::App&, const std::string&, std::uint64_t&, const std::string&,
+                                 std::uint64_t, std::uint64_t);
+template CLI::Option* add_number(CLI::App&, const std::string&, double&, const std::string&, double, double);
+
 Program::Program()
     : app_("tvmap: total-variation maps learned through an unrolled primal-dual solver", "tvmap") {
     app_.require_subcommand(1);
@@ -70,9 +108,7 @@ CLI::App& Program::add(const std::string& name, const std::string& description, 
     command.add_option("--device", common_.device, "where to compute: auto, cpu or cuda")
         ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
         ->capture_default_str();
-    command.add_option("--threads", common_.threads, "CPU threads; 0: one per core")
-        ->check(CLI::Range(0, 4096))
-        ->capture_default_str();
+    add_number(command, "--threads", common_.threads, "CPU threads; 0: one per core", 0, 4096);
     command.add_flag("--quiet", common_.quiet, "print no progress and no text");
     command.add_flag("--json", common_.json, "print the result as one JSON object on standard output");
     command.callback([this, name, run = std::move(run)] {
@@ -92,7 +128,7 @@ std::string Program::unknown_command(const std::string& given) const {
 
 int Program::main(int argc, char** argv) {
     try {
-        app_.parse(argc, argv);
+        app_.parse(arguments(argc, argv));
         set_threads(common_.threads);
         check_device(common_.device);
         const int code = chosen_(common_);
@@ -117,6 +153,11 @@ int Program::main(int argc, char** argv) {
                       failure);
     } catch (const std::length_error&) {
         return report(name_, "the sizes asked for exceed any memory; use smaller ones", failure);
+    } catch (const std::filesystem::filesystem_error& error) {
+        return report(name_,
+                      text(error.path1().string(), ": ", error.code().message(),
+                           "; check the path and its permissions"),
+                      failure);
     } catch (const std::exception& error) {
         return report(name_, std::string("unexpected failure: ") + error.what(), failure);
     } catch (...) {
@@ -161,17 +202,6 @@ void print_result(const CommonOptions& common, const Json& json, const std::stri
         std::cout << text;
 }
 
-void prepare_output(const std::string& path) {
-    namespace fs = std::filesystem;
-    if (fs::is_directory(path)) fail(path, ": cannot be written, it is a folder; give a file name");
-    const fs::path folder = fs::path(path).parent_path();
-    make_folder(folder.empty() ? "." : folder.string());
-}
-
-std::string number(double value, int digits) {
-    char line[64];
-    std::snprintf(line, sizeof line, "%.*g", digits, value);
-    return line;
-}
+std::string number(double value, int digits) { return rounded_decimal(value, digits); }
 
 }  // namespace tvmap

@@ -4,8 +4,10 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <type_traits>
 
 #include <CLI/CLI.hpp>
 
@@ -50,6 +52,23 @@ class Program {
     std::string name_ = "tvmap";
 };
 
+/// What a number can be where nothing else is said: all of its type, but no more than 32-bit floating point
+/// holds.
+template <class Number>
+constexpr Number least_number = std::is_integral_v<Number> ? std::numeric_limits<Number>::lowest()
+                                                           : Number(std::numeric_limits<float>::lowest());
+template <class Number>
+constexpr Number greatest_number = std::is_integral_v<Number> ? std::numeric_limits<Number>::max()
+                                                              : Number(std::numeric_limits<float>::max());
+
+/// Adds an option that takes one number from `least` to `most` as parse_decimal reads it, and shows its
+/// present value as the default. (CLI11's own conversions take 010 for eight, wrap what does not fit, and
+/// follow the locale.) For int, std::uint64_t and double.
+template <class Number>
+CLI::Option* add_number(CLI::App& command, const std::string& name, Number& value,
+                        const std::string& description, Number least = least_number<Number>,
+                        Number most = greatest_number<Number>);
+
 /// Set by the first Ctrl-C (or SIGTERM) from the first call on; the second one ends the process at once.
 const std::atomic<bool>& interrupted();
 
@@ -77,9 +96,6 @@ void print_banner(const CommonOptions& common, const std::string& work, const st
 
 /// Prints a result on standard output: the JSON object with --json, else the text (nothing with --quiet).
 void print_result(const CommonOptions& common, const Json& json, const std::string& text);
-
-/// Makes the folder of an output and proves that it can be written in, before any work.
-void prepare_output(const std::string& path);
 
 /// A number with `digits` significant digits, for texts and CSV files.
 std::string number(double value, int digits = 6);

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "apps/arrays.h"
 #include "apps/command.h"
 #include "apps/read_twice.h"
 #include "engine/checkpoint.h"
@@ -86,6 +87,17 @@ void check_names(const std::vector<std::string>& images, const std::string& out)
         }
 }
 
+/// What `denoise` will write for a picture.
+void add_outputs(std::vector<Output>& outputs, const std::string& image, const std::string& out,
+                 const Picture& noisy, int maps) {
+    const std::string stem = result_stem(out, image);
+    check_png_size(stem + endings[0], noisy.height, noisy.width, noisy.channels, noisy.bits);
+    check_png_size(stem + endings[2], noisy.height, noisy.width, 3, 8);
+    outputs.push_back({stem + endings[0]});
+    outputs.push_back(float_output(stem + endings[1], noisy.values.size() * std::size_t(maps)));
+    outputs.push_back({stem + endings[2]});
+}
+
 /// Denoises each channel by itself and writes NAME.png, NAME_lambda.npy and NAME_lambda.png, all of them or none.
 void denoise(const std::string& path, const Picture& noisy, Denoisers& denoisers, const std::string& out) {
     const int h = noisy.height, w = noisy.width;
@@ -116,6 +128,7 @@ int run(const Options& options, const CommonOptions& common) {
     check_names(options.images, options.out);
     // All images are read once before the first is worked on, and the weights with the first one's plan.
     Denoisers denoisers(config, options.checkpoint);
+    std::vector<Output> outputs;
     ReadTwice<Picture> pictures;
     const auto picture_of = [&](std::size_t i) {
         return pictures.read(i, {options.images[i]},
@@ -124,8 +137,9 @@ int run(const Options& options, const CommonOptions& common) {
     for (std::size_t i = 0; i < options.images.size(); ++i) {
         const Picture picture = picture_of(i);
         if (i == 0) denoisers.of(picture.height, picture.width);
+        add_outputs(outputs, options.images[i], options.out, picture, config.map.separate ? 2 : 1);
     }
-    make_folder(options.out);
+    prepare_outputs(outputs);
     print_banner(common, options.checkpoint, denoisers.device());
 
     ProgressLine progress("denoising", double(options.images.size()), "images", common.quiet);

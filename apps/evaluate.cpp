@@ -47,7 +47,8 @@ int run(Options options, const CommonOptions& common) {
         *backend, config, options.checkpoint, options.out, options.pictures,
         [&](int done, int total) {
             if (!progress) {
-                print_banner(common, options.checkpoint, backend->description());
+                print_banner(common, options.checkpoint,
+                             backend->description() + "; images of " + config.data.test);
                 progress = std::make_unique<ProgressLine>("evaluating", total, "images", common.quiet);
             }
             progress->update(done);
@@ -63,6 +64,7 @@ int run(Options options, const CommonOptions& common) {
         Json{{"command", "evaluate"},
              {"device", backend->description()},
              {"checkpoint", options.checkpoint},
+             {"data", config.data.test},
              {"out", options.out},
              {"images", result.images.size()},
              {"left_out", result.left_out()},
@@ -93,8 +95,7 @@ void add_evaluate(Program& program) {
     command.add_option("--set", options->set, "KEY=VALUE in place of what the file says; may be repeated")
         ->allow_extra_args(false);
     command.add_option("--out", options->out, "folder for the results (default: RUN/evaluation)");
-    command.add_option("--pictures", options->pictures, "images of which pictures are written")
-        ->capture_default_str();
+    add_number(command, "--pictures", options->pictures, "images of which pictures are written", 0);
 }
 
 }  // namespace tvmap

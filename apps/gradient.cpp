@@ -43,8 +43,9 @@ int run(const Options& options, const CommonOptions& common) {
     const InputImages target = read_images(options.target, options.problem.reading);
     check_target(input, target);
     options.problem.reading.warn("gradient", options.target, target.values, clean_beyond);
-    prepare_output(options.out);
-    if (with_d_z) prepare_output(options.out_z);
+    std::vector<Output> outputs{float_output(options.out, lambda.values.size())};
+    if (with_d_z) outputs.push_back(float_output(options.out_z, input.values.size()));
+    prepare_outputs(outputs);
 
     const auto backend = make_backend(common.device);
     const std::size_t resident = resident_bytes();
@@ -99,12 +100,9 @@ void add_gradient(Program& program) {
             "how the gradient is made: masks, checkpoint, stored (all exact), truncated:K (the last K "
             "steps) or implicit (of the fixed point)")
         ->capture_default_str();
-    command
-        .add_option("--implicit-tolerance", options->implicit.tolerance,
-                    "implicit: the adjoint ends when 32 steps add no larger a share; 0: at the cap")
-        ->capture_default_str();
-    command.add_option("--implicit-cap", options->implicit.cap, "implicit: steps of the adjoint at most")
-        ->capture_default_str();
+    add_number(command, "--implicit-tolerance", options->implicit.tolerance,
+               "implicit: the adjoint ends when 32 steps add no larger a share; 0: at the cap");
+    add_number(command, "--implicit-cap", options->implicit.cap, "implicit: steps of the adjoint at most");
     command.add_option("--out", options->out, "∂MSE/∂Λ, .npy of the map's shape")->required();
     command.add_option("--out-z", options->out_z, "∂MSE/∂z, .npy of the input's shape");
     options->problem.solver.add(command);

@@ -3,27 +3,26 @@
 #include <algorithm>
 
 #include "apps/warning.h"
+#include "engine/byte_count.h"
 
 namespace tvmap {
 
 void ImageOptions::add(CLI::App& command) {
-    given_ = command
-                 .add_option(
-                     "--peak", peak,
-                     "white in .npy arrays, like 255: they are divided by it when read and multiplied when "
-                     "written, so that λ, PSNR, SSIM and MSE mean what they do for pictures")
-                 ->check([](const std::string& text) -> std::string {
-                     double value = 0;
-                     const bool number = CLI::detail::lexical_cast(text, value);
-                     return number && value > 0 && value < 1e30
-                                ? ""
-                                : "--peak " + text + ": give a number above 0";
-                 })
-                 ->capture_default_str();
+    given_ = add_number(command, "--peak", peak,
+                        "white in .npy arrays, like 255: they are divided by it when read and multiplied "
+                        "when written, so that λ, "
+                        "PSNR, SSIM and MSE mean what they do for pictures",
+                        1e-30, 1e30);
+    const auto take = [this](const std::string& given) {
+        const auto bytes = parse_byte_count(given);
+        if (!bytes) throw CLI::ValidationError(text("--picture-limit ", given, ": give ", byte_count_form));
+        picture_limit = *bytes;
+    };
     command
-        .add_option("--picture-limit", picture_limit,
-                    "bytes that reading a picture may take, also like 250MB or 2GiB; 0: no limit")
-        ->transform(CLI::AsSizeValue(true))
+        .add_option_function<std::string>(
+            "--picture-limit", take,
+            "bytes that reading a picture may take, also like 250MB or 2GiB; 0: no limit")
+        ->type_name("BYTES")
         ->default_str("1GiB");
 }
 

@@ -1,4 +1,7 @@
 // The program. One line per subcommand.
+#include <fcntl.h>
+#include <cerrno>
+
 #include "apps/command.h"
 
 namespace tvmap {
@@ -14,8 +17,21 @@ void add_bench(Program&);
 void add_info(Program&);
 }  // namespace tvmap
 
+namespace {
+
+/// The number of a closed standard stream would go to the next file that is opened, and what is meant for the
+/// stream into it.
+void open_standard_streams() {
+    for (int number = 0; number <= 2; ++number)
+        if (::fcntl(number, F_GETFD) < 0 && errno == EBADF)
+            ::open("/dev/null", number == 0 ? O_RDONLY : O_WRONLY);  // gets the least free number
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
     using namespace tvmap;
+    open_standard_streams();
     Program program;
     for (auto add : {add_train, add_evaluate, add_denoise, add_solve, add_search, add_gradient, add_study,
                      add_phantoms, add_bench, add_info})

@@ -1,9 +1,10 @@
 // tvmap phantoms: synthetic radiograph-like images, for runs without data.
 #include <algorithm>
 #include <memory>
+#include <vector>
 
 #include "apps/command.h"
-#include "engine/file.h"
+#include "engine/outputs.h"
 #include "engine/phantoms.h"
 
 namespace tvmap {
@@ -17,7 +18,10 @@ struct Options {
 
 int run(const Options& options, const CommonOptions& common) {
     constexpr int group = 16;  // written between two looks at Ctrl-C
-    make_folder(options.out);
+    std::vector<Output> outputs;
+    for (int i = 0; i < options.count; ++i)
+        outputs.push_back({options.out + "/" + phantom_name(std::uint32_t(i))});
+    prepare_outputs(outputs);
     ProgressLine progress("phantoms", options.count, "images", common.quiet);
     interrupted();
     for (int first = 0; first < options.count; first += group) {
@@ -46,10 +50,9 @@ void add_phantoms(Program& program) {
                                     "tvmap phantoms --out runs/phantoms/train --count 48 --seed 1",
                                     [options](const CommonOptions& common) { return run(*options, common); });
     command.add_option("--out", options->out, "folder, made if need be")->required();
-    command.add_option("--count", options->count, "images")->required()->check(CLI::Range(1, 1000000));
-    command.add_option("--seed", options->seed, "images are a function of seed, number and size")
-        ->capture_default_str();
-    command.add_option("--size", options->size, "side")->check(CLI::Range(8, 8192))->capture_default_str();
+    add_number(command, "--count", options->count, "images", 1, 1000000)->required()->default_str("");
+    add_number(command, "--seed", options->seed, "images are a function of seed, number and size");
+    add_number(command, "--size", options->size, "side", 8, 8192);
 }
 
 }  // namespace tvmap

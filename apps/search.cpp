@@ -100,8 +100,7 @@ int run(const Options& options, const CommonOptions& common) {
     if (options.inputs.size() != options.clean.size())
         throw UsageError(text("--clean: ", options.clean.size(), " clean images for ", options.inputs.size(),
                               " noisy ones; give one for each, in the same order"));
-    if (!(options.from >= 0) || !(options.from <= options.to) || !std::isfinite(options.to))
-        throw UsageError("--from, --to: give 0 or more, the smaller number first");
+    if (options.from > options.to) throw UsageError("--from, --to: give the smaller number first");
     ReadTwice<std::pair<InputImages, InputImages>> pairs;
     const auto pair = [&](std::size_t i) {
         return pairs.read(i, {options.inputs[i], options.clean[i]},
@@ -109,7 +108,7 @@ int run(const Options& options, const CommonOptions& common) {
     };
     for (std::size_t i = 0; i < options.inputs.size(); ++i)
         options.reading.warn("search", options.clean[i], pair(i).second.values, clean_beyond);
-    if (!options.out.empty()) prepare_output(options.out);
+    if (!options.out.empty()) prepare_outputs({{options.out}});
     const std::vector<double> lambdas = equally_spaced(options.from, options.to, options.count);
     const std::vector<float> parameters(lambdas.begin(), lambdas.end());
 
@@ -157,11 +156,9 @@ void add_search(Program& program) {
     command.add_option("inputs", options->inputs, "noisy pictures or .npy arrays")->required();
     command.add_option("--clean", options->clean, "the clean image of each input, in the same order")
         ->required();
-    command.add_option("--from", options->from, "smallest value")->capture_default_str();
-    command.add_option("--to", options->to, "largest value")->capture_default_str();
-    command.add_option("--count", options->count, "values, equally spaced")
-        ->check(CLI::Range(1, 1000000))
-        ->capture_default_str();
+    add_number(command, "--from", options->from, "smallest value", 0.0);
+    add_number(command, "--to", options->to, "largest value", 0.0);
+    add_number(command, "--count", options->count, "values, equally spaced", 1, 1000000);
     command.add_option("--out", options->out, "CSV of PSNR and SSIM for every value");
     options->reading.add(command);
     options->solver.add(command);

@@ -16,7 +16,7 @@ constexpr int iterations_to_gap = 20000;  // unless --iterations says otherwise
 struct Options {
     ProblemOptions problem;
     std::string out, trace, state_in, state_out;
-    double gap = -1;
+    double gap = 0;
     CLI::Option* iterations = nullptr;
     CLI::Option* gap_given = nullptr;
 };
@@ -25,7 +25,6 @@ int run(const Options& options, const CommonOptions& common) {
     const int repeat = options.problem.solver.repeat;
     SolverConfig solver = options.problem.solver.config();
     const bool to_gap = options.gap_given->count() > 0;
-    if (to_gap && !(options.gap >= 0)) throw UsageError("--gap: give a tolerance of 0 or more");
     if (to_gap && options.iterations->count() == 0) solver.iterations = iterations_to_gap;
     const bool watch = to_gap || !options.trace.empty();
     const bool with_state = !options.state_in.empty() || !options.state_out.empty();
@@ -37,9 +36,11 @@ int run(const Options& options, const CommonOptions& common) {
     SolverState state;
     if (!options.state_in.empty())
         state = read_solver_state(options.state_in, input.images, input.height, input.width);
-    prepare_image_output(options.out, input);
-    for (const std::string& path : {options.trace, options.state_out})
-        if (!path.empty()) prepare_output(path);
+    std::vector<Output> outputs{image_output(options.out, input)};
+    if (!options.trace.empty()) outputs.push_back({options.trace});
+    if (!options.state_out.empty())  // x, x_bar, p and the two components of q
+        outputs.push_back(float_output(options.state_out, 5 * input.values.size()));
+    prepare_outputs(outputs);
 
     std::string trace = "step,image,primal,gap,relative,primal_residual,dual_residual\n";
     ProgressLine progress("solve", solver.iterations, "steps", common.quiet);
@@ -110,8 +111,9 @@ void add_solve(Program& program) {
                                     [options](const CommonOptions& common) { return run(*options, common); });
     options->problem.add(command);
     command.add_option("--out", options->out, "result, .npy or .png (clamped to [0, 1])")->required();
-    options->gap_given = command.add_option(
-        "--gap", options->gap, "stop at this relative primal-dual gap; exit code 3 if not reached");
+    options->gap_given = add_number(command, "--gap", options->gap,
+                                    "stop at this relative primal-dual gap; exit code 3 if not reached", 0.0)
+                             ->default_str("");
     command.add_option("--trace", options->trace,
                        "CSV of the gap every 32 steps, with the residuals of Goldstein et al. 2013: primal "
                        "‖Kᵀy‖ = ‖x_k − x_{k−1}‖/tau, dual ‖(y_{k−1} − y_k)/sigma + K(x̄_{k−1} − x_k)‖");

@@ -1,25 +1,27 @@
 #include "apps/solver_options.h"
 
 #include <algorithm>
+#include <optional>
+
+#include "kernels/decimal.h"
 
 namespace tvmap {
 
 void SolverOptions::add(CLI::App& command) {
-    command.add_option("--iterations", solver.iterations, "steps T")->capture_default_str();
+    add_number(command, "--iterations", solver.iterations, "steps T");
     command.add_option("--start", start_, "first dual iterate p: zero or image")
         ->check(CLI::IsMember({"zero", "image"}))
         ->capture_default_str();
     command.add_option("--norm", norm_, "L, whose inverse tau and sigma are: a number, or auto (exact)")
         ->capture_default_str();
-    command.add_option("--tau", solver.tau, "primal step (default: 1 / L)");
-    command.add_option("--sigma", solver.sigma, "dual step (default: 1 / L)");
-    command.add_option("--theta", solver.theta, "extrapolation, 0 to 1")->capture_default_str();
+    add_number(command, "--tau", solver.tau, "primal step; 0: 1 / L");
+    add_number(command, "--sigma", solver.sigma, "dual step; 0: 1 / L");
+    add_number(command, "--theta", solver.theta, "extrapolation, 0 to 1");
     command.add_option("--boundary", boundary_, "periodic or neumann")
         ->check(CLI::IsMember({"periodic", "neumann"}))
         ->capture_default_str();
-    command.add_option("--repeat", repeat, "runs; the reported time is their median, without files")
-        ->check(CLI::Range(1, 1000000))
-        ->capture_default_str();
+    add_number(command, "--repeat", repeat, "runs; the reported time is their median, without files", 1,
+               1000000);
 }
 
 SolverConfig SolverOptions::config() const {
@@ -27,8 +29,10 @@ SolverConfig SolverOptions::config() const {
     config.dual_start = start_ == "image" ? DualStart::image : DualStart::zero;
     config.boundary = boundary_ == "neumann" ? Boundary::neumann : Boundary::periodic;
     config.norm_auto = norm_ == "auto";
-    if (!config.norm_auto && !CLI::detail::lexical_cast(norm_, config.norm))
-        throw UsageError(text("--norm ", norm_, ": give a number or auto"));
+    if (config.norm_auto) return config;
+    const std::optional<double> norm = parse_float32(norm_);
+    if (!norm) throw UsageError(text("--norm ", norm_, ": give a number or auto"));
+    config.norm = *norm;
     return config;
 }
 

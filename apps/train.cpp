@@ -43,7 +43,8 @@ int train(const Config& config, const std::string& folder, const Options& option
     print_banner(
         common, folder,
         trainer.device() +
-            (before.steps ? text("; resumed after epoch ", before.epoch, ", step ", before.step) : ""));
+            (before.steps ? text("; resumed after epoch ", before.epoch, ", step ", before.step) : "") +
+            "; images of " + config.data.train);
 
     std::string validation, left_out;
     TrainReport last;

@@ -84,6 +84,17 @@ std::string signed_cell(double value, int width, int digits) {
     return std::string(std::size_t(std::max(width, 1) - 1), ' ') + "–";
 }
 
+constexpr int gap = 4;  // between the pictures of a panel
+
+/// The files of an example; the panel of all the others is the last one.
+std::vector<std::string> example_paths(const std::string& folder, const std::string& name, int maps) {
+    std::vector<std::string> paths;
+    for (const char* part : {"clean", "noisy", "scalar", "map", "lambda", "lambda_horizontal", "panel"})
+        if (maps == 2 || part != std::string_view("lambda_horizontal"))
+            paths.push_back(folder + "/images/" + name + "_" + part + ".png");
+    return paths;
+}
+
 }  // namespace
 
 Picture map_picture(const float* lambda, int height, int width) {
@@ -127,26 +138,32 @@ std::string Evaluation::table() const {
 void write_example(const std::string& folder, const EvaluatedImage& image, const ExamplePictures& p, int side,
                    int maps) {
     make_folder(folder + "/images");
-    const std::string stem = folder + "/images/" + image.name;
     std::vector<Picture> all = {grey_picture(p.clean, side, side), grey_picture(p.noisy, side, side),
                                 grey_picture(p.scalar, side, side), grey_picture(p.map, side, side),
                                 map_picture(p.lambda, side, side)};
-    std::vector<std::string> names = {"clean", "noisy", "scalar", "map", "lambda"};
-    if (maps == 2) {
-        all.push_back(map_picture(p.lambda + std::size_t(side) * side, side, side));
-        names.push_back("lambda_horizontal");
-    }
-    all.push_back(panel(all));
-    names.push_back("panel");
+    if (maps == 2) all.push_back(map_picture(p.lambda + std::size_t(side) * side, side, side));
+    all.push_back(panel(all, gap));
+    const std::vector<std::string> paths = example_paths(folder, image.name, maps);
     std::vector<std::string> contents;
+    for (std::size_t i = 0; i < all.size(); ++i) contents.push_back(encode_png(paths[i], all[i]));
     std::vector<NewFile> files;
-    for (std::size_t i = 0; i < all.size(); ++i) {
-        const std::string path = stem + "_" + names[i] + ".png";
-        contents.push_back(encode_png(path, all[i]));
-        files.push_back({path, {}});
-    }
-    for (std::size_t i = 0; i < all.size(); ++i) files[i].pieces = {contents[i]};
+    for (std::size_t i = 0; i < all.size(); ++i) files.push_back({paths[i], {contents[i]}});
     write_files(files);
+}
+
+void check_example_size(const std::string& folder, int side, int maps) {
+    const std::int64_t pictures = maps == 2 ? 6 : 5, width = pictures * (std::int64_t(side) + gap) - gap;
+    check_png_size(folder + "/images", side, int(std::min<std::int64_t>(width, 1 << 30)), 3, 8);
+}
+
+std::vector<Output> evaluation_outputs(const std::string& folder, const std::vector<std::string>& names,
+                                       int pictures, int maps) {
+    std::vector<Output> outputs;
+    for (const char* table : {"per_image.csv", "summary.csv", "curves.csv", "summary.txt"})
+        outputs.push_back({folder + "/" + table});
+    for (std::size_t i = 0; i < names.size() && i < std::size_t(pictures); ++i)
+        for (const std::string& path : example_paths(folder, names[i], maps)) outputs.push_back({path});
+    return outputs;
 }
 
 std::string write_evaluation(const std::string& folder, const Evaluation& evaluation) {

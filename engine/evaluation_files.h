@@ -1,9 +1,11 @@
 // What an evaluation leaves behind: tables, curves and pictures.
 #pragma once
 #include <string>
+#include <vector>
 
 #include "engine/evaluator.h"
 #include "engine/image.h"
+#include "engine/outputs.h"
 
 namespace tvmap {
 
@@ -20,6 +22,13 @@ Picture map_picture(const float* lambda, int height, int width);
 /// scale.
 void write_example(const std::string& folder, const EvaluatedImage& image, const ExamplePictures& pictures,
                    int side, int maps);
+
+/// Throws Error where one of an example's pictures would be too large.
+void check_example_size(const std::string& folder, int side, int maps);
+
+/// All that write_example writes for the first `pictures` of these images, and write_evaluation's tables.
+std::vector<Output> evaluation_outputs(const std::string& folder, const std::vector<std::string>& names,
+                                       int pictures, int maps);
 
 /// per_image.csv (every image), curves.csv (means over the images that count, by λ), summary.csv, summary.txt,
 /// then curves.svg and curves.png. Returns what draw_figures says of these.

@@ -61,10 +61,15 @@ Quality Evaluation::gain() const {
 Evaluation evaluate(Backend& backend, const Config& config, const std::string& checkpoint,
                     const std::string& folder, int pictures, const std::function<void(int, int)>& report,
                     const std::atomic<bool>& stop) {
+    const int maps = config.map.separate ? 2 : 1;
+    if (pictures > 0) check_example_size(folder, config.data.size, maps);
     const Dataset data(config.data.test, config.data.size, config.data.limit.test, "data.test",
                        1 << halvings(config.network), config.data.picture_limit);
     const int side = config.data.size;
     const std::int64_t pixels = std::int64_t(side) * side;
+
+    std::vector<std::string> names;
+    for (int i = 0; i < data.count(); ++i) names.push_back(data.name(i));
 
     Algorithms algorithms = Algorithms::of_machine();
     Denoiser denoiser(backend, algorithms, config, side, side);
@@ -74,7 +79,7 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
     const Arena arena(backend, denoiser.arena_bytes());
     denoiser.bind(arena, parameters);
     if (stop) throw Interrupted("interrupted before the first image; nothing was written");
-    make_folder(folder);
+    prepare_outputs(evaluation_outputs(folder, names, pictures, maps));
 
     Evaluation result;
     const EvaluateConfig::Search& search = config.evaluate.search;

@@ -148,7 +148,10 @@ void sync_folder(const fs::path& folder, const std::string& target) {
 class Written {
   public:
     explicit Written(const NewFile& file)
-        : path_(file.path), target_(find_target()), temporary_(folder(), path_) {
+        : path_(file.path),
+          target_(write_place(path_)),
+          exists_(::stat(target_.c_str(), &existing_) == 0),
+          temporary_(folder(), path_) {
         if (exists_) temporary_.keep_mode_of(existing_);
         for (const std::string_view piece : file.pieces) temporary_.write(piece);
         temporary_.sync();
@@ -167,29 +170,32 @@ class Written {
   private:
     fs::path folder() const { return target_.has_parent_path() ? target_.parent_path() : fs::path("."); }
 
-    /// rename would replace a symbolic link itself, and as root even a device: follow links, refuse the rest.
-    fs::path find_target() {
-        if (path_.empty()) fail("cannot write a file without a name; name the file");
-        exists_ = ::stat(path_.c_str(), &existing_) == 0;
-        if (!exists_ && errno != ENOENT) cannot_write(path_, errno);
-        if (!exists_) return path_;
-        if (S_ISDIR(existing_.st_mode)) fail("cannot write ", path_, ": it is a folder; name a file in it");
-        if (!S_ISREG(existing_.st_mode))
-            fail("cannot write ", path_, ": it is a device or pipe; choose a regular file");
-        std::error_code error;
-        const fs::path target = fs::canonical(path_, error);
-        if (error) cannot_write(path_, error.value());
-        return target;
-    }
-
     std::string path_;
-    struct stat existing_ {};
-    bool exists_ = false, named_ = false;
     fs::path target_;
+    struct stat existing_ {};
+    bool exists_, named_ = false;
     Temporary temporary_;
 };
 
 }  // namespace
+
+std::string write_place(const std::string& path) {
+    if (path.empty() || path.ends_with('/'))
+        fail("cannot write '", path, "', a file without a name; name the file");
+    struct stat existing {};
+    if (::stat(path.c_str(), &existing) != 0) {
+        if (errno != ENOENT) cannot_write(path, errno);
+        return path;
+    }
+    // rename would replace a symbolic link itself, and as root even a device: follow links, refuse the rest.
+    if (S_ISDIR(existing.st_mode)) fail("cannot write ", path, ": it is a folder; name a file in it");
+    if (!S_ISREG(existing.st_mode))
+        fail("cannot write ", path, ": it is a device or pipe; choose a regular file");
+    std::error_code error;
+    const fs::path target = fs::canonical(path, error);
+    if (error) cannot_write(path, error.value());
+    return target.string();
+}
 
 void write_file(const std::string& path, std::string_view content) {
     write_file(path, std::vector<std::string_view>{content});

@@ -24,6 +24,10 @@ struct NewFile {
 /// where one cannot be written, none appears.
 void write_files(const std::vector<NewFile>& files);
 
+/// Where write_file writes: `path`, or the file that it links to. Throws Error where there is no way to
+/// write, as for the path of a folder, a device or a pipe, and for a name too long.
+std::string write_place(const std::string& path);
+
 /// Removes the temporary files that a killed process left in a folder which no other process writes to.
 void remove_temporaries(const std::string& folder);
 

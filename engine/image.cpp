@@ -3,7 +3,6 @@
 #include "engine/image.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 #include <cstddef>
 #include <cstdlib>
@@ -15,6 +14,7 @@
 #include <optional>
 #include <string_view>
 
+#include "engine/ascii.h"
 #include "engine/checksum.h"
 #include "engine/file.h"
 #include "engine/picture_formats.h"
@@ -335,14 +335,19 @@ Picture read_picture(const std::string& path, std::uint64_t limit) {
     return read;
 }
 
+void check_png_size(const std::string& path, int height, int width, int channels, int bits) {
+    const std::size_t stride = std::size_t(channels) * (bits / 8) * width;
+    if ((stride + 1) * height > std::size_t(1) << 30)
+        fail("cannot write ", path, ": ", height, "×", width,
+             " pixels are too many for one PNG; write a part");
+}
+
 std::string encode_png(const std::string& path, const Picture& picture, int bits) {
     if (bits != 8 && bits != 16) fail("cannot write ", path, ": a PNG of ", bits, " bits; choose 8 or 16");
     check(picture);
     const std::size_t pixel = std::size_t(picture.channels) * (bits / 8);
     const std::size_t stride = pixel * picture.width;
-    if ((stride + 1) * picture.height > std::size_t(1) << 30)
-        fail("cannot write ", path, ": ", picture.height, "×", picture.width,
-             " pixels are too many for one PNG; write a part");
+    check_png_size(path, picture.height, picture.width, picture.channels, bits);
     std::vector<std::uint8_t> rows(stride * picture.height);
     const float scale = bits == 8 ? 255.0f : 65535.0f;
     for (std::size_t i = 0; i < picture.values.size(); ++i) {
@@ -382,8 +387,7 @@ bool is_picture_name(const std::string& path) {
     const std::size_t dot = path.find_last_of('.');
     if (dot == path.npos) return false;
     std::string ending = path.substr(dot + 1);
-    std::transform(ending.begin(), ending.end(), ending.begin(),
-                   [](unsigned char c) { return char(std::tolower(c)); });
+    std::transform(ending.begin(), ending.end(), ending.begin(), to_lower);
     for (const char* known : {"jpg", "jpeg", "png", "bmp", "tga", "pbm", "pgm", "ppm", "pnm"})
         if (ending == known) return true;
     return false;

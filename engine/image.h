@@ -47,6 +47,9 @@ std::string encode_png(const std::string& path, const Picture& picture, int bits
 /// Writes encode_png's result to a temporary name, then renames it.
 void write_png(const std::string& path, const Picture& picture, int bits = 8);
 
+/// Throws Error where a picture of this size is too large for write_png.
+void check_png_size(const std::string& path, int height, int width, int channels, int bits);
+
 /// Luma 0.299 R + 0.587 G + 0.114 B (ITU-R 601), a grey picture unchanged.
 Picture to_grey(Picture picture);
 

@@ -336,6 +336,12 @@ std::vector<float> phantom(std::uint64_t seed, std::uint32_t index, int size) {
     return values;
 }
 
+std::string phantom_name(std::uint32_t index) {
+    std::string number = text(index);
+    number.insert(0, 5 - std::min<std::size_t>(5, number.size()), '0');
+    return "phantom_" + number + ".png";
+}
+
 void write_phantoms(const std::string& folder, int count, int size, std::uint64_t seed, std::uint32_t first) {
     if (count < 1) fail("cannot write ", count, " phantoms to ", folder, "; ask for at least 1");
     make_folder(folder);
@@ -344,10 +350,7 @@ void write_phantoms(const std::string& folder, int count, int size, std::uint64_
     for (int i = 0; i < count; ++i) {
         try {
             const std::uint32_t index = first + std::uint32_t(i);
-            std::string number = text(index);
-            number.insert(0, 5 - std::min<std::size_t>(5, number.size()), '0');
-            write_png(text(folder, "/phantom_", number, ".png"),
-                      {size, size, 1, 8, phantom(seed, index, size)});
+            write_png(folder + "/" + phantom_name(index), {size, size, 1, 8, phantom(seed, index, size)});
         } catch (...) {
 #pragma omp critical(tvmap_phantoms)
             if (!failure) failure = std::current_exception();

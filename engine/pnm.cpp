@@ -1,8 +1,8 @@
 // PBM, PGM and PPM: a header of numbers and comments, then samples as text or in binary, 16-bit ones big-endian. Of a
 // bitmap (PBM) 1 is black, and the bits of a binary row fill whole bytes.
 #include <algorithm>
-#include <cctype>
 
+#include "engine/ascii.h"
 #include "engine/picture_formats.h"
 #include "kernels/error.h"
 
@@ -52,11 +52,11 @@ class PnmReader {
     int byte(std::size_t at) const { return int(static_cast<unsigned char>(rest_[at])); }
 
     void skip_space() {
-        while (!rest_.empty() && (std::isspace(static_cast<unsigned char>(rest_[0])) || rest_[0] == '#'))
+        while (!rest_.empty() && (is_space(rest_[0]) || rest_[0] == '#'))
             rest_.remove_prefix(rest_[0] == '#' ? std::min(rest_.find('\n'), rest_.size()) : 1);
     }
 
-    bool at_digit() const { return !rest_.empty() && std::isdigit(static_cast<unsigned char>(rest_[0])); }
+    bool at_digit() const { return !rest_.empty() && is_digit(rest_[0]); }
 
     int number() {
         skip_space();

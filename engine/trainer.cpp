@@ -8,6 +8,7 @@
 #include "engine/file.h"
 #include "engine/memory_limit.h"
 #include "engine/metrics_file.h"
+#include "engine/outputs.h"
 #include "engine/process_memory.h"
 #include "engine/quality.h"
 #include "engine/stopwatch.h"
@@ -74,6 +75,14 @@ struct Trainer::State {
     std::string path(const std::string& name) const { return folder + "/" + name; }
     std::string checkpoint(const std::string& name) const {
         return path("checkpoints/" + name + ".safetensors");
+    }
+    /// What every run comes to write: a checkpoint holds weights and Adam's two moments.
+    std::vector<Output> outputs() const {
+        const std::uint64_t bytes = 3 * sizeof(float) * std::uint64_t(parameters->count());
+        std::vector<Output> files{{checkpoint("best"), bytes}, {checkpoint("last"), bytes}};
+        for (const char* name : {"config.yaml", "algorithms.json", "metrics.csv", "log.txt"})
+            files.push_back({path(name)});
+        return files;
     }
     int steps_per_epoch() const { return Batches::steps_per_epoch(config, *train); }
 
@@ -149,8 +158,7 @@ void Trainer::State::open(bool resume) {
     make_plan(algorithms);
     parameters->initialise(config.seed);
 
-    make_folder(folder);
-    make_folder(path("checkpoints"));
+    prepare_outputs(outputs());
     for (const std::string& place : {folder, path("checkpoints")}) remove_temporaries(place);
     const std::string data = fingerprint(*train);
     if (exists && fs::exists(checkpoint("last"))) {
@@ -335,7 +343,7 @@ PlanReport Trainer::plan(const Config& config) {
     MemoryOwner& left_behind = report.memory["primitives"];
     left_behind.predicted = std::max(left_behind.predicted, primitives);
 
-    std::ostringstream out;
+    TextStream out;
     out << plan.step->table() << "validation: " << plan.validation->arena_bytes()
         << " bytes in the same arena\nparameters: " << report.parameters << " in "
         << plan.step->graph().parameters().size() << " tensors\n"
