@@ -11,6 +11,7 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <vector>
 
 #include "kernels/error.h"
 #include "tests/temporary_folder.h"
@@ -106,6 +107,40 @@ TEST_CASE("a write that fails half-way leaves the old file and no temporary") {
     CHECK(contains(said, "too large"));
     CHECK(plain_read(folder / "kept") == "old");
     CHECK(entries(folder) == 1);
+}
+
+TEST_CASE("files that belong together: all of them, or none and what was there before") {
+    const TemporaryFolder folder;
+    tvmap::write_file(folder / "b", "old");
+    tvmap::write_files({{folder / "a", {"new ", "a"}}, {folder / "b", {"new b"}}});
+    CHECK(plain_read(folder / "a") == "new a");
+    CHECK(plain_read(folder / "b") == "new b");
+    // A name too long, a folder that is not there, a folder in the place of a file: wherever it comes in the list.
+    fs::create_directory(folder / "taken");
+    for (const std::string& bad : {folder / std::string(300, 'x'), folder / "missing/c", folder / "taken"})
+        for (const bool last : {false, true}) {
+            std::vector<tvmap::NewFile> files{{folder / "b", {"newer"}}, {folder / "c", {"new c"}}};
+            files.insert(last ? files.end() : files.begin(), {bad, {"x"}});
+            std::string said;
+            try {
+                tvmap::write_files(files);
+            } catch (const tvmap::Error& error) {
+                said = error.what();
+            }
+            CHECK(contains(said, bad));
+            CHECK(plain_read(folder / "b") == "new b");
+            CHECK(entries(folder) == 3);  // a, b, taken
+        }
+}
+
+TEST_CASE("a file is read up to a limit, and what does not fit in memory is named") {
+    const TemporaryFolder folder;
+    tvmap::write_file(folder / "a", "12345");
+    CHECK(tvmap::read_file(folder / "a", 5) == "12345");
+    CHECK_THROWS_AS(tvmap::read_file(folder / "a", 4), tvmap::Error);
+    CHECK_THROWS_AS(tvmap::read_file("/dev/zero", 1 << 20), tvmap::Error);  // it has no size, and no end
+    fs::resize_file(folder / "a", std::uintmax_t(1) << 46);                 // 64 TiB that take no room
+    CHECK(contains(message(read_only, folder / "a"), "more than fits in memory"));
 }
 
 TEST_CASE("targets that cannot be files are refused and left alone") {
