@@ -11,11 +11,14 @@
 #include "kernels/error.h"
 #include "kernels/gpu_runtime.h"
 #include "kernels/pdhg.h"
-#include "kernels/pdhg_mappings.h"
 #include "tests/cuda_pdhg_mappings.h"
 #include "tests/device_buffer.h"
 #include "tests/pdhg_case.h"
 #include "tests/reference/pdhg.h"
+#ifdef TVMAP_EMULATED
+#include "kernels/emulation/control.h"
+#include "kernels/pdhg_mappings.h"
+#endif
 
 using namespace pdhg_case;
 namespace {
