@@ -10,12 +10,14 @@
 #include <iostream>
 #include <new>
 #include <optional>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "engine/edit_distance.h"
 #include "kernels/backend.h"
 #include "kernels/decimal.h"
+#include "kernels/room.h"
 #include "kernels/threads.h"
 
 namespace tvmap {
@@ -108,7 +110,8 @@ CLI::App& Program::add(const std::string& name, const std::string& description, 
     command.add_option("--device", common_.device, "where to compute: auto, cpu or cuda")
         ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
         ->capture_default_str();
-    add_number(command, "--threads", common_.threads, "CPU threads; 0: one per core", 0, 4096);
+    add_number(command, "--threads", common_.threads,
+               "CPU threads; 0: OMP_NUM_THREADS, else one per core that may be used", 0, 4096);
     command.add_flag("--quiet", common_.quiet, "print no progress and no text");
     command.add_flag("--json", common_.json, "print the result as one JSON object on standard output");
     command.callback([this, name, run = std::move(run)] {
@@ -126,10 +129,21 @@ std::string Program::unknown_command(const std::string& given) const {
     return text("there is no command ", given, "; the nearest is ", nearest, "; see tvmap --help");
 }
 
+void Program::start_threads() {
+    const ThreadChoice choice = tvmap::start_threads(common_.threads);
+    common_.threads_from = choice.origin;
+    if (choice.threads < choice.wanted)
+        report(name_,
+               text("works with ", choice.threads, " of ", choice.wanted,
+                    " threads: the system starts no more (ulimit -u, ulimit -v)"),
+               success);
+}
+
 int Program::main(int argc, char** argv) {
     try {
         app_.parse(arguments(argc, argv));
-        set_threads(common_.threads);
+        reserve_stack();
+        start_threads();
         check_device(common_.device);
         const int code = chosen_(common_);
         std::cout.flush();
@@ -157,6 +171,11 @@ int Program::main(int argc, char** argv) {
         return report(name_,
                       text(error.path1().string(), ": ", error.code().message(),
                            "; check the path and its permissions"),
+                      failure);
+    } catch (const std::system_error& error) {
+        return report(name_,
+                      text("the system refuses: ", error.what(),
+                           "; it may have no room for another thread, file or process (ulimit -a)"),
                       failure);
     } catch (const std::exception& error) {
         return report(name_, std::string("unexpected failure: ") + error.what(), failure);

@@ -26,7 +26,8 @@ struct UsageError : Error {
 /// The options that every subcommand has.
 struct CommonOptions {
     std::string device = "auto";
-    int threads = 0;  ///< 0: one per core
+    int threads = 0;           ///< as asked for; 0: not at all
+    std::string threads_from;  ///< why thread_count() is what it is
     bool quiet = false, json = false;
 };
 
@@ -45,6 +46,7 @@ class Program {
 
   private:
     std::string unknown_command(const std::string& given) const;
+    void start_threads();
 
     CLI::App app_;
     CommonOptions common_;

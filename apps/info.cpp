@@ -26,6 +26,7 @@ int run(const CommonOptions& common) {
                     {"processor", cpu::processor_name()},
                     {"instruction_set", sets},
                     {"threads", thread_count()},
+                    {"threads_from", common.threads_from},
                     {"memory_gib", gibibytes},
                     {"onednn", cpu::onednn_version()},
                     {"compiler", compiler},
@@ -33,9 +34,9 @@ int run(const CommonOptions& common) {
     print_result(
         common, json,
         text("tvmap            ", TVMAP_VERSION, "\nprocessor        ", cpu::processor_name(),
-             "\ninstruction set  ", sets, "\nthreads          ", thread_count(), "\nmemory           ",
-             number(gibibytes, 4), " GiB\noneDNN           ", cpu::onednn_version(), "\ncompiler         ",
-             compiler, "\nCUDA backend     ", cuda_status(), "\n"));
+             "\ninstruction set  ", sets, "\nthreads          ", thread_count(), " (", common.threads_from,
+             ")\nmemory           ", number(gibibytes, 4), " GiB\noneDNN           ", cpu::onednn_version(),
+             "\ncompiler         ", compiler, "\nCUDA backend     ", cuda_status(), "\n"));
     return success;
 }
 

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <numeric>
+#include <system_error>
 
+#include "kernels/error.h"
 #include "kernels/random.h"
 #include "kernels/threads.h"
 
@@ -76,7 +78,12 @@ Batches::Batches(const Config& config, const Dataset& data, int epoch, int step)
         batch.noisy.resize(floats);
         batch.target.resize(floats);
     }
-    thread_ = std::thread([this] { work(); });
+    try {
+        thread_ = std::thread([this] { work(); });
+    } catch (const std::system_error& error) {
+        fail("no thread to prepare batches with (", error.code().message(),
+             "): allow more processes (ulimit -u) or memory (ulimit -v)");
+    }
 }
 
 Batches::~Batches() {

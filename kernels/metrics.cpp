@@ -16,6 +16,7 @@
 #include "kernels/parallel.h"
 #include "kernels/simd.h"
 #include "kernels/ssim_window.h"
+#include "kernels/threads.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/metrics.cpp"
@@ -116,10 +117,12 @@ double ssim(const float* x, const float* y, int height, int width, const SsimWin
     // A band of rows shares its buffers; the rows' sums are added in order, so that threads do not show.
     constexpr int band = 8;
     std::vector<double> row_sums(rows);
+    const std::size_t room_of_one = std::size_t(ssim_sums) * width;
+    std::vector<double> room(room_of_one * thread_count());  // here: no thread may run out of memory
     parallel_for((rows + band - 1) / band, std::int64_t(rows) * columns * window.taps, [&](std::int64_t b) {
-        std::vector<double> room(std::size_t(ssim_sums) * width);
         double* sums[ssim_sums];
-        for (int k = 0; k < ssim_sums; ++k) sums[k] = room.data() + std::size_t(k) * width;
+        for (int k = 0; k < ssim_sums; ++k)
+            sums[k] = room.data() + room_of_one * thread_index() + std::size_t(k) * width;
         const int begin = int(b) * band, end = std::min(begin + band, rows);
         for (int i = begin; i < end; ++i) {
             const std::int64_t at = std::int64_t(i) * width;

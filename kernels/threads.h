@@ -1,10 +1,27 @@
 // The number of CPU threads, shared by our kernels and oneDNN (both run on OpenMP).
 #pragma once
+#include <string>
 
 namespace tvmap {
 
-/// Threads for everything that the calling thread starts from now on; 0: one per core that the process may
-/// use.
+/// How many threads, and why so many.
+struct ThreadChoice {
+    int threads = 1;
+    std::string origin;  ///< "--threads", "OMP_NUM_THREADS", "one per core", …
+    int wanted = 1;      ///< more than `threads` where the system would not start them
+};
+
+/// `asked` if it is above 0, else the number in OMP_NUM_THREADS, else one per core that the process may run
+/// on (its affinity), as far as the control groups' quota of processor time goes: a thread that is held back
+/// would hold up all that wait for it. OMP_THREAD_LIMIT bounds all of them. `root`: see cpu_quota().
+ThreadChoice choose_threads(int asked, const std::string& root = "");
+
+/// Chooses, and starts the threads that everything on the calling thread works with from now on, or as many
+/// as the system allows while it would still start one more. To be called once, by the program's first
+/// thread.
+ThreadChoice start_threads(int asked);
+
+/// Threads for everything that the calling thread starts from now on; 0: as chosen without being asked.
 void set_threads(int threads);
 
 /// Threads that a parallel region of the calling thread gets.
