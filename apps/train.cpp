@@ -107,6 +107,8 @@ int run(const Options& options, const CommonOptions& common) {
                          Json{{"command", "train --plan"},
                               {"parameters", plan.parameters},
                               {"memory", to_json(plan.memory)},
+                              {"untimed", plan.untimed},
+                              {"least", plan.least},
                               {"largest_batch", to_json(plan.largest)}},
                          plan.table);
             continue;

@@ -2,6 +2,8 @@
 // library too). Stored with a run, so that a resumed run computes the same bits, and per machine, so that new
 // runs need not measure again.
 #pragma once
+#include <algorithm>
+#include <cstddef>
 #include <map>
 #include <set>
 #include <string>
@@ -25,6 +27,24 @@ class Algorithms {
     /// can be planned in a moment then, and each always gets the same plan.
     void borrow(bool allowed) { borrows_ = allowed; }
     bool borrows() const { return borrows_; }
+
+    /// What becomes of a problem that was never timed, nor may borrow: it is timed, or, where nothing is ever
+    /// run, planned with the least or the most scratch memory that its algorithms may take.
+    enum class Untimed { time, least, most };
+    void plan_untimed(Untimed how) { untimed_ = how; }
+    Untimed untimed() const { return untimed_; }
+    /// Counts a problem that was planned so; to time its algorithms takes `bytes` for a while.
+    void count_untimed(const std::string& problem, std::size_t bytes) {
+        untimed_problems_.insert(problem);
+        timing_bytes_ = std::max(timing_bytes_, bytes);
+    }
+    void forget_untimed() {
+        untimed_problems_.clear();
+        timing_bytes_ = 0;
+    }
+    int untimed_problems() const { return int(untimed_problems_.size()); }
+    /// The most of them, since one is timed after the other.
+    std::size_t timing_bytes() const { return timing_bytes_; }
     /// For a choice that does not work, and why. The machine's cache forgets it, so that the algorithm is
     /// chosen anew; a run's file is not to be gone against: throws an Error that names it.
     void drop(const std::string& problem, const std::string& reason);
@@ -37,8 +57,10 @@ class Algorithms {
 
   private:
     std::map<std::string, std::string> known_, used_;
-    std::set<std::string> borrowed_;
+    std::set<std::string> borrowed_, untimed_problems_;
     bool borrows_ = false;
+    Untimed untimed_ = Untimed::time;
+    std::size_t timing_bytes_ = 0;
     std::string file_;  // that was read; none for the machine's cache
 };
 

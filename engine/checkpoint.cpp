@@ -35,19 +35,18 @@ double number(const SafeTensors& file, const std::string& key, const std::string
 
 void write_checkpoint(const std::string& path, const Parameters& parameters, const Config& config,
                       const Progress& progress) {
-    SafeTensors file;
-    parameters.store(file, true);
-    file.metadata = {{"format", "pt"},  // what PyTorch's readers look for
-                     {"tvmap.config", config.to_yaml()},
-                     {"tvmap.epoch", std::to_string(progress.epoch)},
-                     {"tvmap.step", std::to_string(progress.step)},
-                     {"tvmap.steps", std::to_string(progress.steps)},
-                     {"tvmap.loss_sum", exact(progress.loss_sum)},
-                     {"tvmap.seconds", text(progress.seconds)},
-                     {"tvmap.data", progress.data},
-                     {"tvmap.best_psnr", exact(progress.best_psnr)},
-                     {"tvmap.best_epoch", std::to_string(progress.best_epoch)}};
-    write_safetensors(path, file);
+    const std::map<std::string, std::string> metadata = {
+        {"format", "pt"},  // what PyTorch's readers look for
+        {"tvmap.config", config.to_yaml()},
+        {"tvmap.epoch", std::to_string(progress.epoch)},
+        {"tvmap.step", std::to_string(progress.step)},
+        {"tvmap.steps", std::to_string(progress.steps)},
+        {"tvmap.loss_sum", exact(progress.loss_sum)},
+        {"tvmap.seconds", text(progress.seconds)},
+        {"tvmap.data", progress.data},
+        {"tvmap.best_psnr", exact(progress.best_psnr)},
+        {"tvmap.best_epoch", std::to_string(progress.best_epoch)}};
+    write_safetensors(path, parameters.stored(true).tensors, metadata);
 }
 
 Progress read_checkpoint(const std::string& path, Parameters& parameters, bool moments) {

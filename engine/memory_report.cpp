@@ -83,11 +83,14 @@ void measure(MemoryReport& report, const Backend& backend, const Plan& plan, con
     report["validation"].measured = in_arena(plan.arena_bytes(), arena.bytes() - plan.arena_bytes());
     report["parameters"].measured = touched(parameters.weight(0), parameters.bytes());
     // These are written from end to end when they are made.
-    for (const char* name : {"batches", "training_set", "schedule"})
+    for (const char* name : {"batches", "pictures", "training_set", "schedule"})
         report[name].measured = report[name].predicted;
     std::size_t known = 0;
     for (const MemoryOwner& o : report.owners) known += o.measured;
-    report["primitives"].measured = std::max(total, known) - known;
+    const std::size_t rest = std::max(total, known) - known;
+    MemoryOwner &timing = report["timing"], &primitives = report["primitives"];
+    timing.measured = std::min(timing.predicted, std::max(rest, primitives.predicted) - primitives.predicted);
+    primitives.measured = rest - timing.measured;
 }
 
 }  // namespace tvmap

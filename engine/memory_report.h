@@ -1,5 +1,5 @@
 // Where the memory of a training run goes, owner by owner: as it was planned, and as it was found after ten
-// steps.
+// steps and at the end.
 //     values, gradients, saved, workspace   tensors of the arena that are alive at its peak (`values` with
 //     the
 //                                           inputs; `saved`: from the solver's forward to its backward pass)
@@ -7,9 +7,11 @@
 //     validation    what validation needs of the arena beyond a training step
 //     parameters    weights, gradients and Adam's moments
 //     batches       on the host: the one in use and the next, each noisy and clean
+//     pictures      on the host: what validation reads and writes
 //     training_set, schedule   on a device
 //     primitives    what planning itself leaves behind (generated code, tables, handles) and, measured,
 //                   whatever else the process or the device has taken since
+//     timing        what trying algorithms out took beyond all of the above, for a while and before it
 #pragma once
 #include <string>
 #include <vector>
@@ -28,7 +30,7 @@ struct MemoryOwner {
 /// In bytes of the process where the backend works in the host's memory, else of the device.
 struct MemoryReport {
     std::vector<MemoryOwner> owners;
-    /// After ten steps, less what was in use before planning (0: not yet): the process's peak, or what is in
+    /// Less what was in use before planning (0: not yet measured): the process's peak so far, or what is in
     /// use on the device, by other programs too.
     std::size_t measured = 0;
     std::size_t limit = 0;  ///< train.memory_limit; 0: none

@@ -1,7 +1,10 @@
 #include "engine/operations.h"
 
+#include <algorithm>
+
 #include "engine/algorithms.h"
 #include "kernels/error.h"
+#include "kernels/untimed_algorithms.h"
 
 namespace tvmap {
 
@@ -15,29 +18,49 @@ void ConvolutionOperation::prepare(Backend& backend, Algorithms& algorithms, con
     std::string choice = algorithms.find(key(problem));
     // Not from a batch of one, where slices are dense and batching is no question.
     const bool borrows = choice.empty() && algorithms.borrows() && problem.x.n > 2;
+    const bool times = algorithms.untimed() == Algorithms::Untimed::time;
     if (borrows) {
         ConvolutionProblem smaller = problem;
         while (choice.empty() && smaller.x.n > 2) {
             smaller.y.n = --smaller.x.n;
             choice = algorithms.find(key(smaller));
         }
-        if (choice.empty()) {
+        if (choice.empty() && times) {
             choice = backend.convolution(smaller, "")->algorithms();
             algorithms.store(key(smaller), choice);
         }
     }
     bool found = !choice.empty();
-    try {
-        convolution_ = backend.convolution(problem, choice);
-    } catch (const Error& error) {
-        if (!found) throw;
-        algorithms.drop(key(problem), error.what());
-        convolution_ = backend.convolution(problem, "");
-        found = false;
-    }
+    if (found) try {
+            convolution_ = backend.convolution(problem, choice);
+        } catch (const Error& error) {
+            algorithms.drop(key(problem), error.what());
+            found = false;
+        }
+    if (!found && !times) return plan_untimed(backend, algorithms, problem, key(problem));
+    if (!found) convolution_ = backend.convolution(problem, "");
     algorithms.store(key(problem), convolution_->algorithms(), borrows && found);
-    forward_workspace = convolution_->forward_workspace_bytes();
-    if (training) backward_workspace = convolution_->backward_workspace_bytes();
+    take_workspaces(*convolution_, training);
+}
+
+void ConvolutionOperation::take_workspaces(const Convolution& convolution, bool training) {
+    forward_workspace = convolution.forward_workspace_bytes();
+    if (training) backward_workspace = convolution.backward_workspace_bytes();
+}
+
+// A problem is timed with its tensors and the largest workspace; one that may borrow, as a batch of two.
+void ConvolutionOperation::plan_untimed(Backend& backend, Algorithms& algorithms,
+                                        const ConvolutionProblem& problem, const std::string& key) {
+    const auto most = backend.convolution(problem, most_memory);
+    const auto floats = std::size_t(problem.x.size()) + std::size_t(problem.y.size()) +
+                        std::size_t(problem.x.c) * problem.y.c * problem.kernel * problem.kernel;
+    const std::size_t bytes =
+        sizeof(float) * floats + std::max(most->forward_workspace_bytes(), most->backward_workspace_bytes());
+    algorithms.count_untimed(key, algorithms.borrows() && problem.x.n > 2 ? bytes / problem.x.n * 2 : bytes);
+    take_workspaces(algorithms.untimed() == Algorithms::Untimed::most
+                        ? *most
+                        : *backend.convolution(problem, least_memory),
+                    problem.training);
 }
 
 void ConvolutionOperation::forward(const Binding& b) {

@@ -17,9 +17,13 @@ class ConvolutionOperation final : public Operation {
     void backward(const Binding& b) override;
 
   private:
+    void take_workspaces(const Convolution& convolution, bool training);
+    void plan_untimed(Backend& backend, Algorithms& algorithms, const ConvolutionProblem& problem,
+                      const std::string& key);
+
     int kernel_;
     float slope_;
-    std::unique_ptr<Convolution> convolution_;
+    std::unique_ptr<Convolution> convolution_;  ///< null: planned without being timed, not to be run
 };
 
 /// inputs: x.

@@ -70,14 +70,6 @@ void Parameters::set_host_weights(const std::vector<float>& values) {
 
 namespace {
 
-void store_array(SafeTensors& file, const std::vector<Parameter>& list, const std::vector<float>& values,
-                 const std::string& prefix) {
-    for (const Parameter& p : list) {
-        const auto first = values.begin() + p.offset;
-        file.tensors[prefix + p.name] = {p.shape, std::vector<float>(first, first + p.size)};
-    }
-}
-
 std::string shape_text(const std::vector<std::int64_t>& shape) {
     std::string result;
     for (std::int64_t extent : shape) result += (result.empty() ? "" : "x") + std::to_string(extent);
@@ -108,12 +100,19 @@ std::vector<float> load_array(const SafeTensors& file, const std::vector<Paramet
 
 }  // namespace
 
-void Parameters::store(SafeTensors& file, bool moments) const {
-    store_array(file, list_, download(weights_), "");
+Parameters::Stored Parameters::stored(bool moments) const {
+    Stored result;
+    const auto add = [&](const std::string& prefix, const float* values) {
+        if (backend_.separate_memory()) values = result.copies.emplace_back(download(values)).data();
+        for (const Parameter& p : list_)
+            result.tensors[prefix + p.name] = {p.shape, values + p.offset, std::size_t(p.size)};
+    };
+    add("", weights_);
     if (moments) {
-        store_array(file, list_, download(m_), "optimiser.m.");
-        store_array(file, list_, download(v_), "optimiser.v.");
+        add("optimiser.m.", m_);
+        add("optimiser.v.", v_);
     }
+    return result;
 }
 
 void Parameters::load(const SafeTensors& file, bool moments, const std::string& path) {

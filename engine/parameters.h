@@ -2,6 +2,8 @@
 // moments.
 #pragma once
 #include <cstdint>
+#include <list>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -35,9 +37,14 @@ class Parameters {
     void adam_step(const Adam& adam);
     void adam_step(const Schedule& schedule);
 
-    /// Adds the weights under their names and, where `moments`, Adam's moments as optimiser.m.NAME and
-    /// optimiser.v.NAME.
-    void store(SafeTensors& file, bool moments) const;
+    /// What a file is written from.
+    struct Stored {
+        std::map<std::string, TensorView> tensors;
+        std::list<std::vector<float>> copies;  ///< what tensors point to that lies on a device
+    };
+    /// The weights under their names and, where `moments`, Adam's moments as optimiser.m.NAME and
+    /// optimiser.v.NAME; to be used before these change.
+    Stored stored(bool moments) const;
     /// Takes them back. A weight may have a trailing dimension of 1 (the reference's five-dimensional ones).
     /// Throws Error naming the first tensor that is missing, left over, or of another shape; nothing is
     /// changed then. `path` is for messages.

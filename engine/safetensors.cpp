@@ -181,15 +181,23 @@ SafeTensors read_safetensors(const std::string& path) {
 }
 
 void write_safetensors(const std::string& path, const SafeTensors& content) {
+    std::map<std::string, TensorView> views;
+    for (const auto& [name, tensor] : content.tensors)
+        views[name] = {tensor.shape, tensor.values.data(), tensor.values.size()};
+    write_safetensors(path, views, content.metadata);
+}
+
+void write_safetensors(const std::string& path, const std::map<std::string, TensorView>& tensors,
+                       const std::map<std::string, std::string>& metadata) {
     Json header = Json::object();
-    if (!content.metadata.empty()) header["__metadata__"] = content.metadata;
+    if (!metadata.empty()) header["__metadata__"] = metadata;
     std::uint64_t end = 0;
-    for (const auto& [name, tensor] : content.tensors) {
+    for (const auto& [name, tensor] : tensors) {
         std::uint64_t count = 1;
         for (std::int64_t side : tensor.shape) count *= std::uint64_t(side);
-        if (count != tensor.values.size() || name == "__metadata__")
+        if (count != tensor.count || name == "__metadata__")
             fail(path, ": tensor ", name, " cannot be stored: its shape stands for ", count,
-                 " values and it has ", tensor.values.size());
+                 " values and it has ", tensor.count);
         const std::uint64_t begin = end;
         end += count * sizeof(float);
         header[name] = {{"dtype", "F32"}, {"shape", tensor.shape}, {"data_offsets", {begin, end}}};
@@ -207,9 +215,8 @@ void write_safetensors(const std::string& path, const SafeTensors& content) {
     const std::uint64_t header_bytes = json.size();
     std::vector<std::string_view> pieces = {{reinterpret_cast<const char*>(&header_bytes), length_bytes},
                                             json};
-    for (const auto& [name, tensor] : content.tensors)
-        pieces.emplace_back(reinterpret_cast<const char*>(tensor.values.data()),
-                            tensor.values.size() * sizeof(float));
+    for (const auto& [name, tensor] : tensors)
+        pieces.emplace_back(reinterpret_cast<const char*>(tensor.values), tensor.count * sizeof(float));
     write_file(path, pieces);
 }
 

@@ -66,6 +66,7 @@ struct Trainer::State {
     std::unique_ptr<TrainingPlan> plan;
     std::unique_ptr<Parameters> parameters;
     std::unique_ptr<Arena> arena;
+    std::vector<float> pictures;  ///< of validation
     std::unique_ptr<MetricsFile> metrics;
     Progress progress;
     MemoryReport memory;
@@ -90,7 +91,7 @@ struct Trainer::State {
     void make_plan(Algorithms& algorithms);
     void check_limit(Algorithms& algorithms);
     void open(bool resume);
-    void measure_memory();
+    void measure_memory(const std::string& when);
     std::unique_ptr<TrainingSteps> steps();
     void count(const std::vector<double>& losses);
     void validate(TrainReport& report);
@@ -132,6 +133,7 @@ void Trainer::State::make_plan(Algorithms& algorithms) {
     arena = std::make_unique<Arena>(*backend, plan->arena_bytes);
     plan->step->bind(*arena, *parameters);
     plan->validation->bind(*arena, *parameters);
+    pictures.resize(plan->picture_floats);
 }
 
 void Trainer::State::check_limit(Algorithms& algorithms) {
@@ -166,7 +168,8 @@ void Trainer::State::open(bool resume) {
         if (progress.data != data)
             fail(config.data.train, ": these are not the images that ", folder, " was trained on (", data,
                  ", not ", progress.data, "); restore them, or start another run with --run");
-        reset_peak_resident();  // reading the file took more than a step's memory, once
+        release_free_memory();  // reading the file took more than a step's memory, once
+        reset_peak_resident();
     }
     progress.data = data;
     algorithms.save(path("algorithms.json"));
@@ -208,11 +211,11 @@ std::unique_ptr<TrainingSteps> Trainer::State::steps() {
     return std::make_unique<ResidentSteps>(parts, epoch, progress.step, plan->resident);
 }
 
-void Trainer::State::measure_memory() {
+void Trainer::State::measure_memory(const std::string& when) {
     const std::size_t now = backend->memory_in_use().value_or(peak_resident_bytes());
     const std::size_t taken = std::max(now, plan->in_use_before) - plan->in_use_before;
     measure(memory, *backend, *plan->step, *arena, *parameters, taken);
-    log(memory.table());
+    log(when + "\n" + memory.table());
 }
 
 void Trainer::State::count(const std::vector<double>& losses) {
@@ -231,17 +234,16 @@ void Trainer::State::count(const std::vector<double>& losses) {
 void Trainer::State::validate(TrainReport& report) {
     const int side = config.data.size;
     const std::int64_t pixels = std::int64_t(side) * side;
-    std::vector<float> clean(pixels), pictures(2 * pixels), lambda(pixels * plan->validation->maps());
     std::vector<Quality> of_noisy, of_denoised;
     std::vector<std::string> left_out;
-    float *const noisy_image = pictures.data(), *const denoised = noisy_image + pixels;
+    float *const noisy_image = pictures.data(), *const denoised = noisy_image + pixels,
+                 *const clean = denoised + pixels, *const lambda = clean + pixels;
     for (int i = 0; i < val->count(); ++i) {
-        val->copy(i, clean.data());
-        make_noisy(config.noise, config.noise.sigma, config.seed, validation_epoch, *val, i, pixels,
-                   clean.data(), noisy_image);
-        plan->validation->run(noisy_image, lambda.data(), denoised);
-        const std::vector<Quality> quality =
-            measure(*backend, pictures.data(), clean.data(), 2, 2, side, side);
+        val->copy(i, clean);
+        make_noisy(config.noise, config.noise.sigma, config.seed, validation_epoch, *val, i, pixels, clean,
+                   noisy_image);
+        plan->validation->run(noisy_image, lambda, denoised);
+        const std::vector<Quality> quality = measure(*backend, noisy_image, clean, 2, 2, side, side);
         if (belongs_in_means({quality[0], quality[1]})) {
             of_noisy.push_back(quality[0]);
             of_denoised.push_back(quality[1]);
@@ -299,11 +301,12 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
         if (stop) {
             progress.seconds += epoch.seconds();
             s.save();
+            s.measure_memory("when interrupted");
             s.log(text("interrupted at epoch ", progress.epoch + 1, ", step ", progress.step));
             return false;
         }
         s.count(steps->take());
-        if (s.memory.measured == 0 && progress.steps - first >= 10) s.measure_memory();
+        if (s.memory.measured == 0 && progress.steps - first >= 10) s.measure_memory("after ten steps");
 
         TrainReport now;
         now.epoch = progress.epoch + 1;
@@ -321,6 +324,7 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
         now.seconds_left = double(total - progress.steps) / now.steps_per_second;
         report(now);
     }
+    s.measure_memory("at the end");
     s.log(text("finished after ", progress.steps, " steps, ", s.metrics->seconds(),
                " seconds; best validation PSNR ", progress.best_psnr, " dB in epoch ", progress.best_epoch));
     return true;
@@ -330,6 +334,7 @@ PlanReport Trainer::plan(const Config& config) {
     const std::unique_ptr<Backend> backend = make_backend(config.device, config.network.precision);
     Algorithms algorithms = Algorithms::of_machine();
     const int images = config.data.limit.train;
+    algorithms.plan_untimed(Algorithms::Untimed::least);
     // The primitives of a single image serve validation too, those of a batch do not: for the search, two
     // images stand for all.
     std::size_t primitives = 0;
@@ -338,10 +343,16 @@ PlanReport Trainer::plan(const Config& config) {
         pair.train.batch = 2;
         primitives = TrainingPlan(*backend, pair, algorithms, images).memory["primitives"].predicted;
     }
+    MemoryReport least = TrainingPlan(*backend, config, algorithms, images).memory;
+    primitives = std::max(primitives, least["primitives"].predicted);
+    least["primitives"].predicted = primitives;
+    algorithms.plan_untimed(Algorithms::Untimed::most);
     const TrainingPlan plan(*backend, config, algorithms, images);
-    PlanReport report{plan.step->graph().parameter_count(), plan.memory, "", {}};
+    PlanReport report{
+        plan.step->graph().parameter_count(), plan.memory, algorithms.untimed_problems(), 0, "", {}};
     MemoryOwner& left_behind = report.memory["primitives"];
-    left_behind.predicted = std::max(left_behind.predicted, primitives);
+    left_behind.predicted = primitives;
+    report.least = std::min(least.predicted(), report.memory.predicted());
 
     TextStream out;
     out << plan.step->table() << "validation: " << plan.validation->arena_bytes()
@@ -350,11 +361,15 @@ PlanReport Trainer::plan(const Config& config) {
         << report.memory.table() << "predicted peak: " << report.memory.predicted() << " bytes ("
         << double(report.memory.predicted()) / 1e6 << " MB) above what was in use before planning, on "
         << backend->description() << "\n";
+    if (report.untimed > 0)
+        out << "not yet timed: " << report.untimed
+            << " convolutions; until the first training chooses their algorithms, "
+            << "the peak is known to lie between " << report.least << " and " << report.memory.predicted()
+            << " bytes, and the table shows the most\n";
     if (report.memory.limit > 0) {
         report.largest = largest_batch(*backend, config, algorithms, images, left_behind.predicted);
         out << "memory limit: " << report.memory.limit << " bytes; " << report.largest->describe() << "\n";
     }
-    algorithms.save_for_machine();
     report.table = out.str();
     return report;
 }

@@ -19,7 +19,9 @@ namespace tvmap {
 struct PlanReport {
     std::int64_t parameters = 0;
     MemoryReport memory;
-    std::string table;                    ///< every tensor with bytes and lifetime, then the sums
+    int untimed = 0;        ///< convolutions whose algorithms were never timed: memory is a bound then
+    std::size_t least = 0;  ///< bytes: what memory.predicted() may come to at least, once they are
+    std::string table;      ///< every tensor with bytes and lifetime, then the sums
     std::optional<LargestBatch> largest;  ///< with train.memory_limit
 };
 
@@ -57,7 +59,8 @@ class Trainer {
     /// Device and precision, for banners.
     std::string device() const;
 
-    /// The plan of a configuration, without data or run folder.
+    /// The plan of a configuration, without data or run folder. Nothing is timed or allocated but what oneDNN
+    /// needs for its primitives.
     static PlanReport plan(const Config& config);
 
   private:

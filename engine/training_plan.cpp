@@ -15,7 +15,9 @@ std::size_t memory_in_use(const Backend& backend) {
 TrainingPlan::TrainingPlan(Backend& backend, const Config& config, Algorithms& algorithms, int images) {
     reset_peak_resident();
     in_use_before = memory_in_use(backend);
+    const std::size_t peak_before = peak_resident_bytes();
     algorithms.borrow(config.train.memory_limit > 0);
+    algorithms.forget_untimed();
     const int side = Batches::side(config);
     Model model = record_training_model(backend, config, config.train.batch, side, side);
     noisy = model.noisy;
@@ -26,6 +28,7 @@ TrainingPlan::TrainingPlan(Backend& backend, const Config& config, Algorithms& a
     const std::size_t in_use = memory_in_use(backend);
 
     arena_bytes = std::max(step->arena_bytes(), validation->arena_bytes());
+    picture_floats = std::size_t(config.data.size) * config.data.size * (3 + validation->maps());
     parameter_bytes = Parameters::bytes_for(step->graph().parameters(), true);
     add_arena(memory, *step, arena_bytes);
     memory["parameters"].predicted = parameter_bytes;
@@ -39,8 +42,14 @@ TrainingPlan::TrainingPlan(Backend& backend, const Config& config, Algorithms& a
         memory["schedule"].predicted = recorded ? ResidentSteps::schedule_bytes(config, images) : 0;
     } else {
         memory["batches"].predicted = 4 * sizeof(float) * std::size_t(config.train.batch) * side * side;
+        memory["pictures"].predicted = sizeof(float) * picture_floats;
     }
     memory["primitives"].predicted = std::max(in_use, in_use_before) - in_use_before;
+    std::size_t timing = algorithms.timing_bytes();
+    if (const std::size_t peak = peak_resident_bytes(); !backend.separate_memory() && peak > peak_before)
+        timing = std::max(timing, peak - in_use_before);
+    const std::size_t planned = memory.predicted();
+    memory["timing"].predicted = std::max(timing, planned) - planned;
     memory.limit = config.train.memory_limit;
 }
 

@@ -11,8 +11,9 @@ namespace tvmap {
 
 struct TrainingPlan {
     /// For a training set of `images`. What the process or the device has in use grows by the primitives
-    /// alone, which are measured. With train.memory_limit a batch that was never timed takes the algorithms
-    /// of a smaller one (Algorithms::borrow).
+    /// alone, which are measured, and for a while by what timing takes. With train.memory_limit a batch that was never timed takes the algorithms
+    /// of a smaller one (Algorithms::borrow). What Algorithms::plan_untimed says is not timed makes this a plan
+    /// that cannot be run.
     TrainingPlan(Backend& backend, const Config& config, Algorithms& algorithms, int images);
 
     Value noisy, target;
@@ -21,9 +22,10 @@ struct TrainingPlan {
     /// arena.
     std::unique_ptr<Denoiser> validation;
     std::size_t arena_bytes = 0, parameter_bytes = 0;
-    bool recorded = false;          ///< whether a step is recorded and replayed
-    bool resident = false;          ///< whether the training set lies in the backend's memory
-    std::size_t in_use_before = 0;  ///< by the process or on the device
+    std::size_t picture_floats = 0;  ///< that validation works on: clean, noisy, denoised, maps
+    bool recorded = false;           ///< whether a step is recorded and replayed
+    bool resident = false;           ///< whether the training set lies in the backend's memory
+    std::size_t in_use_before = 0;   ///< by the process or on the device
     MemoryReport memory;
 };
 

@@ -3,6 +3,7 @@
 
 #include "kernels/convolution_implementations.h"
 #include "kernels/error.h"
+#include "kernels/untimed_algorithms.h"
 
 namespace tvmap::cpu {
 
@@ -19,7 +20,8 @@ std::unique_ptr<Convolution> make_convolution(const ConvolutionProblem& problem,
         fail("convolution (", problem.key(),
              "): algorithm \"pointwise\" does not apply; leave the algorithms",
              " empty to have them chosen anew");
-    if (algorithms == "pointwise" || (algorithms.empty() && pointwise_applies(problem)))
+    const bool free = algorithms.empty() || are_untimed(algorithms);
+    if (algorithms == "pointwise" || (free && pointwise_applies(problem)))
         return pointwise_convolution(problem);
     return onednn_convolution(problem, algorithms);
 }

@@ -17,6 +17,7 @@
 #include "kernels/convolution_pointwise.h"
 #include "kernels/error.h"
 #include "kernels/leaky_relu.h"
+#include "kernels/untimed_algorithms.h"
 
 namespace tvmap::cuda {
 namespace {
@@ -117,6 +118,7 @@ class PlannedConvolution final : public Convolution {
     }
 
     void choose(const std::string& algorithms) {
+        const bool untimed = are_untimed(algorithms);
         std::map<std::string, std::string> given;
         for (std::size_t at = 0; at < algorithms.size();) {
             const std::size_t end = std::min(algorithms.find(',', at), algorithms.size());
@@ -128,7 +130,8 @@ class PlannedConvolution final : public Convolution {
         const auto plan = [&](const char* part, const PassProblem& pass, bool needed) {
             std::string obstacle;
             const ChosenPass chosen = algorithms.empty() ? fastest_pass(stream_, pass, &obstacle)
-                                                         : given_pass(pass, given[part], &obstacle);
+                                      : untimed ? extreme_pass(pass, algorithms == most_memory, &obstacle)
+                                                : given_pass(pass, given[part], &obstacle);
             if (!chosen && needed)
                 fail("convolution (", problem_.key(), "): no algorithm for ", pass.key(), ": ", obstacle,
                      algorithms.empty() ? "; choose other sizes or another precision"
@@ -145,7 +148,7 @@ class PlannedConvolution final : public Convolution {
                 data_add_ = plan("data_add", adding, false);
             }
         }
-        if (!algorithms.empty() && this->algorithms() != algorithms)
+        if (!algorithms.empty() && !untimed && this->algorithms() != algorithms)
             fail("convolution (", problem_.key(), "): algorithms \"", algorithms, "\" do not fit, \"",
                  this->algorithms(), "\" would; leave them empty to have them chosen anew");
     }
@@ -256,8 +259,9 @@ std::unique_ptr<Convolution> make_convolution(gpu::Stream stream, Precision prec
         fail("convolution (", problem.key(), "): tensors on CUDA are planar, in blocks of 1");
     if (const std::string missing = vendor_libraries_missing(); !missing.empty()) fail(missing);
     std::unique_ptr<Convolution> convolution;
+    const bool runs = !are_untimed(algorithms);
     if (problem.kernel == 1) {
-        if (!algorithms.empty() && algorithms != "matrix_product")
+        if (!algorithms.empty() && runs && algorithms != "matrix_product")
             fail("convolution (", problem.key(), "): algorithms \"", algorithms,
                  "\" do not fit, \"matrix_product\" would; leave them empty");
         convolution = pointwise_convolution(stream, precision, problem);
@@ -266,7 +270,7 @@ std::unique_ptr<Convolution> make_convolution(gpu::Stream stream, Precision prec
         if (precision == Precision::bf16 && !wide) precision = Precision::tf32;
         convolution = std::make_unique<PlannedConvolution>(stream, precision, problem, algorithms);
     }
-    rehearse(stream, precision, problem, *convolution);
+    if (runs) rehearse(stream, precision, problem, *convolution);
     return convolution;
 }
 

@@ -204,6 +204,16 @@ ChosenPass fastest_of(gpu::Stream stream, const PassProblem& problem,
     return {};
 }
 
+std::vector<ChosenPass> candidates_for(PassProblem problem, std::string* obstacle) {
+    std::vector<ChosenPass> candidates;
+    for (const bool activates : {true, false}) {
+        if (activates && problem.direction != Direction::forward) continue;
+        problem.activates = activates;
+        for (const auto& pass : available_passes(problem, obstacle)) candidates.push_back({pass, activates});
+    }
+    return candidates;
+}
+
 constexpr const char* fused = "+fused";
 
 // What was found fastest before, by problem; and the convolutions that have been rehearsed.
@@ -233,18 +243,23 @@ ChosenPass given_pass(PassProblem problem, const std::string& written, std::stri
     return given;
 }
 
+ChosenPass extreme_pass(PassProblem problem, bool most, std::string* obstacle) {
+    const std::vector<ChosenPass> candidates = candidates_for(problem, obstacle);
+    if (candidates.empty()) return {};
+    const auto less = [](const ChosenPass& a, const ChosenPass& b) {
+        return a.pass->workspace_bytes() < b.pass->workspace_bytes();
+    };
+    return most ? *std::max_element(candidates.begin(), candidates.end(), less)
+                : *std::min_element(candidates.begin(), candidates.end(), less);
+}
+
 ChosenPass fastest_pass(gpu::Stream stream, PassProblem problem, std::string* obstacle) {
     const std::string key = text(gpu::device().name, " ", problem.key());
     const std::lock_guard lock(mutex);
     if (const auto known = choices.find(key); known != choices.end())
         if (ChosenPass pass = given_pass(problem, known->second, obstacle)) return pass;
 
-    std::vector<ChosenPass> candidates;
-    for (const bool activates : {true, false}) {
-        if (activates && problem.direction != Direction::forward) continue;
-        problem.activates = activates;
-        for (const auto& pass : available_passes(problem, obstacle)) candidates.push_back({pass, activates});
-    }
+    const std::vector<ChosenPass> candidates = candidates_for(problem, obstacle);
     if (candidates.empty()) return {};
     const ChosenPass winner = fastest_of(stream, problem, candidates, obstacle);
     if (winner) choices[key] = winner.to_string();

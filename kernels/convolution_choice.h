@@ -48,6 +48,10 @@ struct ChosenPass {
 /// `written` as to_string() answered it. None, and *obstacle says why, where it cannot be had.
 ChosenPass given_pass(PassProblem problem, const std::string& written, std::string* obstacle);
 
+/// That with the least or the most workspace of all that fastest_pass() would choose from; nothing is run. None,
+/// and *obstacle says why, where there is none.
+ChosenPass extreme_pass(PassProblem problem, bool most, std::string* obstacle);
+
 /// The fastest on this device that is as exact as its precision promises, timed once in a process for each
 /// problem. A forward pass is offered the bias
 /// and the ReLU too (problem.slope), and charged for them where it cannot take them in. None, and *obstacle

@@ -14,6 +14,7 @@
 #include "kernels/leaky_relu.h"
 #include "kernels/onednn_pass.h"
 #include "kernels/threads.h"
+#include "kernels/untimed_algorithms.h"
 
 namespace tvmap::cpu {
 
@@ -107,22 +108,22 @@ class OnednnConvolution : public Convolution {
   public:
     OnednnConvolution(const ConvolutionProblem& problem, const std::string& algorithms)
         : problem_(problem), threads_(thread_count()), d_a_(problem.y) {
-        Pages x(extent_bytes(problem.x)), y(extent_bytes(problem.y)), weight(weight_bytes()),
-            bias(bias_bytes());
-        if (algorithms.empty())
+        if (algorithms.empty()) {
+            Pages x(extent_bytes(problem.x)), y(extent_bytes(problem.y)), weight(weight_bytes()),
+                bias(bias_bytes());
             for (Pages* pages : {&x, &y, &weight, &bias}) pages->fill();
-        const auto plan = [&](Direction direction) {
-            if (!algorithms.empty()) return given(direction, algorithms);
-            return fastest(direction, x.floats(), y.floats(), weight.floats(), bias.floats());
-        };
-        forward_ = plan(Direction::forward);
+            take([&](Direction direction) {
+                return fastest(direction, x.floats(), y.floats(), weight.floats(), bias.floats());
+            });
+        } else if (are_untimed(algorithms)) {
+            take_extremes(algorithms == most_memory);
+        } else {
+            take([&](Direction direction) { return given(direction, algorithms); });
+        }
         if (!problem.training) return;
-        weights_ = plan(Direction::weights);
-        if (problem.needs_d_x) data_ = plan(Direction::data);
 
         // A pass over the whole batch wants d_a dense.
-        const bool batched = !weights_->algorithm().images || (data_ && !data_->algorithm().images);
-        copies_d_a_ = batched && !problem.y.dense();
+        copies_d_a_ = copies_d_a(*weights_) || (data_ && copies_d_a(*data_));
         if (copies_d_a_)
             d_a_ = dense_features(problem.y.n, problem.y.c, problem.y.h, problem.y.w, problem.y.block);
         scratch_ = copies_d_a_ ? aligned(std::size_t(d_a_.size()) * sizeof(float)) : 0;
@@ -168,6 +169,13 @@ class OnednnConvolution : public Convolution {
     }
 
   private:
+    void take(const auto& plan) {
+        forward_ = plan(Direction::forward);
+        if (!problem_.training) return;
+        weights_ = plan(Direction::weights);
+        if (problem_.needs_d_x) data_ = plan(Direction::data);
+    }
+
     std::size_t weight_bytes() const {
         return std::size_t(problem_.x.c) * problem_.y.c * problem_.kernel * problem_.kernel * sizeof(float);
     }
@@ -230,18 +238,54 @@ class OnednnConvolution : public Convolution {
         return fast.empty() ? slow : fast;
     }
 
-    std::optional<Pass> fastest(Direction direction, float* x, float* y, float* weight, float* bias) const {
+    std::vector<Pass> passes_of(Direction direction) const {
         std::vector<Pass> passes;
-        std::size_t bytes = 0;
         for (const Algorithm& candidate : candidates(direction))
-            if (std::optional<Pass> pass = Pass::make(problem_, direction, candidate)) {
-                bytes = std::max(bytes, pass->workspace_bytes());
+            if (std::optional<Pass> pass = Pass::make(problem_, direction, candidate))
                 passes.push_back(std::move(*pass));
-            }
         if (passes.empty())
             fail("convolution (", problem_.key(), "): oneDNN cannot compute ", name(direction),
                  " for these shapes; choose other numbers of channels");
+        return passes;
+    }
+
+    // Whether the pass, of the backward direction, wants d_a dense and gets it by a copy.
+    bool copies_d_a(const Pass& pass) const { return !pass.algorithm().images && !problem_.y.dense(); }
+
+    // Weights and data together: they share their scratch memory, and one copy of d_a.
+    void take_extremes(bool most) {
+        const auto beyond = [&](std::size_t a, std::size_t b) { return most ? a > b : a < b; };
+        for (Pass& pass : passes_of(Direction::forward))
+            if (!forward_ || beyond(pass.workspace_bytes(), forward_->workspace_bytes()))
+                forward_ = std::move(pass);
+        if (!problem_.training) return;
+        std::vector<Pass> weights = passes_of(Direction::weights), data;
+        if (problem_.needs_d_x) data = passes_of(Direction::data);
+        const std::size_t copy = std::size_t(problem_.y.size()) * sizeof(float);
+        std::size_t best = 0, best_weights = weights.size(), best_data = 0;
+        for (std::size_t w = 0; w < weights.size(); ++w)
+            for (std::size_t d = 0; d < std::max<std::size_t>(data.size(), 1); ++d) {
+                std::size_t bytes = weights[w].workspace_bytes();
+                bool copies = copies_d_a(weights[w]);
+                if (!data.empty()) {
+                    bytes = std::max(bytes, data[d].workspace_bytes());
+                    copies = copies || copies_d_a(data[d]);
+                }
+                if (copies) bytes += copy;
+                if (best_weights < weights.size() && !beyond(bytes, best)) continue;
+                best = bytes;
+                best_weights = w;
+                best_data = d;
+            }
+        weights_ = std::move(weights[best_weights]);
+        if (!data.empty()) data_ = std::move(data[best_data]);
+    }
+
+    std::optional<Pass> fastest(Direction direction, float* x, float* y, float* weight, float* bias) const {
+        std::vector<Pass> passes = passes_of(direction);
         if (passes.size() == 1) return std::move(passes.front());
+        std::size_t bytes = 0;
+        for (const Pass& pass : passes) bytes = std::max(bytes, pass.workspace_bytes());
         const Pages workspace(bytes);
         const std::size_t winner = fastest_of(passes.size(), [&](std::size_t k) {
             switch (direction) {

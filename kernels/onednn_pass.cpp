@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "kernels/error.h"
+#include "kernels/room.h"
 #include "kernels/vendor_scope.h"
 
 namespace tvmap::cpu::onednn {
@@ -137,6 +138,20 @@ void visit_implementations(const ConvolutionProblem& problem, Direction directio
     }
 }
 
+// Implementations made of matrix products share kernels, some 4 MB, that oneDNN generates at the first
+// product: here, so that memory which outlives a plan is there once it is made.
+void generate_matrix_products() {
+    static const bool done = [] {
+        constexpr int n = 16;  // with a single row or column it would generate a part alone
+        const std::vector<float> matrix(n * n);
+        std::vector<float> product(n * n);
+        check(dnnl_sgemm('N', 'N', n, n, n, 1, matrix.data(), n, matrix.data(), n, 0, product.data(), n),
+              "a matrix product");
+        return true;
+    }();
+    static_cast<void>(done);
+}
+
 std::string place(const ConvolutionProblem& problem, Direction direction) {
     return text("convolution (", problem.key(), "), ", name(direction));
 }
@@ -182,11 +197,14 @@ std::vector<Algorithm> available(const ConvolutionProblem& problem, Direction di
 
 std::optional<Pass> Pass::make(const ConvolutionProblem& problem, Direction direction,
                                const Algorithm& algorithm) {
+    // Refused memory for the code that it generates, oneDNN ends the process.
+    require_room(16 << 20, "the code of " + place(problem, direction));
     const VendorScope vendor;
     std::optional<Pass> result;
     const bool images = algorithm.images, staged = algorithm.staged;
     const auto build = [&](const auto& descriptor, bool activates) {
         if (descriptor.impl_info_str() != algorithm.implementation) return false;
+        if (algorithm.implementation.find("gemm") != std::string::npos) generate_matrix_products();
         Pass pass;
         pass.algorithm_ = algorithm;
         pass.activates_ = activates;

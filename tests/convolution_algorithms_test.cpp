@@ -8,6 +8,7 @@
 
 #include "kernels/convolution.h"
 #include "kernels/error.h"
+#include "kernels/untimed_algorithms.h"
 #include "tests/convolution_case.h"
 #include "tests/run_on.h"
 
@@ -104,4 +105,27 @@ TEST_CASE("pointwise: every instruction set, and the same bits for any number of
             CHECK(results == first);
         }
     }
+}
+
+TEST_CASE("convolution: untimed, the least and the most scratch memory bound what timing chooses") {
+    for (const Case& c : {Case{2, 16, 16, 24, 24, 3, 0.01f}, Case{2, 5, 6, 9, 7, 3, 0.01f},
+                          Case{2, 32, 16, 9, 7, 3, 0.01f, false, true}, Case{2, 8, 2, 9, 7, 1, 1.0f}}) {
+        const ConvolutionProblem problem = problem_of(c);
+        const auto least = cpu::make_convolution(problem, least_memory),
+                   most = cpu::make_convolution(problem, most_memory),
+                   timed = cpu::make_convolution(problem, "");
+        CAPTURE(describe(c));
+        CHECK(least->forward_workspace_bytes() <= timed->forward_workspace_bytes());
+        CHECK(timed->forward_workspace_bytes() <= most->forward_workspace_bytes());
+        CHECK(least->backward_workspace_bytes() <= timed->backward_workspace_bytes());
+        CHECK(timed->backward_workspace_bytes() <= most->backward_workspace_bytes());
+    }
+    // Of what no machine has memory for, too.
+    ConvolutionProblem huge = problem_of({2, 16, 16, 24, 24, 3, 0.01f});
+    huge.x.n = huge.y.n = 1 << 20;
+    huge.x.h = huge.x.w = huge.y.h = huge.y.w = 512;
+    huge.x.image_stride = huge.x.image_size();
+    huge.y.image_stride = huge.y.image_size();
+    CHECK(cpu::make_convolution(huge, least_memory)->backward_workspace_bytes() <=
+          cpu::make_convolution(huge, most_memory)->backward_workspace_bytes());
 }

@@ -11,6 +11,7 @@
 #include "kernels/convolution_passes.h"
 #include "kernels/error.h"
 #include "kernels/library_search.h"
+#include "kernels/untimed_algorithms.h"
 #include "tests/convolution_case.h"
 #include "tests/device_buffer.h"
 #ifdef TVMAP_EMULATED
@@ -417,6 +418,10 @@ TEST_CASE("CUDA convolution: the fastest of several ways, and the library's refu
         }
         const auto measured = make(problem_of(c), Precision::fp32);
         CHECK(run(c, *measured, Write::overwrite).largest() < single);
+        const auto least = make(problem_of(c), Precision::fp32, least_memory),
+                   most = make(problem_of(c), Precision::fp32, most_memory);
+        CHECK(least->backward_workspace_bytes() <= measured->backward_workspace_bytes());
+        CHECK(measured->backward_workspace_bytes() <= most->backward_workspace_bytes());
         // Measured once, then remembered.
         for (int k = 0; k < 3; ++k)
             CHECK(make(problem_of(c), Precision::fp32)->algorithms() == measured->algorithms());

@@ -4,6 +4,7 @@ batch that fits a limit."""
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ class Memory(unittest.TestCase):
         cls.folder = pathlib.Path(cls.temporary.name)
         cls.tvmap("phantoms", "--out", cls.folder / "images", "--count", 36, "--seed", 1)
         cls.data = cls.settings(**{f"data.{name}": cls.folder / "images" for name in ("train", "val", "test")})
-        # Algorithms are timed here, once: timing leaves behind more than a run that knows them takes.
+        cls.time_algorithms("reference")
         cls.plan = cls.tvmap("train", CONFIG, "--plan")
 
     @staticmethod
@@ -40,6 +41,13 @@ class Memory(unittest.TestCase):
         result = cls.start(*arguments)
         assert result.returncode == 0, result.stderr
         return json.loads(result.stdout)
+
+    @classmethod
+    def time_algorithms(cls, name, **settings):
+        """One step of a run: timing leaves behind more than a run that knows the algorithms takes."""
+        short = {"solver.iterations": 1, "evaluate.iterations": 1, "train.epochs": 1, "data.limit.val": 1,
+                 "data.limit.train": settings.get("train.batch", 1)}
+        cls.tvmap("train", CONFIG, *cls.data, *cls.settings(**settings | short), "--run", cls.folder / f"timed_{name}")
 
     def check_memory(self, name, memory):
         predicted, measured = memory["predicted"], memory["measured"]
@@ -65,6 +73,32 @@ class Memory(unittest.TestCase):
         # 64 iterates of x, x̄, p, q: 20 bytes a pixel, but the first, which is where all modes start.
         self.assertGreater(saved["stored"], 63 * 20 * 256 * 256)
 
+    def test_validation_counts(self):
+        # Whole images are validated, small squares trained: what the run ends with is measured after both.
+        settings = self.settings(**{"data.size": 256, "train.crop": 32, "network.channels": "[16, 32]", "solver.iterations": 16,
+                                    "evaluate.iterations": 16})
+        run = self.tvmap("train", CONFIG, *self.data, *settings, *self.settings(**{
+            "train.epochs": 1, "data.limit.train": 11, "data.limit.val": 1}), "--run", self.folder / "validated")
+        self.check_memory("validation", run["memory"])
+        self.assertGreater(run["memory"]["owners"]["validation"]["measured"], 0.4 * run["memory"]["measured"])
+
+    def test_code_that_is_generated_late(self):
+        # oneDNN generates what its algorithms by matrix products share when the first of them runs.
+        settings = self.settings(**{"data.size": 128, "network.channels": "[16, 32]", "solver.iterations": 16})
+        run = ["train", CONFIG, *self.data, *settings, *self.settings(**{
+            "train.epochs": 1, "data.limit.train": 11, "data.limit.val": 1})]
+        self.tvmap(*run, "--run", self.folder / "timed")
+        cache = self.folder / "cache" / "tvmap" / "algorithms.json"
+        algorithms = json.loads(cache.read_text())
+        first = [key for key in algorithms if re.search(r"conv3x3 n1 1b1>16b\d+ 128x128 slope \S+ training$", key)]
+        self.assertEqual(len(first), 1)
+        products = re.sub(r"weights=[^,]*", "weights=x64:gemm:jit+staged", algorithms[first[0]])
+        cache.write_text(json.dumps(algorithms | {first[0]: products}))
+        memory = self.tvmap(*run, "--run", self.folder / "products")["memory"]
+        if products not in (self.folder / "products" / "algorithms.json").read_text():
+            self.skipTest("this processor has no such algorithm")
+        self.check_memory("matrix products", memory)
+
     def test_largest_batch(self):
         base = {"data.size": 128, "network.channels": "[16, 32, 64]", "solver.iterations": 32, "data.limit.train": 36}
 
@@ -72,9 +106,9 @@ class Memory(unittest.TestCase):
             return self.tvmap("train", CONFIG, "--plan", *self.settings(**base, **{
                 "train.batch": batch, "train.memory_limit": limit}))
 
-        # Algorithms are timed here, as above; under a limit, batches that never were borrow those of a smaller one.
+        # Under a limit, batches that never were timed borrow the algorithms of a smaller one.
         for batch in (1, 2, 3, 4):
-            self.tvmap("train", CONFIG, "--plan", *self.settings(**base, **{"train.batch": batch}))
+            self.time_algorithms(f"batch_{batch}", **base, **{"train.batch": batch})
         three, four = (plan(batch, "1GB")["memory"]["predicted"] for batch in (3, 4))
         limit = (three + four) // 2
         for batch in (1, 4, 9):  # wherever the search starts

@@ -42,8 +42,8 @@ class Runs:
         subprocess.run([PROGRAM, "phantoms", "--out", self.folder / "images", "--count", "8", "--size", "64",
                         "--seed", "1", "--quiet"], check=True)
         # Fills the cache, so that planning takes every process equally long.
-        subprocess.run([PROGRAM, "train", self.folder / "config.yaml", "--plan", "--threads", "1"], check=True,
-                       env=self.environment, stdout=subprocess.DEVNULL)
+        subprocess.run([PROGRAM, "train", self.folder / "config.yaml", "--set", "train.epochs=1", "--run",
+                        self.folder / "timed", "--threads", "1", "--quiet"], check=True, env=self.environment)
 
     def start(self, name, *arguments):
         """One thread: so small a network gains nothing from a second."""
