@@ -73,6 +73,9 @@ int Batches::steps_per_epoch(const Config& config, const Dataset& data) {
 
 Batches::Batches(const Config& config, const Dataset& data, int epoch, int step)
     : config_(config), data_(data), epoch_(epoch), step_(step) {
+    if (epoch < 1 || step < 0 || step >= steps_per_epoch(config, data))
+        fail("there is no step ", step, " of epoch ", epoch, " in a training of ",
+             steps_per_epoch(config, data), " steps an epoch");
     const std::size_t floats = std::size_t(config.train.batch) * side(config) * side(config);
     for (Batch& batch : batches_) {
         batch.noisy.resize(floats);
@@ -97,7 +100,8 @@ Batches::~Batches() {
 
 const Batches::Batch& Batches::next() {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return ready_ > taken_; });
+    changed_.wait(lock, [this] { return ready_ > taken_ || failure_; });
+    if (ready_ == taken_) std::rethrow_exception(failure_);
     const Batch& batch = batches_[taken_ % 2];
     ++taken_;
     lock.unlock();
@@ -105,8 +109,19 @@ const Batches::Batch& Batches::next() {
     return batch;
 }
 
+// What the thread throws is thrown by next().
 void Batches::work() {
-    set_threads(1);  // the step owns the cores
+    try {
+        set_threads(1);  // the step owns the cores
+        prepare_all();
+    } catch (...) {
+        const std::lock_guard lock(mutex_);
+        failure_ = std::current_exception();
+    }
+    changed_.notify_all();
+}
+
+void Batches::prepare_all() {
     for (;;) {
         // The batch handed out last may still be read: with two buffers, the next one is free only when
         // nothing waits.

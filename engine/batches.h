@@ -2,6 +2,7 @@
 // their own.
 #pragma once
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -35,8 +36,8 @@ class Batches {
         std::vector<float> noisy, target;  ///< N×side×side
     };
 
-    /// Starts preparing the batch of (epoch, step); epochs count from 1, steps of an epoch from 0. The
-    /// dataset must outlive this.
+    /// Starts preparing the batch of (epoch, step); epochs count from 1, steps of an epoch from 0: throws Error for
+    /// those that there are not. The dataset must outlive this.
     Batches(const Config& config, const Dataset& data, int epoch, int step);
     ~Batches();
 
@@ -47,11 +48,12 @@ class Batches {
     }
 
     /// Waits for the next batch, and starts on the one after it. What it returned last is overwritten by the
-    /// call after next.
+    /// call after next. Throws what went wrong in preparing it.
     const Batch& next();
 
   private:
     void work();
+    void prepare_all();
     void prepare(Batch& batch);
 
     const Config& config_;
@@ -62,6 +64,7 @@ class Batches {
     Batch batches_[2];
     int ready_ = 0, taken_ = 0;  // how many were prepared, and handed out
     bool stop_ = false;
+    std::exception_ptr failure_;  // that ended the thread
     std::mutex mutex_;
     std::condition_variable changed_;
     std::thread thread_;

@@ -6,8 +6,10 @@
 #include <atomic>
 #include <cstdlib>
 #include <new>
+#include <thread>
 
 #include "engine/unet.h"
+#include "kernels/metrics.h"
 #include "kernels/threads.h"
 #include "kernels/vendor_scope.h"
 #include "tests/recording.h"
@@ -15,10 +17,12 @@
 namespace {
 
 std::atomic<bool> counting{false};
-std::atomic<long long> ours{0}, vendor{0};
+std::atomic<long long> ours{0}, vendor{0}, elsewhere{0};
+const std::thread::id main_thread = std::this_thread::get_id();
 
 void* counted(std::size_t bytes, std::size_t alignment) {
     if (counting) ++(tvmap::in_vendor_call() ? vendor : ours);
+    if (counting && std::this_thread::get_id() != main_thread) ++elsewhere;
     void* memory = nullptr;
     if (alignment <= alignof(std::max_align_t))
         memory = std::malloc(bytes);
@@ -171,5 +175,21 @@ TEST_CASE("oneDNN's own allocations are the same in each of 1,000 steps, and mem
     CHECK(std::ptrdiff_t(grown) <= 0);  // not one object a step, nor one in all
     CHECK(std::isfinite(steps.last_loss));
     MESSAGE("oneDNN: " << first.vendor << " allocations a step");
+    set_threads(0);
+}
+
+TEST_CASE("measuring allocates before its threads start: nothing can be thrown in them") {
+    set_threads(2);
+    constexpr int side = 128;
+    const std::vector<float> image(side * side, 0.5f), truth(side * side, 0.25f);
+    double quality = 0;
+    elsewhere = 0;
+    counting = true;
+    for (int again = 0; again < 20; ++again)
+        quality += cpu::ssim_gaussian(image.data(), truth.data(), side, side) +
+                   cpu::ssim_uniform(image.data(), truth.data(), side, side);
+    counting = false;
+    CHECK(elsewhere == 0);
+    CHECK(std::isfinite(quality));
     set_threads(0);
 }

@@ -98,3 +98,20 @@ TEST_CASE("what is predicted for the device is what the arrays take") {
     CHECK(ResidentSteps::schedule_bytes(w.config, 7) ==
           4 + 3 * (sizeof(AdamStep) + 8 + 2 * sizeof(BatchItem)));
 }
+
+TEST_CASE("what goes wrong in the thread that prepares batches is thrown by the one that takes them") {
+    Workshop w;
+    w.config.train.crop = 2 * w.config.data.size;  // more than there is: the copy fails
+    const Dataset data(w.folder / "", w.config.data.size, 7);
+    Batches batches(w.config, data, 1, 0);
+    for (int again = 0; again < 2; ++again) CHECK_THROWS_AS(batches.next(), Error);
+}
+
+TEST_CASE("steps that there are not are refused") {
+    const Workshop w;
+    const Dataset data(w.folder / "", w.config.data.size, 7);
+    const int steps = Batches::steps_per_epoch(w.config, data);
+    for (const auto& [epoch, step] : {std::pair{0, 0}, {-1, 0}, {1, -1}, {1, steps}, {1, 2000000000}})
+        CHECK_THROWS_AS(Batches(w.config, data, epoch, step), Error);
+    CHECK_NOTHROW(Batches(w.config, data, 1, steps - 1));
+}
