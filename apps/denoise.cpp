@@ -39,7 +39,7 @@ class Denoisers {
         denoiser_ = std::make_unique<Denoiser>(*backend_, algorithms_, config_, height, width);
         if (!parameters_) {
             parameters_ = std::make_unique<Parameters>(*backend_, denoiser_->graph().parameters(), false);
-            read_checkpoint(checkpoint_, *parameters_, false);
+            read_weights(checkpoint_, config_, *parameters_);
         }
         arena_ = std::make_unique<Arena>(*backend_, denoiser_->arena_bytes());
         denoiser_->bind(*arena_, *parameters_);
@@ -125,6 +125,7 @@ int run(const Options& options, const CommonOptions& common) {
     Config config = checkpoint_config(options.checkpoint);
     if (!options.set.empty()) config = parse_config(config.to_yaml(), options.checkpoint, options.set);
     if (common.device != "auto") config.device = common.device;
+    const std::string settings = check_use(options.checkpoint, config).line();
     check_names(options.images, options.out);
     // All images are read once before the first is worked on, and the weights with the first one's plan.
     Denoisers denoisers(config, options.checkpoint);
@@ -139,7 +140,10 @@ int run(const Options& options, const CommonOptions& common) {
         if (i == 0) denoisers.of(picture.height, picture.width);
         add_outputs(outputs, options.images[i], options.out, picture, config.map.separate ? 2 : 1);
     }
+    if (!settings.empty()) outputs.push_back({options.out + "/settings.txt"});
     prepare_outputs(outputs);
+    if (!settings.empty())
+        write_file(options.out + "/settings.txt", options.checkpoint + ": " + settings + "\n");
     print_banner(common, options.checkpoint, denoisers.device());
 
     ProgressLine progress("denoising", double(options.images.size()), "images", common.quiet);
@@ -155,8 +159,10 @@ int run(const Options& options, const CommonOptions& common) {
                  Json{{"command", "denoise"},
                       {"device", denoisers.device()},
                       {"out", options.out},
-                      {"images", options.images.size()}},
-                 text(options.out, ": ", options.images.size(), " images, each with its map\n"));
+                      {"images", options.images.size()},
+                      {"settings", settings}},
+                 text(options.out, ": ", options.images.size(), " images, each with its map\n", settings,
+                      settings.empty() ? "" : "\n"));
     return success;
 }
 

@@ -26,6 +26,13 @@ Json to_json(const std::vector<EvaluatedImage>& images, Quality EvaluatedImage::
             {"ssim_uniform", entry(&Quality::ssim_uniform)}};
 }
 
+Json to_json(const std::vector<Difference>& differences) {
+    Json list = Json::array();
+    for (const Difference& d : differences)
+        list.push_back({{"key", d.key}, {"trained", d.then}, {"used", d.now}});
+    return list;
+}
+
 int run(Options options, const CommonOptions& common) {
     namespace fs = std::filesystem;
     if (options.run.empty() && (options.checkpoint.empty() || options.config.empty()))
@@ -66,6 +73,8 @@ int run(Options options, const CommonOptions& common) {
              {"checkpoint", options.checkpoint},
              {"data", config.data.test},
              {"out", options.out},
+             {"configured", result.use.configured},
+             {"differences", to_json(result.use.differences)},
              {"images", result.images.size()},
              {"left_out", result.left_out()},
              {"noisy", to_json(result.images, &EvaluatedImage::noisy)},

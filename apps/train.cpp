@@ -12,7 +12,7 @@ namespace {
 
 struct Options {
     std::string config, run;
-    std::vector<std::string> set;
+    std::vector<std::string> set, change;
     bool resume = false, plan = false;
 };
 
@@ -37,7 +37,7 @@ Json to_json(const std::optional<LargestBatch>& largest) {
 
 int train(const Config& config, const std::string& folder, const Options& options,
           const CommonOptions& common) {
-    Trainer trainer(config, folder, options.resume);
+    Trainer trainer(config, folder, options.resume, nullptr, options.change);
     for (const std::string& note : trainer.notes()) print_warning("train", note);
     const Progress before = trainer.progress();
     print_banner(
@@ -132,8 +132,14 @@ void add_train(Program& program) {
     command.add_option("--set", options->set, "KEY=VALUE in place of what the file says; may be repeated")
         ->allow_extra_args(false);
     command.add_option("--run", options->run, "run folder (default: output.folder/output.name)");
-    command.add_flag("--resume", options->resume,
-                     "go on from the run's last checkpoint, or start if there is none");
+    CLI::Option* const resume = command.add_flag(
+        "--resume", options->resume, "go on from the run's last checkpoint, or start if there is none");
+    command
+        .add_option(
+            "--change", options->change,
+            "KEY that changes here in the run: train.epochs, with which the learning rates end elsewhere")
+        ->allow_extra_args(false)
+        ->needs(resume);
     command.add_flag(
         "--plan", options->plan,
         "print parameters, tensors with bytes and lifetimes, the peak, and the largest batch that "

@@ -1,89 +1,167 @@
 #include "engine/checkpoint.h"
 
-#include <cstdio>
-#include <cstdlib>
+#include <algorithm>
+#include <climits>
+#include <cmath>
+#include <limits>
 
+#include "engine/step_sizes.h"
+#include "kernels/decimal.h"
 #include "kernels/error.h"
 
 namespace tvmap {
 namespace {
 
-/// A double that reads back as the same bits.
-std::string exact(double value) {
-    char buffer[64];
-    std::snprintf(buffer, sizeof buffer, "%a", value);
-    return buffer;
-}
-
 const std::string& entry(const SafeTensors& file, const std::string& key, const std::string& path) {
     const auto found = file.metadata.find(key);
     if (found == file.metadata.end())
         fail(path, ": no '", key,
-             "' in its metadata: these are weights alone, training cannot go on from them");
+             "' in its metadata: training cannot go on from weights alone, nor from another version's "
+             "checkpoint");
     return found->second;
 }
 
-double number(const SafeTensors& file, const std::string& key, const std::string& path) {
+/// A number from `least` to `most`.
+template <class Number>
+Number number(const SafeTensors& file, const std::string& key, const std::string& path, Number least,
+              Number most) {
     const std::string& value = entry(file, key, path);
-    char* end = nullptr;
-    const double result = std::strtod(value.c_str(), &end);
-    if (value.empty() || *end) fail(path, ": metadata '", key, "' is '", value, "', not a number");
-    return result;
+    const std::optional<Number> result = parse_decimal<Number>(value);
+    if (!result || *result < least || *result > most)
+        fail(path, ": metadata '", key, "' is '", value, "', where a number from ", least, " to ", most,
+             " is due; get the file again");
+    return *result;
+}
+
+Progress progress_of(const SafeTensors& file, const std::string& path) {
+    constexpr double infinite = std::numeric_limits<double>::max();
+    Progress p;
+    p.epoch = number(file, "tvmap.epoch", path, 0, INT_MAX - 1);  // the next one has a number too
+    p.step = number(file, "tvmap.step", path, 0, INT_MAX - 1);
+    p.steps = number<std::int64_t>(file, "tvmap.steps", path, 0, INT64_MAX);
+    p.loss_sum = number(file, "tvmap.loss_sum", path, -infinite, infinite);
+    p.seconds = number(file, "tvmap.seconds", path, 0.0, infinite);
+    p.best_psnr = number(file, "tvmap.best_psnr", path, -infinite, infinite);
+    p.best_epoch = number(file, "tvmap.best_epoch", path, 0, p.epoch);
+    p.train_images = entry(file, "tvmap.train_images", path);
+    p.val_images = entry(file, "tvmap.val_images", path);
+    if (file.metadata.count("tvmap.changes")) p.changes = entry(file, "tvmap.changes", path);
+    return p;
+}
+
+/// The side of a tensor, "" and 0 if it is not in the file.
+int first_side(const SafeTensors& file, const std::string& name, const std::string& path) {
+    const auto tensor = file.tensors.find(name);
+    if (tensor == file.tensors.end() || tensor->second.shape.empty()) return 0;
+    const std::int64_t side = tensor->second.shape[0];
+    if (side < 1 || side > INT_MAX) fail(path, ": tensor ", name, ": ", side, " is no number of channels");
+    return int(side);
+}
+
+/// `config` with the sizes of the network that the tensors have.
+Config with_sizes_of(const SafeTensors& file, Config config, const std::string& path) {
+    const auto channels = [&](const std::string& name) {
+        const int count = first_side(file, name, path);
+        if (count == 0)
+            fail(path, ": no tensor '", name, "': not a checkpoint of a U-Net that this program knows");
+        return count;
+    };
+    config.network.channels = {channels("c0x0.conv_block.0.weight")};
+    for (int i = 0;; ++i) {
+        const std::string name = text("encoder.", i, ".double_conv.conv_block.0.weight");
+        if (!file.tensors.count(name)) break;
+        config.network.channels.push_back(channels(name));
+    }
+    config.network.outputs = channels("c1x1.weight");
+
+    const int steps = first_side(file, step_parameter_names[0], path);
+    TrainSteps& learned = config.solver.train_steps;
+    if (steps == 0)
+        learned = TrainSteps::none;
+    else if (steps > 1 || learned == TrainSteps::none)
+        learned = TrainSteps::per_step;
+    if (learned == TrainSteps::per_step) config.solver.iterations = steps;
+    return config;
+}
+
+std::optional<Config> stored_config(const SafeTensors& file, const std::string& path) {
+    const auto yaml = file.metadata.find("tvmap.config");
+    if (yaml == file.metadata.end()) return std::nullopt;
+    const Config config = parse_config(yaml->second, path + " (its configuration)");
+    // The file is as long as its tensors: sizes that agree with them are sizes that memory can hold.
+    for (const Difference& d : differences(config, with_sizes_of(file, config, path)))
+        fail(path, ": its configuration says ", d.key, ": ", d.then, ", and its tensors are those of ", d.now,
+             "; get the file again");
+    return config;
+}
+
+Use use_of(const SafeTensors& file, const Config& config, const std::string& path) {
+    if (const auto trained = stored_config(file, path)) return {true, check_use(*trained, config, path)};
+    return {false, {}};
 }
 
 }  // namespace
 
+std::string Use::line() const {
+    if (!configured)
+        return "these weights hold no configuration: no setting could be compared with their training's";
+    std::string line;
+    for (const Difference& d : differences)
+        line += (line.empty() ? "other settings than in training: " : "; ") + describe(d);
+    return line;
+}
+
 void write_checkpoint(const std::string& path, const Parameters& parameters, const Config& config,
                       const Progress& progress) {
-    const std::map<std::string, std::string> metadata = {
+    const Parameters::Stored stored = parameters.stored(true);
+    for (const auto& [name, tensor] : stored.tensors)
+        if (!std::all_of(tensor.values, tensor.values + tensor.count, [](float v) { return std::isfinite(v); }))
+            fail(path, ": is not written: '", name, "' is not finite");
+    std::map<std::string, std::string> metadata = {
         {"format", "pt"},  // what PyTorch's readers look for
         {"tvmap.config", config.to_yaml()},
         {"tvmap.epoch", std::to_string(progress.epoch)},
         {"tvmap.step", std::to_string(progress.step)},
         {"tvmap.steps", std::to_string(progress.steps)},
-        {"tvmap.loss_sum", exact(progress.loss_sum)},
-        {"tvmap.seconds", text(progress.seconds)},
-        {"tvmap.data", progress.data},
-        {"tvmap.best_psnr", exact(progress.best_psnr)},
+        {"tvmap.loss_sum", shortest_decimal(progress.loss_sum)},
+        {"tvmap.seconds", shortest_decimal(progress.seconds)},
+        {"tvmap.train_images", progress.train_images},
+        {"tvmap.val_images", progress.val_images},
+        {"tvmap.best_psnr", shortest_decimal(progress.best_psnr)},
         {"tvmap.best_epoch", std::to_string(progress.best_epoch)}};
-    write_safetensors(path, parameters.stored(true).tensors, metadata);
+    if (!progress.changes.empty()) metadata["tvmap.changes"] = progress.changes;
+    write_safetensors(path, stored.tensors, metadata);
 }
 
-Progress read_checkpoint(const std::string& path, Parameters& parameters, bool moments) {
+Progress read_checkpoint(const std::string& path, Parameters& parameters) {
     const SafeTensors file = read_safetensors(path);
-    Progress progress;
-    if (moments) {
-        progress.epoch = int(number(file, "tvmap.epoch", path));
-        progress.step = int(number(file, "tvmap.step", path));
-        progress.steps = std::int64_t(number(file, "tvmap.steps", path));
-        progress.loss_sum = number(file, "tvmap.loss_sum", path);
-        progress.seconds = number(file, "tvmap.seconds", path);
-        progress.data = entry(file, "tvmap.data", path);
-        progress.best_psnr = number(file, "tvmap.best_psnr", path);
-        progress.best_epoch = int(number(file, "tvmap.best_epoch", path));
-    }
-    parameters.load(file, moments, path);
+    const Progress progress = progress_of(file, path);
+    parameters.load(file, true, path);
     return progress;
+}
+
+Progress read_progress(const std::string& path) { return progress_of(read_safetensors(path), path); }
+
+Use read_weights(const std::string& path, const Config& config, Parameters& parameters) {
+    const SafeTensors file = read_safetensors(path);
+    Use use = use_of(file, config, path);
+    parameters.load(file, false, path);
+    return use;
+}
+
+Use check_use(const std::string& path, const Config& config) {
+    return use_of(read_safetensors(path), config, path);
+}
+
+std::optional<Config> stored_config(const std::string& path) {
+    return stored_config(read_safetensors(path), path);
 }
 
 Config checkpoint_config(const std::string& path) {
     const SafeTensors file = read_safetensors(path);
-    if (const auto yaml = file.metadata.find("tvmap.config"); yaml != file.metadata.end())
-        return parse_config(yaml->second, path + " (its configuration)");
-
-    Config config;
-    auto out_channels = [&](const std::string& name) {
-        const auto tensor = file.tensors.find(name);
-        if (tensor == file.tensors.end() || tensor->second.shape.empty())
-            fail(path, ": no tensor '", name, "': not a checkpoint of a U-Net that this program knows");
-        return int(tensor->second.shape[0]);
-    };
-    config.network.channels = {out_channels("c0x0.conv_block.0.weight")};
-    for (int i = 0; file.tensors.count("encoder." + std::to_string(i) + ".double_conv.conv_block.0.weight");
-         ++i)
-        config.network.channels.push_back(
-            out_channels("encoder." + std::to_string(i) + ".double_conv.conv_block.0.weight"));
-    config.network.outputs = out_channels("c1x1.weight");
+    if (const auto stored = stored_config(file, path)) return *stored;
+    const Config config = with_sizes_of(file, {}, path);
+    check_config(config, path);
     return config;
 }
 

@@ -1,16 +1,18 @@
-// The keys of an experiment's YAML: a key is its path, a reader into the struct and a writer out of it. For
+// The keys of an experiment's YAML: a key is its path, its bearing, a reader into the struct and a writer out of it. For
 // engine/config.cpp and engine/config_read.cpp alone.
 #pragma once
 #include <functional>
 #include <string>
 #include <vector>
 
+#include "engine/agreement.h"
 #include "engine/config_values.h"
 
 namespace tvmap {
 
 struct Key {
     std::string path;
+    Bearing bearing;  ///< what depends on it
     std::function<void(const Given&, Config&)> read;
     std::function<std::string(const Config&)> write;
     bool list = false;  ///< its value can be a list

@@ -132,6 +132,7 @@ std::string Evaluation::table() const {
         table += "best scalar λ = " + cell(at, 0, 3) +
                  format("; the map is better on %zd of %zu images\n", std::ptrdiff_t(wins), counted);
     if (!names.empty()) table += left_out_of_means(names) + "\n";
+    if (const std::string line = use.line(); !line.empty()) table += line + "\n";
     return table;
 }
 
@@ -159,7 +160,7 @@ void check_example_size(const std::string& folder, int side, int maps) {
 std::vector<Output> evaluation_outputs(const std::string& folder, const std::vector<std::string>& names,
                                        int pictures, int maps) {
     std::vector<Output> outputs;
-    for (const char* table : {"per_image.csv", "summary.csv", "curves.csv", "summary.txt"})
+    for (const char* table : {"config.yaml", "per_image.csv", "summary.csv", "curves.csv", "summary.txt"})
         outputs.push_back({folder + "/" + table});
     for (std::size_t i = 0; i < names.size() && i < std::size_t(pictures); ++i)
         for (const std::string& path : example_paths(folder, names[i], maps)) outputs.push_back({path});

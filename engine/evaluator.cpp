@@ -4,7 +4,6 @@
 #include <limits>
 
 #include "engine/batches.h"
-#include "engine/checkpoint.h"
 #include "engine/denoiser.h"
 #include "engine/evaluation_files.h"
 #include "engine/file.h"
@@ -65,6 +64,8 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
     if (pictures > 0) check_example_size(folder, config.data.size, maps);
     const Dataset data(config.data.test, config.data.size, config.data.limit.test, "data.test",
                        1 << halvings(config.network), config.data.picture_limit);
+    Evaluation result;
+    result.use = check_use(checkpoint, config);
     const int side = config.data.size;
     const std::int64_t pixels = std::int64_t(side) * side;
 
@@ -75,13 +76,13 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
     Denoiser denoiser(backend, algorithms, config, side, side);
     algorithms.save_for_machine();
     Parameters parameters(backend, denoiser.graph().parameters(), false);
-    read_checkpoint(checkpoint, parameters, false);
+    read_weights(checkpoint, config, parameters);
     const Arena arena(backend, denoiser.arena_bytes());
     denoiser.bind(arena, parameters);
     if (stop) throw Interrupted("interrupted before the first image; nothing was written");
     prepare_outputs(evaluation_outputs(folder, names, pictures, maps));
+    write_file(folder + "/config.yaml", config.to_yaml());
 
-    Evaluation result;
     const EvaluateConfig::Search& search = config.evaluate.search;
     result.lambdas = equally_spaced(search.from, search.to, search.count);
     const std::vector<float> lambdas(result.lambdas.begin(), result.lambdas.end());

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/config.h"
+#include "engine/checkpoint.h"
 #include "engine/quality.h"
 
 namespace tvmap {
@@ -30,8 +30,9 @@ struct Evaluation {
     std::vector<EvaluatedImage> images;
     double search_seconds = 0, map_seconds = 0;  ///< medians an image: all λ; network and solver
     std::string missing_figures;                 ///< one line on figures that could not be drawn, or ""
+    Use use;                                     ///< what differs from the training of the weights
 
-    /// The table with mean ± standard deviation (N−1), as text.
+    /// The table with mean ± standard deviation (N−1), as text, and the line of `use`.
     std::string table() const;
     /// Mean gain of the map over the oracle.
     Quality gain() const;
@@ -43,8 +44,9 @@ struct Evaluation {
 Statistic statistic(const std::vector<EvaluatedImage>& images,
                     const std::function<double(const EvaluatedImage&)>& pick);
 
-/// Runs the test set of `config` on `backend` with the weights of `checkpoint`. Writes to `folder` (made if
-/// need be): per_image.csv, curves.csv, summary.csv, summary.txt and pictures of the first `pictures` images.
+/// Runs the test set of `config` on `backend` with the weights of `checkpoint`, which must have been trained under
+/// the settings that they depend on. Writes to `folder` (made if need be): config.yaml, per_image.csv, curves.csv,
+/// summary.csv, summary.txt and pictures of the first `pictures` images.
 /// When `stop` is set, writes the tables of the images that are finished and throws Interrupted. Nothing is
 /// written before test set and weights are read.
 Evaluation evaluate(Backend& backend, const Config& config, const std::string& checkpoint,

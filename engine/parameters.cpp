@@ -1,6 +1,8 @@
 #include "engine/parameters.h"
 
 #include <cmath>
+#include <limits>
+#include <utility>
 
 #include "kernels/error.h"
 #include "kernels/random.h"
@@ -77,7 +79,7 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
 }
 
 std::vector<float> load_array(const SafeTensors& file, const std::vector<Parameter>& list, std::int64_t count,
-                              const std::string& prefix, const std::string& path) {
+                              const std::string& prefix, float least, const std::string& path) {
     std::vector<float> values(count);
     for (const Parameter& p : list) {
         const auto entry = file.tensors.find(prefix + p.name);
@@ -93,6 +95,9 @@ std::vector<float> load_array(const SafeTensors& file, const std::vector<Paramet
         for (float value : entry->second.values)
             if (!std::isfinite(value))
                 fail(path, ": '", prefix, p.name, "' contains a value that is not finite");
+            else if (value < least)
+                fail(path, ": '", prefix, p.name, "' contains ", value, ", and can have nothing below ",
+                     least);
         std::copy(entry->second.values.begin(), entry->second.values.end(), values.begin() + p.offset);
     }
     return values;
@@ -115,7 +120,21 @@ Parameters::Stored Parameters::stored(bool moments) const {
     return result;
 }
 
+std::string Parameters::not_finite() const {
+    for (const auto& [from, prefix] : {std::pair{weights_, ""}, {m_, "optimiser.m."}, {v_, "optimiser.v."}}) {
+        if (from == nullptr) continue;
+        std::vector<float> copy;
+        if (backend_.separate_memory()) copy = download(from);
+        const float* const values = copy.empty() ? from : copy.data();
+        for (const Parameter& p : list_)
+            for (std::int64_t k = 0; k < p.size; ++k)
+                if (!std::isfinite(values[p.offset + k])) return prefix + p.name;
+    }
+    return "";
+}
+
 void Parameters::load(const SafeTensors& file, bool moments, const std::string& path) {
+    constexpr float lowest = std::numeric_limits<float>::lowest();
     for (const auto& [name, tensor] : file.tensors) {
         bool known = name.rfind("optimiser.", 0) == 0;
         for (const Parameter& p : list_) known = known || p.name == name;
@@ -123,10 +142,10 @@ void Parameters::load(const SafeTensors& file, bool moments, const std::string& 
             fail(path, ": tensor '", name,
                  "' has no place here: this is a checkpoint of another network (see network.channels)");
     }
-    const std::vector<float> weights = load_array(file, list_, count_, "", path);
+    const std::vector<float> weights = load_array(file, list_, count_, "", lowest, path);
     if (moments) {
-        const std::vector<float> m = load_array(file, list_, count_, "optimiser.m.", path);
-        const std::vector<float> v = load_array(file, list_, count_, "optimiser.v.", path);
+        const std::vector<float> m = load_array(file, list_, count_, "optimiser.m.", lowest, path);
+        const std::vector<float> v = load_array(file, list_, count_, "optimiser.v.", 0, path);
         backend_.upload(m_, m.data(), sizeof(float) * count_);
         backend_.upload(v_, v.data(), sizeof(float) * count_);
     }

@@ -46,9 +46,13 @@ class Parameters {
     /// optimiser.v.NAME; to be used before these change.
     Stored stored(bool moments) const;
     /// Takes them back. A weight may have a trailing dimension of 1 (the reference's five-dimensional ones).
-    /// Throws Error naming the first tensor that is missing, left over, or of another shape; nothing is
-    /// changed then. `path` is for messages.
+    /// Throws Error naming the first tensor that is missing, left over, of another shape, or has a value that it
+    /// cannot have; nothing is changed then. `path` is for messages.
     void load(const SafeTensors& file, bool moments, const std::string& path);
+
+    /// The first array of weights or moments that has a value which is not finite, by its stored name; "" if there is
+    /// none.
+    std::string not_finite() const;
 
     /// Copies of all weights or gradients on the host, in the order of the list.
     std::vector<float> host_weights() const { return download(weights_); }

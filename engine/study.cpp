@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "engine/checkpoint.h"
 #include "engine/checksum.h"
 #include "engine/file.h"
+#include "engine/folder_lock.h"
 #include "engine/phantoms.h"
 #include "kernels/error.h"
 
@@ -49,15 +51,18 @@ std::string identity_of(const std::string& checkpoint) {
 StudyResult run_study(Backend& backend, Config config, const std::string& checkpoint,
                       const std::string& folder, bool resume, const StudyReport& report,
                       const std::atomic<bool>& stop) {
+    StudyResult result;
+    if (!checkpoint.empty())
+        result.settings = check_use(checkpoint, with_network_of(checkpoint, config)).line();
     StudyRecord record(folder, resume);
     record.depends_on("setting", settings_of(config));
     record.depends_on("device", backend.description());
     record.depends_on("checkpoint", identity_of(checkpoint));
     make_folder(folder);
+    const FolderLock lock(folder);
     provide_data(config, folder);
     write_file(folder + "/config.yaml", config.to_yaml());
 
-    StudyResult result;
     const auto save = [&] { record.write(study_files(result)); };
     study_gradients(backend, config, checkpoint, record, result, save, report, stop);
     if (!stop) study_trainings(backend, config, folder, record, result, save, report, stop);

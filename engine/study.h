@@ -92,7 +92,9 @@ struct StudyResult {
     std::vector<std::string>
         notes;  ///< what was found in the folder that the user should know of, a line each
 
-    /// Tables.
+    std::string settings;  ///< what differs from the training of the weights that gave the maps, in one line
+
+    /// Tables, and the line.
     std::string summary() const;
 };
 
@@ -109,6 +111,9 @@ std::vector<ImplicitRate> implicit_rates(const std::vector<GradientRow>& rows);
 /// Told now and then: a part of the study, and how much of it is done, in its own unit.
 using StudyReport =
     std::function<void(const std::string& part, double done, double total, const std::string& unit)>;
+
+/// The settings under which a checkpoint's network gives the study's maps: its own network in the study's place.
+Config with_network_of(const std::string& checkpoint, Config config);
 
 /// The parts. Each measures the pieces that `record` does not have yet, adds all rows in their order, and calls
 /// `save` after each piece that it measured. Where data.train, data.val and data.test are not given, phantoms take

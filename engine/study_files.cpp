@@ -148,6 +148,7 @@ std::string StudyResult::summary() const {
     const std::string gradients = gradient_table(gradient), trainings = training_table(*this);
     std::string summary = gradients + (gradients.empty() || trainings.empty() ? "" : "\n") + trainings;
     for (const std::string& line : left_out) summary += line + "\n";
+    if (!settings.empty()) summary += settings + "\n";
     return summary;
 }
 

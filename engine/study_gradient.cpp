@@ -50,15 +50,12 @@ std::vector<float> smooth_map(const Config& config, std::uint32_t image, int sid
 /// The network's maps in place of smooth ones.
 void predict_maps(Backend& backend, const Config& config, const std::string& checkpoint, int side,
                   std::vector<Example>& examples) {
-    const Config trained = checkpoint_config(checkpoint);
-    if (trained.map.separate != config.map.separate)
-        fail(checkpoint, ": was trained for ", trained.map.separate ? "separate maps" : "a shared map",
-             "; set map.kind alike");
+    const Config used = with_network_of(checkpoint, config);
     Algorithms algorithms = Algorithms::of_machine();
-    Denoiser denoiser(backend, algorithms, trained, side, side);
+    Denoiser denoiser(backend, algorithms, used, side, side);
     algorithms.save_for_machine();
     Parameters parameters(backend, denoiser.graph().parameters(), false);
-    read_checkpoint(checkpoint, parameters, false);
+    read_weights(checkpoint, used, parameters);
     const Arena arena(backend, denoiser.arena_bytes());
     denoiser.bind(arena, parameters);
     std::vector<float> denoised(std::size_t(side) * side);
@@ -219,6 +216,13 @@ std::string piece_name(const GradientMode& mode, int side, int iterations) {
 }
 
 }  // namespace
+
+Config with_network_of(const std::string& checkpoint, Config config) {
+    NetworkConfig network = checkpoint_config(checkpoint).network;
+    network.precision = config.network.precision;
+    config.network = network;
+    return config;
+}
 
 void study_gradients(Backend& backend, const Config& config, const std::string& checkpoint,
                      StudyRecord& record, StudyResult& result, const std::function<void()>& save,

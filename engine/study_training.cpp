@@ -152,7 +152,7 @@ Quality test(Backend& backend, Config config, const std::string& checkpoint, int
     Algorithms algorithms = Algorithms::of_machine();
     Denoiser denoiser(backend, algorithms, config, images.side(), images.side());
     Parameters parameters(backend, denoiser.graph().parameters(), false);
-    read_checkpoint(checkpoint, parameters, false);
+    read_weights(checkpoint, config, parameters);
     const Arena arena(backend, denoiser.arena_bytes());
     denoiser.bind(arena, parameters);
     const std::size_t pixels = std::size_t(images.side()) * images.side();

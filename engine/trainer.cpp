@@ -1,8 +1,8 @@
 #include "engine/trainer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <sstream>
 
 #include "engine/file.h"
@@ -11,6 +11,7 @@
 #include "engine/outputs.h"
 #include "engine/process_memory.h"
 #include "engine/quality.h"
+#include "engine/run_folder.h"
 #include "engine/stopwatch.h"
 #include "engine/training_plan.h"
 #include "engine/training_steps.h"
@@ -19,48 +20,15 @@
 namespace tvmap {
 namespace {
 
-/// What must agree between a run and its continuation: everything but the settings that say how far, how
-/// often, where and within how much memory, and those of the test alone (evaluate.iterations is validation's
-/// T too).
-std::string identity(Config config) {
-    config.train.epochs = config.train.validate_every = config.train.checkpoint_every = 1;
-    config.train.memory_limit = config.data.picture_limit = 0;
-    config.evaluate.sigma = {};
-    config.evaluate.search = {};
-    config.output = {};
-    config.device = "auto";
-    return config.to_yaml();
-}
-
-void check_same_run(const Config& config, const std::string& path) {
-    std::istringstream now(identity(config)), then(identity(read_config(path)));
-    for (std::string a, b; std::getline(now, a) && std::getline(then, b);)
-        if (a != b)
-            fail(path, ": the run was started with '", b, "', not '", a,
-                 "': resume with the same settings, or start another run with --run");
-}
-
-/// A number that changes when images are added, removed, renamed or replaced (FNV-1a over names and standard
-/// deviations).
-std::string fingerprint(const Dataset& data) {
-    std::uint64_t hash = 0xcbf29ce484222325u;
-    auto add = [&](const void* bytes, std::size_t count) {
-        for (std::size_t i = 0; i < count; ++i)
-            hash = (hash ^ static_cast<const unsigned char*>(bytes)[i]) * 0x100000001b3u;
-    };
-    for (int i = 0; i < data.count(); ++i) {
-        add(data.name(i).c_str(), data.name(i).size() + 1);
-        const double deviation = data.deviation(i);
-        add(&deviation, sizeof deviation);
-    }
-    return text(data.count(), " images, ", std::hex, hash);
+bool all_finite(const std::vector<float>& values) {
+    return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
 }
 
 }  // namespace
 
 struct Trainer::State {
     Config config;
-    std::string folder;
+    std::unique_ptr<RunFolder> folder;
     std::unique_ptr<Dataset> train, val;
     std::unique_ptr<Backend> backend;
     std::unique_ptr<TrainingPlan> plan;
@@ -72,11 +40,11 @@ struct Trainer::State {
     MemoryReport memory;
     std::string said_of_validation;  // the last line on images that are left out, said once
     std::vector<std::string> notes;
+    std::string saved;  // the last good checkpoint, for messages
 
-    std::string path(const std::string& name) const { return folder + "/" + name; }
-    std::string checkpoint(const std::string& name) const {
-        return path("checkpoints/" + name + ".safetensors");
-    }
+    std::string path(const std::string& name) const { return folder->path(name); }
+    std::string checkpoint(const std::string& name) const { return folder->checkpoint(name); }
+    void log(const std::string& line) const { folder->log(line); }
     /// What every run comes to write: a checkpoint holds weights and Adam's two moments.
     std::vector<Output> outputs() const {
         const std::uint64_t bytes = 3 * sizeof(float) * std::uint64_t(parameters->count());
@@ -90,27 +58,17 @@ struct Trainer::State {
     void read_data();
     void make_plan(Algorithms& algorithms);
     void check_limit(Algorithms& algorithms);
-    void open(bool resume);
+    void open(bool resume, const std::vector<std::string>& change);
+    void record(const std::vector<Difference>& changes);
     void measure_memory(const std::string& when);
     std::unique_ptr<TrainingSteps> steps();
     void count(const std::vector<double>& losses);
     void validate(TrainReport& report);
     void finish_epoch(TrainReport& report, double rate, double seconds);
-    void save();
-    void log(const std::string& line) const;
+    void save(const std::string& name);
+    [[noreturn]] void broken(const std::string& what) const;
+    void check_finite() const;
 };
-
-// A checkpoint counts on the rows of its epochs.
-void Trainer::State::save() {
-    metrics->sync();
-    write_checkpoint(checkpoint("last"), *parameters, config, progress);
-}
-
-void Trainer::State::log(const std::string& line) const {
-    std::ofstream file(path("log.txt"), std::ios::app);
-    file << line << std::endl;
-    if (!file) fail("cannot write ", path("log.txt"), "; free some space or choose another folder");
-}
 
 void Trainer::State::read_data() {
     const DataConfig& data = config.data;
@@ -147,13 +105,15 @@ void Trainer::State::check_limit(Algorithms& algorithms) {
                               " bytes): give a higher limit, a crop or smaller images"));
 }
 
-void Trainer::State::open(bool resume) {
-    namespace fs = std::filesystem;
-    const bool exists = fs::exists(path("config.yaml"));
+void Trainer::State::open(bool resume, const std::vector<std::string>& change) {
+    const bool exists = folder->holds_run();
     if (exists && !resume)
-        fail(folder, ": holds a run already; go on with it by --resume, or choose another folder with --run");
-    if (exists) check_same_run(config, path("config.yaml"));
-    const bool has_algorithms = exists && fs::exists(path("algorithms.json"));
+        fail(folder->name(),
+             ": holds a run already; go on with it by --resume, or choose another folder with --run");
+    progress.train_images = train->digest();
+    progress.val_images = val->digest();
+    const std::vector<Difference> changes = folder->check(config, progress, steps_per_epoch(), change);
+    const bool has_algorithms = exists && std::filesystem::exists(path("algorithms.json"));
     Algorithms algorithms =
         has_algorithms ? Algorithms::read(path("algorithms.json")) : Algorithms::of_machine();
 
@@ -161,23 +121,20 @@ void Trainer::State::open(bool resume) {
     parameters->initialise(config.seed);
 
     prepare_outputs(outputs());
-    for (const std::string& place : {folder, path("checkpoints")}) remove_temporaries(place);
-    const std::string data = fingerprint(*train);
-    if (exists && fs::exists(checkpoint("last"))) {
-        progress = read_checkpoint(checkpoint("last"), *parameters, true);
-        if (progress.data != data)
-            fail(config.data.train, ": these are not the images that ", folder, " was trained on (", data,
-                 ", not ", progress.data, "); restore them, or start another run with --run");
+    folder->make();
+    const std::string file = folder->origin();
+    if (!file.empty()) {
+        progress = read_checkpoint(file, *parameters);
+        saved = text(file, " (epoch ", progress.epoch, ", step ", progress.step, ")");
         release_free_memory();  // reading the file took more than a step's memory, once
         reset_peak_resident();
     }
-    progress.data = data;
     algorithms.save(path("algorithms.json"));
     if (!has_algorithms) algorithms.save_for_machine();
-    write_file(path("config.yaml"), config.to_yaml());
     const int unsaved = exists ? config.train.checkpoint_every : 0;
-    metrics =
-        std::make_unique<MetricsFile>(folder, MetricsFile::Start{progress.epoch, progress.steps, unsaved});
+    metrics = std::make_unique<MetricsFile>(folder->name(),
+                                            MetricsFile::Start{progress.epoch, progress.steps, unsaved});
+    record(changes);
     log(text(progress.steps ? "resumed" : "started", " at epoch ", progress.epoch + 1, ", step ",
              progress.step, " on ", backend->description(), "; ", parameters->count(), " parameters"));
     if (!metrics->note().empty()) {
@@ -186,15 +143,50 @@ void Trainer::State::open(bool resume) {
     }
 }
 
+/// Writes down the settings that change here, and config.yaml. What the checkpoint holds outlives all: a change of
+/// schedule is in it before the first step.
+void Trainer::State::record(const std::vector<Difference>& changes) {
+    const std::string place = text(" at step ", progress.steps);
+    bool schedule = false;
+    for (const Difference& change : changes) {
+        log("changed " + describe(change) + place);
+        if (change.bearing != Bearing::schedule) continue;
+        progress.changes += describe(change) + place + "\n";
+        schedule = true;
+    }
+    if (schedule) save("last");
+    std::istringstream lines(progress.changes);
+    std::string comments;
+    for (std::string line; std::getline(lines, line);) comments += "# " + line + "\n";
+    write_file(path("config.yaml"), comments + config.to_yaml());
+}
+
+// A checkpoint counts on the rows of its epochs.
+void Trainer::State::save(const std::string& name) {
+    metrics->sync();
+    write_checkpoint(checkpoint(name), *parameters, config, progress);
+    saved = text(checkpoint(name), " (epoch ", progress.epoch, ", step ", progress.step, ")");
+}
+
+void Trainer::State::broken(const std::string& what) const {
+    fail(what, " after ", progress.steps, " steps; ",
+         saved.empty() ? "nothing was saved before" : "the last good weights are " + saved,
+         "; try a smaller optimiser.rate");
+}
+
+void Trainer::State::check_finite() const {
+    if (const std::string name = parameters->not_finite(); !name.empty()) broken(name + " is not finite");
+}
+
 Trainer::Trainer(const Config& config, const std::string& run_folder, bool resume,
-                 std::unique_ptr<Backend> backend)
+                 std::unique_ptr<Backend> backend, const std::vector<std::string>& change)
     : state_(std::make_unique<State>()) {
     State& s = *state_;
     s.config = config;
-    s.folder = run_folder;
+    s.folder = std::make_unique<RunFolder>(run_folder);
     s.backend = backend ? std::move(backend) : make_backend(config.device, config.network.precision);
     s.read_data();
-    s.open(resume);
+    s.open(resume, change);
 }
 
 Trainer::~Trainer() = default;
@@ -221,9 +213,7 @@ void Trainer::State::measure_memory(const std::string& when) {
 void Trainer::State::count(const std::vector<double>& losses) {
     for (const double loss : losses) {
         ++progress.steps;
-        if (!std::isfinite(loss))
-            fail("the loss is not finite after ", progress.steps,
-                 " steps; the last checkpoint is kept; try a smaller optimiser.rate");
+        if (!std::isfinite(loss)) broken("the loss is not finite");
         progress.loss_sum += loss;
         ++progress.step;
     }
@@ -243,6 +233,7 @@ void Trainer::State::validate(TrainReport& report) {
         make_noisy(config.noise, config.noise.sigma, config.seed, validation_epoch, *val, i, pixels, clean,
                    noisy_image);
         plan->validation->run(noisy_image, lambda, denoised);
+        if (!all_finite(pictures)) broken("a validation image's map or result is not finite");
         const std::vector<Quality> quality = measure(*backend, noisy_image, clean, 2, 2, side, side);
         if (belongs_in_means({quality[0], quality[1]})) {
             of_noisy.push_back(quality[0]);
@@ -265,6 +256,7 @@ void Trainer::State::validate(TrainReport& report) {
 // again.
 void Trainer::State::finish_epoch(TrainReport& report, double rate, double seconds) {
     const Stopwatch watch;
+    check_finite();
     ++progress.epoch;
     const bool last = progress.epoch >= config.train.epochs;
     if (last || progress.epoch % config.train.validate_every == 0) validate(report);
@@ -279,8 +271,8 @@ void Trainer::State::finish_epoch(TrainReport& report, double rate, double secon
     progress.seconds = 0;
     metrics->append({progress.epoch, progress.steps, loss, rate, report.validated, report.psnr, report.ssim,
                      report.noisy_psnr, seconds + watch.seconds()});
-    if (report.best) write_checkpoint(checkpoint("best"), *parameters, config, progress);
-    if (last || progress.epoch % config.train.checkpoint_every == 0) save();
+    if (report.best) save("best");
+    if (last || progress.epoch % config.train.checkpoint_every == 0) save("last");
 }
 
 bool Trainer::run(const std::function<void(const TrainReport&)>& report, const std::atomic<bool>& stop) {
@@ -289,7 +281,7 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
     const int steps_per_epoch = s.steps_per_epoch();
     const std::int64_t total = std::int64_t(s.config.train.epochs) * steps_per_epoch;
     if (progress.steps >= total) {
-        if (!std::filesystem::exists(s.checkpoint("last"))) s.save();
+        if (!std::filesystem::exists(s.checkpoint("last"))) s.save("last");
         return true;
     }
     const std::unique_ptr<TrainingSteps> steps = s.steps();
@@ -300,7 +292,8 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
     while (progress.epoch < s.config.train.epochs) {
         if (stop) {
             progress.seconds += epoch.seconds();
-            s.save();
+            s.check_finite();
+            s.save("last");
             s.measure_memory("when interrupted");
             s.log(text("interrupted at epoch ", progress.epoch + 1, ", step ", progress.step));
             return false;

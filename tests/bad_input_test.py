@@ -302,7 +302,7 @@ evaluate: {iterations: 8, search: {count: 3}}
     content = (folder / weights).read_bytes()
     (folder / "short.safetensors").write_bytes(content[: len(content) * 3 // 4])
     refused(1, "train tiny.yaml --run run", "run", "--resume")
-    refused(1, "train tiny.yaml --run run --resume --set solver.iterations=9", "run/config.yaml", "iterations: 9")
+    refused(1, "train tiny.yaml --run run --resume --set solver.iterations=9", weights, "solver.iterations: 8, not 9")
     other = "--set network.channels=[4,8]"
     refused(1, f"denoise picture.png --out new --checkpoint {weights} {other}", weights)
     refused(1, "denoise picture.png --out new --checkpoint short.safetensors", "short.safetensors")

@@ -160,3 +160,46 @@ TEST_CASE("what cannot be a data set is refused by name") {
     fs::remove(folder / "c.png");
     CHECK(contains(message(folder.path.string()), "it is a folder"));
 }
+
+TEST_CASE("the digest is the samples', in their order, and nothing else's") {
+    const TemporaryFolder folder;
+    const auto write = [&](const std::string& name, const std::vector<Picture>& pictures) {
+        fs::create_directory(folder / name);
+        for (std::size_t i = 0; i < pictures.size(); ++i)
+            tvmap::write_png((folder / name) + "/" + char('a' + char(i)) + name + ".png", pictures[i],
+                             pictures[i].bits);
+        return Dataset(folder / name, 16, 100).digest();
+    };
+    std::vector<Picture> two{picture(1, 16, 16, 255), picture(2, 16, 16, 255)};
+    for (Picture& one : two)  // to levels that 8 bits have
+        for (float& value : one.values) value = std::round(value * 255) / 255;
+    const std::string digest = write("two", two);
+    CHECK(digest.starts_with("2 images of 16x16, "));
+    CHECK(write("renamed", two) == digest);
+    CHECK(write("swapped", {two[1], two[0]}) != digest);
+    CHECK(write("one", {two[0]}) != digest);
+
+    // The same samples in 16 bits, and another last bit.
+    std::vector<Picture> deep = two;
+    deep[1].bits = 16;
+    CHECK(write("deep", deep) == digest);
+    deep[1].values[77] += 1.0f / 65535;
+    CHECK(write("deeper", deep) != digest);
+
+    // Changes that keep the standard deviation: each pixel from elsewhere, or inverted.
+    const auto at = [](int i, int j) { return 16 * ((i + 16) % 16) + (j + 16) % 16; };
+    const auto moved = [&](const std::string& name, auto from) {
+        std::vector<Picture> changed = two;
+        for (int i = 0; i < 16; ++i)
+            for (int j = 0; j < 16; ++j) changed[1].values[at(i, j)] = two[1].values[from(i, j)];
+        return write(name, changed);
+    };
+    CHECK(moved("same", at) == digest);
+    CHECK(moved("mirrored", [&](int i, int j) { return at(i, 15 - j); }) != digest);
+    CHECK(moved("rotated", [&](int i, int j) { return at(15 - i, 15 - j); }) != digest);
+    CHECK(moved("shifted", [&](int i, int j) { return at(i - 1, j); }) != digest);
+    CHECK(moved("transposed", [&](int i, int j) { return at(j, i); }) != digest);
+    std::vector<Picture> inverted = two;
+    for (float& value : inverted[0].values) value = 1 - value;
+    CHECK(write("inverted", inverted) != digest);
+}

@@ -360,7 +360,7 @@ TEST_CASE("a trained model denoises with the steps it has learned, images of any
             CAPTURE(width);
             Denoiser denoiser(*backend, algorithms, config, height, width);
             Parameters parameters(*backend, denoiser.graph().parameters(), false);
-            read_checkpoint(w.checkpoint("run"), parameters, false);
+            read_weights(w.checkpoint("run"), config, parameters);
             const Arena arena(*backend, denoiser.arena_bytes());
             denoiser.bind(arena, parameters);
             std::mt19937 generator(5);
@@ -403,14 +403,14 @@ TEST_CASE("what learned steps cannot be is refused") {
     CHECK(w.train("run"));
     const auto backend = make_backend("cpu");
     Algorithms algorithms;
-    for (const auto& [kind, iterations, message] :
-         {std::tuple{TrainSteps::none, 6, "no place here"}, {TrainSteps::per_step, 5, "solver.step.tau"}}) {
+    for (const auto& [kind, iterations, message] : {std::tuple{TrainSteps::none, 6, "solver.train_steps"},
+                                                    {TrainSteps::per_step, 5, "solver.step.tau"}}) {
         Config other = w.config;
         other.solver.train_steps = kind;
         other.solver.iterations = iterations;
         Denoiser denoiser(*backend, algorithms, other, 24, 24);
         Parameters parameters(*backend, denoiser.graph().parameters(), false);
-        CHECK(complaint([&] { read_checkpoint(w.checkpoint("run"), parameters, false); }).find(message) !=
+        CHECK(complaint([&] { read_weights(w.checkpoint("run"), other, parameters); }).find(message) !=
               std::string::npos);
     }
 }

@@ -1,0 +1,91 @@
+#include "engine/run_folder.h"
+
+#include <filesystem>
+#include <fstream>
+
+#include "engine/file.h"
+#include "kernels/error.h"
+
+namespace tvmap {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* names[] = {"last",
+                                 "best"};  // of checkpoints, in the order in which a run goes on from them
+
+void check_counters(const Progress& p, int steps_per_epoch, const std::string& path) {
+    if (p.step >= steps_per_epoch || p.steps != std::int64_t(p.epoch) * steps_per_epoch + p.step)
+        fail(path, ": tvmap.epoch ", p.epoch, ", tvmap.step ", p.step, " and tvmap.steps ", p.steps,
+             " cannot be at ", steps_per_epoch, " steps an epoch; get the file again");
+}
+
+void check_images(const std::string& key, const std::string& images, const std::string& now,
+                  const std::string& then, const std::string& path) {
+    if (now != then)
+        fail(key, ": ", images, " holds ", now, ": not the images that ", path, " was trained with, ", then,
+             "; restore them, or start another run with --run");
+}
+
+}  // namespace
+
+RunFolder::RunFolder(const std::string& path) : path_(path) {
+    if (fs::is_directory(path)) lock_ = std::make_unique<FolderLock>(path);
+}
+
+bool RunFolder::holds_run() const {
+    return fs::exists(path("config.yaml")) || fs::exists(path("metrics.csv")) || !origin().empty();
+}
+
+std::string RunFolder::origin() const {
+    for (const char* name : names)
+        if (fs::exists(checkpoint(name))) return checkpoint(name);
+    return "";
+}
+
+std::vector<Difference> RunFolder::check(const Config& config, const Progress& now, int steps_per_epoch,
+                                         const std::vector<std::string>& change) const {
+    std::vector<Difference> changes;
+    for (const char* name : names) {
+        const std::string file = checkpoint(name);
+        if (!fs::exists(file)) continue;
+        const auto begun = stored_config(file);
+        if (!begun)
+            fail(file,
+                 ": no run of this program wrote this checkpoint, and training would write over it; move it "
+                 "away, or choose another folder with --run");
+        const std::vector<Difference> found = check_continuation(*begun, config, file);
+        const Progress reached = read_progress(file);
+        check_images("data.train", config.data.train, now.train_images, reached.train_images, file);
+        check_images("data.val", config.data.val, now.val_images, reached.val_images, file);
+        check_counters(reached, steps_per_epoch, file);
+        if (file == origin()) changes = found;
+    }
+    if (const std::string file = path("config.yaml"); origin().empty() && fs::exists(file)) {
+        changes = check_continuation(read_config(file), config, file);
+        for (Difference& d : changes) d.bearing = Bearing::result;  // no step was taken by any schedule
+    }
+    check_named(changes, change, origin());
+    return changes;
+}
+
+void RunFolder::make() {
+    make_folder(path_);
+    if (!lock_) {
+        lock_ = std::make_unique<FolderLock>(path_);
+        if (holds_run())
+            fail(path_,
+                 ": another process has begun a run here meanwhile; go on with it by --resume, or choose "
+                 "another folder with --run");
+    }
+    make_folder(path("checkpoints"));
+    for (const std::string& place : {path_, path("checkpoints")}) remove_temporaries(place);
+}
+
+void RunFolder::log(const std::string& line) const {
+    std::ofstream file(path("log.txt"), std::ios::app);
+    file << line << std::endl;
+    if (!file) fail("cannot write ", path("log.txt"), "; free some space or choose another folder");
+}
+
+}  // namespace tvmap

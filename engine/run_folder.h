@@ -1,0 +1,50 @@
+// The folder of a training run: what lies where, whose it is, and who works in it.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/agreement.h"
+#include "engine/checkpoint.h"
+#include "engine/folder_lock.h"
+
+namespace tvmap {
+
+/// Used by one thread.
+class RunFolder {
+  public:
+    /// Locks the folder if it is there; nothing is made. Throws Error where another process works in it.
+    explicit RunFolder(const std::string& path);
+
+    const std::string& name() const { return path_; }
+    std::string path(const std::string& file) const { return path_ + "/" + file; }
+    /// last or best
+    std::string checkpoint(const std::string& name) const {
+        return path("checkpoints/" + name + ".safetensors");
+    }
+
+    /// Whether there is anything that a new run would write over.
+    bool holds_run() const;
+    /// The checkpoint to go on from, the last or else the best; "" if there is none.
+    std::string origin() const;
+
+    /// Whether all that the folder holds is of the run that is to go on: throws Error for a checkpoint of other
+    /// settings (see engine/agreement.h), of other images than those of `now` or with counters that cannot be, and
+    /// for a change that must be named in `change` and is not. The checkpoint goes before config.yaml, which may be
+    /// lost. Returns the settings that change; changes of schedule are those since the origin.
+    std::vector<Difference> check(const Config& config, const Progress& now, int steps_per_epoch,
+                                  const std::vector<std::string>& change) const;
+
+    /// Makes and locks the folder, and clears what a killed process left. Throws Error where it cannot be written in,
+    /// and where another process has begun a run since it was found missing.
+    void make();
+
+    /// Adds a line to log.txt. Throws Error.
+    void log(const std::string& line) const;
+
+  private:
+    std::string path_;
+    std::unique_ptr<FolderLock> lock_;
+};
+
+}  // namespace tvmap
