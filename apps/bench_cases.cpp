@@ -227,14 +227,14 @@ class Cases {
                 c.bytes = 4.0 * 12 * double(count) * iterations;
                 const auto run_forward = [=, &backend = backend_] {
                     backend.pdhg_forward(p, iterations, z->data(), lambda->data(), x->data(), masks->data(),
-                                         nullptr, false, work->data());
+                                         nullptr, false, {work->data(), work->bytes()});
                 };
                 c.run = run_forward;
                 if (kind == adjoint) {
                     run_forward();
                     c.run = [=, &backend = backend_] {
                         backend.pdhg_adjoint(p, iterations, masks->data(), x->data(), d_lambda->data(),
-                                             nullptr, Write::overwrite, work->data());
+                                             nullptr, Write::overwrite, {work->data(), work->bytes()});
                     };
                 }
                 return c;

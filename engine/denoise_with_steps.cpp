@@ -25,21 +25,11 @@ class Pieces {
     std::size_t bytes_ = 0;
 };
 
-/// A leaky ReLU of slope 1 copies.
-void copy(Backend& backend, const float* from, float* to, std::int64_t floats) {
-    const Features shape = dense_features(1, 1, 1, int(floats), 1);
-    backend.leaky_relu_forward({from, shape}, {to, shape}, 1.0f);
-}
-
-void clear(Backend& backend, void* memory, std::size_t bytes) {
-    backend.clear({static_cast<float*>(memory), dense_features(1, 1, 1, int(bytes / sizeof(float)), 1)});
-}
-
 }  // namespace
 
 /// What backward needs besides the saved iterates. Iterates lie one after the other as state_floats each.
 struct DenoiseWithStepsOperation::Scratch {
-    void* solver;                // the workspace of the kernels, which take turns
+    PdhgWorkspace kernels;       // which take turns
     float* iterates;             // those that the stretch's iterations reach
     std::uint8_t* masks;         // their decisions
     float *adjoint, *x;          // the adjoint's state; x is the forward pass's result, not needed
@@ -61,8 +51,7 @@ DenoiseWithStepsOperation::Scratch DenoiseWithStepsOperation::scratch_of(const B
     Pieces pieces(workspace);
     Scratch s;
     s.mask_bytes = backend.pdhg_mask_bytes(problem_, 1);
-    s.solver = pieces.take<std::byte>(std::max(backend.pdhg_workspace_bytes(problem_),
-                                               backend.pdhg_step_gradients_workspace_bytes(problem_)));
+    s.kernels = {pieces.take<std::byte>(kernel_bytes_), kernel_bytes_};
     s.iterates = pieces.take<float>(stretch_ * state_floats(problem_));
     s.masks = pieces.take<std::uint8_t>(stretch_ * s.mask_bytes);
     s.x = pieces.take<float>(problem_.solves * problem_.pixels());
@@ -75,8 +64,10 @@ DenoiseWithStepsOperation::Scratch DenoiseWithStepsOperation::scratch_of(const B
 
 void DenoiseWithStepsOperation::prepare(Backend& backend, Algorithms&, const Graph&, bool training) {
     const std::size_t state = sizeof(float) * state_floats(problem_);
+    solver_bytes_ = backend.pdhg_workspace_bytes(problem_);
+    kernel_bytes_ = std::max(solver_bytes_, backend.pdhg_step_gradients_workspace_bytes(problem_));
     Pieces pieces(nullptr);
-    pieces.take<std::byte>(backend.pdhg_workspace_bytes(problem_));
+    pieces.take<std::byte>(solver_bytes_);
     forward_workspace = pieces.bytes() + state;
     if (!training) return;
     saved_bytes = std::size_t((iterations_ - 1) / stretch_) * state;
@@ -85,14 +76,14 @@ void DenoiseWithStepsOperation::prepare(Backend& backend, Algorithms&, const Gra
 
 void DenoiseWithStepsOperation::forward(const Binding& b) {
     Pieces pieces(b.workspace);
-    void* solver = pieces.take<std::byte>(b.backend->pdhg_workspace_bytes(problem_));
+    const PdhgWorkspace solver{pieces.take<std::byte>(solver_bytes_), solver_bytes_};
     float* memory = pieces.take<float>(state_floats(problem_));
     const StepSizes steps = read_step_sizes(*b.backend, training_, b.parameters);
     const int stretch = b.saved ? stretch_ : iterations_;
     float* saved = static_cast<float*>(b.saved);
     for (int from = 0; from < iterations_; from += stretch) {
         if (from > 0) {
-            copy(*b.backend, memory, saved, state_floats(problem_));
+            b.backend->copy(saved, memory, state_floats(problem_));
             saved += state_floats(problem_);
         }
         pdhg_forward_with_steps(*b.backend, problem_, steps, from, std::min(from + stretch, iterations_),
@@ -114,10 +105,10 @@ void DenoiseWithStepsOperation::repeat_stretch(const Binding& b, const StepSizes
                                                const Scratch& s) const {
     for (int k = from; k < to; ++k) {
         float* memory = s.iterates + (k - from) * state_floats(problem_);
-        if (k > 0) copy(*b.backend, iterates_after(k, b, s), memory, state_floats(problem_));
+        if (k > 0) b.backend->copy(memory, iterates_after(k, b, s), state_floats(problem_));
         const PdhgState state = state_in(memory, problem_);
         b.backend->pdhg_forward(steps.at(problem_, k), 1, b.inputs[0].data, b.inputs[1].data, s.x,
-                                s.masks + (k - from) * s.mask_bytes, &state, k > 0, s.solver);
+                                s.masks + (k - from) * s.mask_bytes, &state, k > 0, s.kernels);
     }
 }
 
@@ -130,7 +121,7 @@ void DenoiseWithStepsOperation::backward(const Binding& b) {
     float *const d_z = b.d_inputs[0].data, *const d_lambda = b.d_inputs[1].data;
 
     // Every iteration adds to these.
-    clear(backend, s.d_steps, 3 * sizeof(double) * steps.count());
+    backend.clear(s.d_steps, 3 * sizeof(double) * steps.count());
     for (int i = 0; i < 2; ++i)
         if (b.d_inputs[i].data && b.d_input_write[i] == Write::overwrite) backend.clear(b.d_inputs[i]);
 
@@ -140,28 +131,29 @@ void DenoiseWithStepsOperation::backward(const Binding& b) {
     };
     const PdhgAdjointState adjoint = adjoint_in(s.adjoint), adjoint_next = adjoint_in(s.adjoint_next);
     // Before the last iteration's adjoint: Y = Ȳ = ∂loss/∂x_T, the rest 0.
-    clear(backend, s.adjoint, sizeof(float) * floats);
-    copy(backend, b.d_output.data, adjoint.y, problem_.solves * problem_.pixels());
-    copy(backend, b.d_output.data, adjoint.y_bar, problem_.solves * problem_.pixels());
+    backend.clear(s.adjoint, sizeof(float) * floats);
+    for (float* start : {adjoint.y, adjoint.y_bar})
+        backend.copy(start, b.d_output.data, problem_.solves * problem_.pixels());
 
     for (int from = (iterations_ - 1) / stretch_ * stretch_; from >= 0; from -= stretch_) {
         const int to = std::min(from + stretch_, iterations_);
         repeat_stretch(b, steps, from, to, s);
         for (int k = to - 1; k >= from; --k) {
-            copy(backend, s.adjoint, s.adjoint_next, floats);
+            backend.copy(s.adjoint_next, s.adjoint, floats);
             PdhgProblem problem = steps.at(problem_, k);
             const float next_sigma = steps.at(problem_, k + 1).sigma;
             PdhgProblem backwards = problem;
             backwards.theta = steps.at(problem_, std::max(k - 1, 0)).theta;  // Ȳ is made for iteration k−1
             backend.pdhg_adjoint(backwards, 1, s.masks + (k - from) * s.mask_bytes, nullptr, d_lambda, d_z,
-                                 Write::accumulate, s.solver, {&adjoint, true, false, k == 0});
+                                 Write::accumulate, s.kernels,
+                                 {.state = &adjoint, .start_from_state = true, .from_image = k == 0});
 
             // What iteration k started from: of the first one, x̄ = z is all that is read.
             const PdhgState state = k > 0 ? state_in(iterates_after(k, b, s), problem_)
                                           : PdhgState{nullptr, const_cast<float*>(z), nullptr, nullptr};
             backend.pdhg_step_gradients(problem, z, state,
                                         state_in(s.iterates + (k - from) * floats, problem_), adjoint_next,
-                                        adjoint, next_sigma, s.d_steps + 3 * steps.triple(k), s.solver);
+                                        adjoint, next_sigma, s.d_steps + 3 * steps.triple(k), s.kernels);
         }
     }
     write_gradient(b, steps, s.d_steps);

@@ -30,6 +30,7 @@ class DenoiseWithStepsOperation final : public Operation {
 
     PdhgProblem problem_;
     int iterations_, stretch_;
+    std::size_t solver_bytes_ = 0, kernel_bytes_ = 0;  // scratch memory of the solver, and of any kernel
     StepTraining training_;
 };
 

@@ -25,7 +25,8 @@ Denoiser::Denoiser(Backend& backend, Algorithms& algorithms, const Config& confi
       padded_width_(round_up(width, 1 << halvings(config.network))),
       maps_(config.map.separate ? 2 : 1),
       iterations_(config.evaluate.iterations),
-      problem_(pdhg_problem(config.solver, config.map, 1, height, width)) {
+      problem_(pdhg_problem(config.solver, config.map, 1, height, width)),
+      solver_bytes_(backend.pdhg_workspace_bytes(problem_)) {
     problem_.map = config.map.separate ? MapKind::separate : MapKind::shared;
     Model model =
         record_inference_model(backend, config, 1, padded_height_, padded_width_, padded() ? 0 : iterations_);
@@ -47,7 +48,7 @@ std::size_t Denoiser::arena_bytes() const {
     const std::size_t plane = aligned(sizeof(float) * problem_.pixels());
     return std::max(plan_->arena_bytes(), 2 * plane + aligned(sizeof(float) * problem_.map_size()) +
                                               (learned_ ? sizeof(float) * state_floats(problem_) : 0) +
-                                              backend_.pdhg_workspace_bytes(problem_));
+                                              solver_bytes_);
 }
 
 void Denoiser::bind(const Arena& arena, const Parameters& parameters) {
@@ -59,10 +60,12 @@ void Denoiser::bind(const Arena& arena, const Parameters& parameters) {
 
 void Denoiser::solve(const float* z, const float* lambda, float* x, std::byte* workspace) {
     if (!learned_)
-        return backend_.pdhg_forward(problem_, iterations_, z, lambda, x, nullptr, nullptr, false, workspace);
+        return backend_.pdhg_forward(problem_, iterations_, z, lambda, x, nullptr, nullptr, false,
+                                     {workspace, solver_bytes_});
     const PdhgState state = state_in(reinterpret_cast<float*>(workspace), problem_);
     pdhg_forward_with_steps(backend_, problem_, read_step_sizes(backend_, *learned_, steps_), 0, iterations_,
-                            z, lambda, x, state, workspace + sizeof(float) * state_floats(problem_));
+                            z, lambda, x, state,
+                            {workspace + sizeof(float) * state_floats(problem_), solver_bytes_});
 }
 
 void Denoiser::run(const float* noisy, float* lambda, float* denoised) {

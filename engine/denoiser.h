@@ -36,6 +36,7 @@ class Denoiser {
     int height_, width_, padded_height_, padded_width_;
     int maps_, iterations_;
     PdhgProblem problem_;
+    std::size_t solver_bytes_;             // of the solver's scratch memory
     std::optional<StepTraining> learned_;  // the solver's steps, if they are parameters
     std::vector<int> step_parameters_;
     Value noisy_, lambda_, denoised_;

@@ -21,7 +21,8 @@ struct GradientMode {
     int steps = 0;  ///< truncated: K
 
     /// implicit: steps are taken in stretches, and a stretch that adds to d_Λ at most `tolerance` of its sum
-    /// (norms, every solve of a batch) is the last. 0: always `cap` steps.
+    /// (norms, every solve of a batch) is the last, on every backend and in a recorded step too. 0: always
+    /// `cap` steps.
     double tolerance = 1e-4;
     int cap = 1000;  ///< implicit: at most so many steps
 

@@ -112,10 +112,8 @@ void ParameterMapOperation::backward(const Binding& b) {
 }
 
 void DenoiseOperation::prepare(Backend& backend, Algorithms&, const Graph&, bool training) {
-    GradientMode mode = training ? mode_ : GradientMode{};
-    // On a device a step is recorded, where no norm can be read back: always as many steps as may be.
-    if (backend.separate_memory()) mode.tolerance = 0;
-    solver_ = std::make_unique<UnrolledSolver>(backend, problem_, iterations_, mode);
+    solver_ =
+        std::make_unique<UnrolledSolver>(backend, problem_, iterations_, training ? mode_ : GradientMode{});
     forward_workspace = solver_->forward_workspace_bytes();
     backward_workspace = solver_->backward_workspace_bytes();
     saved_bytes = training ? solver_->saved_bytes() : 0;

@@ -254,11 +254,12 @@ void Plan::bind(const Arena& arena, const Parameters& parameters) {
     }
     clear_unused_.clear();
     if (training_)
-        for (int p : unused_parameters_) {
-            const int size = int(graph_.parameters()[p].size);
-            clear_unused_.push_back({parameters.gradient(p), dense_features(1, 1, 1, size, 1)});
-        }
-    for (int input : unused_inputs_) clear_unused_.push_back(tensor_view(input, gradient_block_, base_));
+        for (int p : unused_parameters_)
+            clear_unused_.push_back({parameters.gradient(p), sizeof(float) * graph_.parameters()[p].size});
+    for (int input : unused_inputs_) {
+        const View view = tensor_view(input, gradient_block_, base_);
+        clear_unused_.push_back({view.data, bytes_of(view.shape)});
+    }
 }
 
 void Plan::forward() {
@@ -266,7 +267,7 @@ void Plan::forward() {
 }
 
 void Plan::backward() {
-    for (const View& gradient : clear_unused_) backend_.clear(gradient);
+    for (const auto& [gradient, bytes] : clear_unused_) backend_.clear(gradient, bytes);
     for (const Step& step : backward_steps_) {
         for (const View& part : step.clear) backend_.clear(part);
         graph_.operations()[step.operation]->backward(step.binding);

@@ -101,7 +101,7 @@ class Plan {
     std::vector<int> unused_parameters_, unused_inputs_;  // no path to the loss: their gradient is zero
 
     std::vector<Step> forward_steps_, backward_steps_;
-    std::vector<View> clear_unused_;
+    std::vector<std::pair<void*, std::size_t>> clear_unused_;
     std::byte* base_ = nullptr;
 };
 

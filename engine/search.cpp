@@ -1,6 +1,7 @@
 #include "engine/search.h"
 
 #include <algorithm>
+#include <climits>
 #include <cmath>
 
 #include "engine/solver.h"
@@ -53,6 +54,9 @@ std::vector<ScalarCurve> scalar_search(Backend& backend, const SolverConfig& sol
     if (count < 1 || repeat < 1 || images.count < 1)
         fail("search: ", count, " values, ", images.count, " images and ", repeat,
              " runs; give 1 or more of each");
+    if (std::int64_t(images.count) * count > INT_MAX)
+        fail("search: ", images.count, " images and ", count,
+             " values are more than can be counted; give fewer");
     check_finite("lambda", lambdas);
     if (*std::min_element(lambdas.begin(), lambdas.end()) < 0)
         fail("search: a negative lambda; give 0 or more");
@@ -85,7 +89,8 @@ std::vector<ScalarCurve> scalar_search(Backend& backend, const SolverConfig& sol
             for (double& run : seconds)
                 run += seconds_of(backend, [&] {
                     backend.pdhg_forward(problem, solver.iterations, noisy.data(), parameters.data() + first,
-                                         x.data(), nullptr, nullptr, false, workspace.data());
+                                         x.data(), nullptr, nullptr, false,
+                                         {workspace.data(), workspace.bytes()});
                 });
             backend.image_quality(x.data(), clean.data(), problem.solves, problem.solves_per_image,
                                   images.height, images.width, quality.data());
@@ -101,6 +106,7 @@ std::vector<ScalarCurve> scalar_search(Backend& backend, const SolverConfig& sol
 }
 
 std::vector<double> equally_spaced(double from, double to, int count) {
+    if (count < 1 || count > most_values) fail("search: ", count, " values; give 1 to ", most_values);
     std::vector<double> values(count, from);
     for (int i = 1; i < count; ++i) values[i] = from + (to - from) * i / (count - 1);
     return values;

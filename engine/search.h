@@ -39,7 +39,11 @@ std::vector<ScalarCurve> scalar_search(Backend& backend, const SolverConfig& sol
 /// few enough to report on and to stop between them.
 int images_at_once(const Backend& backend, const SolverConfig& solver, int height, int width, int lambdas);
 
-/// `count` values from `from` to `to`, both included; `from` alone for a count of 1.
+/// No search has more values of λ.
+inline constexpr int most_values = 1'000'000;
+
+/// `count` values from `from` to `to`, both included; `from` alone for a count of 1. Throws Error for fewer than one or
+/// more than most_values.
 std::vector<double> equally_spaced(double from, double to, int count);
 
 }  // namespace tvmap

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/device_array.h"
+#include "engine/solver_state.h"
 #include "engine/stopwatch.h"
 #include "engine/unrolled_solver.h"
 #include "kernels/error.h"
@@ -70,7 +71,7 @@ class PiecewiseSolve {
         : backend_(backend), problem_(problem), z_(z), lambda_(lambda), state_(state) {}
 
     Solution run(int iterations, const SolveOptions& options, const float* z, const float* lambda,
-                 void* workspace) {
+                 const PdhgWorkspace& workspace) {
         const bool warm = !state_.empty();
         bool go_on = warm;
         if (!warm) state_ = options.residuals ? first_iterates() : SolverState(z_.values.size());
@@ -100,6 +101,8 @@ class PiecewiseSolve {
             std::copy(state_.x.begin(), state_.x.end(), solution.x.begin());
             keep_best(solution, {});
             solution.reached = within(solution.gaps, options.tolerance);
+            // An image that needs no step goes on with the others, and its start is then no result of this run.
+            if (!solution.reached) solution.gaps.clear();
         }
         while (solution.steps < iterations && !solution.stopped && !solution.reached) {
             const int steps = std::min(piece, iterations - solution.steps);
@@ -121,6 +124,7 @@ class PiecewiseSolve {
             if (options.proceed && !options.proceed(solution.steps)) solution.stopped = true;
         }
         if (options.state) state.download();
+        if (solution.steps > 0) state_.extrapolation = float(double(problem_.theta) * problem_.tau);
         if (options.watch_gap)
             solution.x = std::move(best_);
         else
@@ -176,18 +180,6 @@ class PiecewiseSolve {
     std::vector<float> best_;
 };
 
-void check_state(const SolverState& state, std::size_t values) {
-    const std::pair<const char*, const std::vector<float>*> parts[] = {
-        {"x", &state.x}, {"x_bar", &state.x_bar}, {"p", &state.p}, {"q", &state.q}};
-    for (const auto& [name, part] : parts) {
-        const std::size_t wanted = part == &state.q ? 2 * values : values;
-        if (part->size() != wanted)
-            fail("state: ", name, " has ", part->size(), " values where the images need ", wanted,
-                 "; give the state of a solve of such images");
-        check_finite(text("state: ", name), *part);
-    }
-}
-
 }  // namespace
 
 void check_finite(const std::string& name, const std::vector<float>& values) {
@@ -230,7 +222,10 @@ Solution solve(Backend& backend, const SolverConfig& solver, const ImageStack& z
         fail("solver: residuals are measured with the gap; ask for both");
     if (options.watch_gap && options.check_every < 1)
         fail("solver: the gap every ", options.check_every, " steps; give 1 or more");
-    if (options.state && !options.state->empty()) check_state(*options.state, z.values.size());
+    if (options.state && !options.state->empty()) {
+        check_solver_state("state", *options.state, z.images, z.height, z.width);
+        make_feasible(problem, lambda, *options.state);
+    }
     const Maps maps(backend, problem, lambda);
     const DeviceInput<float> noisy(backend, z.values.data(), z.values.size());
     const DeviceArray<std::byte> workspace(backend, backend.pdhg_workspace_bytes(problem));
@@ -239,7 +234,8 @@ Solution solve(Backend& backend, const SolverConfig& solver, const ImageStack& z
         (options.state || options.watch_gap || (options.proceed && work > 2 * piece_of_work(backend)))) {
         SolverState own;
         return PiecewiseSolve(backend, problem, z, lambda, options.state ? *options.state : own)
-            .run(solver.iterations, options, noisy.data(), maps.data(), workspace.data());
+            .run(solver.iterations, options, noisy.data(), maps.data(),
+                 {workspace.data(), workspace.bytes()});
     }
 
     Solution solution;
@@ -249,7 +245,7 @@ Solution solve(Backend& backend, const SolverConfig& solver, const ImageStack& z
     for (int run = 0; run < options.repeat && !solution.stopped; ++run) {
         seconds.push_back(seconds_of(backend, [&] {
             backend.pdhg_forward(problem, solver.iterations, noisy.data(), maps.data(), x.data(), nullptr,
-                                 nullptr, false, workspace.data());
+                                 nullptr, false, {workspace.data(), workspace.bytes()});
         }));
         solution.stopped = options.proceed && run + 1 < options.repeat && !options.proceed(solver.iterations);
     }

@@ -41,6 +41,8 @@ void check_target(const ImageStack& z, const ImageStack& target);
 /// The iterates of a solve: N×H×W each, q N×2×H×W (vertical plane, then horizontal).
 struct SolverState {
     std::vector<float> x, x_bar, p, q;
+    /// c in x̄ = x − c·(p + ∇ᵀq): θτ of the step that left them, 0 for a start.
+    float extrapolation = 0;
 
     SolverState() = default;
     explicit SolverState(std::size_t values) : x(values), x_bar(values), p(values), q(2 * values) {}
@@ -52,7 +54,8 @@ struct SolveOptions {
     bool watch_gap = false;  ///< measures the gap every `check_every` steps (one run alone)
     double tolerance = -1;   ///< stops where every image's relative gap is at most this; below 0: never
     int check_every = 32;
-    /// Goes on from these iterates unless they are empty, and leaves there those reached (one run alone).
+    /// Goes on from these iterates unless they are empty, and leaves there those reached (one run alone). They
+    /// are checked (engine/solver_state.h), and brought within the bounds of this Λ and boundary.
     SolverState* state = nullptr;
     /// Called at each measurement, with the image and its gap.
     std::function<void(int step, int image, const cpu::PdhgGap& gap)> trace;
@@ -63,9 +66,11 @@ struct SolveOptions {
 };
 
 struct Solution {
-    std::vector<float> x;  ///< N×H×W; with watch_gap the iterate of the smallest gap, image by image
-    int steps = 0;         ///< that were done, those before the given state not counted
-    double seconds = 0;    ///< in the solver, gaps not counted
+    /// N×H×W; with watch_gap the iterate of the smallest gap, image by image. The given state is among them only
+    /// where it needs no step.
+    std::vector<float> x;
+    int steps = 0;                   ///< that were done, those before the given state not counted
+    double seconds = 0;              ///< in the solver, gaps not counted
     std::vector<cpu::PdhgGap> gaps;  ///< of x, by image; empty unless watched
     bool reached = false;            ///< the tolerance
     bool stopped = false;            ///< by proceed

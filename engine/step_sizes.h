@@ -72,6 +72,6 @@ PdhgState state_in(float* memory, const PdhgProblem& problem);
 /// what is reached. workspace: the backend's for pdhg_forward.
 void pdhg_forward_with_steps(Backend& backend, const PdhgProblem& problem, const StepSizes& steps, int from,
                              int to, const float* z, const float* lambda, float* x, const PdhgState& state,
-                             void* workspace);
+                             const PdhgWorkspace& workspace);
 
 }  // namespace tvmap

@@ -110,7 +110,7 @@ std::vector<double> gradient_of_decisions(Backend& backend, const PdhgProblem& p
         const DeviceArray<std::uint8_t> recorded(backend, masks.size());
         const DeviceArray<std::byte> workspace(backend, backend.pdhg_workspace_bytes(problem));
         backend.pdhg_forward(problem, iterations, z.data(), lambda.data(), result.data(), recorded.data(),
-                             nullptr, false, workspace.data());
+                             nullptr, false, {workspace.data(), workspace.bytes()});
         result.download();
         recorded.download(masks.data(), masks.size());
     }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/error.h"
+#include "kernels/sizes.h"
 
 namespace tvmap {
 namespace {
@@ -15,7 +16,11 @@ constexpr int stretch = 32;
 constexpr std::size_t alignment = 64;
 std::size_t aligned(std::size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
 
-std::size_t aligned_doubles(std::size_t count) { return aligned(sizeof(double) * count); }
+/// Of so many planes of the whole batch.
+std::size_t plane_bytes(const PdhgProblem& problem, int planes) {
+    return aligned(std::size_t(checked_product("iterates of the solver, bytes", problem.solves, planes,
+                                               problem.height, problem.width, sizeof(float))));
+}
 
 /// Memory that is cut into pieces from its start.
 class Pieces {
@@ -40,12 +45,12 @@ UnrolledSolver::UnrolledSolver(Backend& backend, const PdhgProblem& problem, int
       problem_(problem),
       iterations_(iterations),
       mode_(mode),
-      plane_(aligned(sizeof(float) * problem.solves * problem.pixels())),
-      dual_(aligned(sizeof(float) * problem.solves * problem.pixels() * 2)),
+      plane_(plane_bytes(problem, 1)),
+      dual_(plane_bytes(problem, 2)),
       state_(3 * plane_ + dual_),
       adjoint_(3 * plane_ + dual_),
       map_(aligned(sizeof(float) * problem.solves * problem.map_size())),
-      norms_(2 * problem.solves),
+      norms_(aligned(sizeof(double) * (2 * std::size_t(problem.solves) + 1))),
       solver_(aligned(backend.pdhg_workspace_bytes(problem))),
       forward_workspace_(solver_),
       backward_workspace_(solver_) {
@@ -61,15 +66,15 @@ UnrolledSolver::UnrolledSolver(Backend& backend, const PdhgProblem& problem, int
             break;
         case Kind::implicit:
             recorded_ = 1;
-            backward_workspace_ +=
-                adjoint_ + (mode.tolerance > 0 ? 3 * map_ + aligned_doubles(norms_.size() + 1) : 0);
+            backward_workspace_ += adjoint_;
+            if (mode.tolerance > 0) backward_workspace_ += 3 * map_ + norms_ + aligned(sizeof(PdhgSettling));
             break;
         case Kind::checkpoint:
         case Kind::stored:
             choose_segments();
             backward_workspace_ += backward_bytes(segment_);
     }
-    saved_ = recomputes() ? (segments_ - 1) * state_ : backend.pdhg_mask_bytes(problem, recorded_);
+    saved_ = recomputes() ? saved_states(segments_) : backend.pdhg_mask_bytes(problem, recorded_);
     if (recomputes() ? segments_ > 1 : recorded_ < iterations) forward_workspace_ += state_;
 }
 
@@ -80,13 +85,27 @@ std::size_t UnrolledSolver::backward_bytes(int segment) const {
            (segment < iterations_ ? state_ + adjoint_ + plane_ : 0);
 }
 
+/// Bytes of the iterates that so many segments begin with, but the first.
+std::size_t UnrolledSolver::saved_states(int segments) const {
+    return std::size_t(checked_product("iterates of the solver, bytes", segments - 1, state_));
+}
+
 void UnrolledSolver::choose_segments() {
-    const auto cut = [&](int segment) { return (iterations_ + segment - 1) / segment; };
-    const auto bytes = [&](int segment) { return (cut(segment) - 1) * state_ + backward_bytes(segment); };
+    const auto cut = [&](int segment) { return int((std::int64_t(iterations_) + segment - 1) / segment); };
     segment_ = 1;
-    if (mode_.kind == Kind::checkpoint)
-        for (int steps = 2; steps <= iterations_; ++steps)
-            if (bytes(steps) <= bytes(segment_)) segment_ = steps;
+    segments_ = iterations_;
+    if (mode_.kind == Kind::stored) return;
+    const auto bytes = [&](int segment) { return saved_states(cut(segment)) + backward_bytes(segment); };
+    // Of those that make so many segments, the shortest needs least: there are some √T to look at. Where several need
+    // as little, the longest is taken.
+    std::size_t least = SIZE_MAX;
+    for (int segments = 1; segments <= iterations_ && saved_states(segments) < least; ++segments) {
+        int segment = cut(segments);
+        while (segment < iterations_ && bytes(segment + 1) == bytes(segment)) ++segment;
+        if (bytes(segment) >= least) continue;
+        least = bytes(segment);
+        segment_ = segment;
+    }
     segments_ = cut(segment_);
 }
 
@@ -113,12 +132,9 @@ View UnrolledSolver::map_view(float* map) const {
     return {map, dense_features(p.solves, p.map == MapKind::shared ? 1 : 2, p.height, p.width, 1)};
 }
 
-// A leaky ReLU of slope 1 is a copy.
 void UnrolledSolver::copy_state(const std::byte* from, std::byte* to) {
-    constexpr int columns = alignment / sizeof(float);
-    const Features shape = dense_features(1, 1, int(state_ / alignment), columns, 1);
-    backend_.leaky_relu_forward({reinterpret_cast<const float*>(from), shape},
-                                {reinterpret_cast<float*>(to), shape}, 1.0f);
+    backend_.copy(reinterpret_cast<float*>(to), reinterpret_cast<const float*>(from),
+                  std::int64_t(state_ / sizeof(float)));
 }
 
 void UnrolledSolver::clear(float* d_lambda, float* d_z) {
@@ -128,7 +144,7 @@ void UnrolledSolver::clear(float* d_lambda, float* d_z) {
 
 void UnrolledSolver::forward(const float* z, const float* lambda, float* x, void* saved, void* workspace) {
     Pieces pieces(static_cast<std::byte*>(workspace));
-    std::byte* const solver = pieces.take<std::byte>(solver_);
+    const PdhgWorkspace solver = solver_in(pieces.take<std::byte>(solver_));
     const auto run = [&](int steps, void* masks, const PdhgState* state, bool go_on) {
         backend_.pdhg_forward(problem_, steps, z, lambda, x, static_cast<std::uint8_t*>(masks), state, go_on,
                               solver);
@@ -151,13 +167,15 @@ void UnrolledSolver::forward(const float* z, const float* lambda, float* x, void
 void UnrolledSolver::backward(const void* saved, const float* z, const float* lambda, const float* d_x,
                               float* d_lambda, float* d_z, Write write, void* workspace) {
     adjoint_steps_ = recomputes() ? iterations_ : recorded_;
+    settling_ = nullptr;
     if (recomputes())
         return recomputed_backward(static_cast<const std::byte*>(saved), z, lambda, d_x, d_lambda, d_z, write,
                                    static_cast<std::byte*>(workspace));
     const auto* masks = static_cast<const std::uint8_t*>(saved);
     if (mode_.kind == Kind::implicit)
         return implicit_backward(masks, d_x, d_lambda, d_z, write, static_cast<std::byte*>(workspace));
-    backend_.pdhg_adjoint(problem_, recorded_, masks, d_x, d_lambda, d_z, write, workspace,
+    backend_.pdhg_adjoint(problem_, recorded_, masks, d_x, d_lambda, d_z, write,
+                          solver_in(static_cast<std::byte*>(workspace)),
                           {.from_image = recorded_ == iterations_});
 }
 
@@ -165,7 +183,7 @@ void UnrolledSolver::recomputed_backward(const std::byte* saved, const float* z,
                                          const float* d_x, float* d_lambda, float* d_z, Write write,
                                          std::byte* workspace) {
     Pieces pieces(workspace);
-    std::byte* const solver = pieces.take<std::byte>(solver_);
+    const PdhgWorkspace solver = solver_in(pieces.take<std::byte>(solver_));
     auto* const masks = pieces.take<std::uint8_t>(backend_.pdhg_mask_bytes(problem_, segment_));
     float* const x = pieces.take<float>(plane_);
     std::byte* memory = nullptr;
@@ -192,46 +210,53 @@ void UnrolledSolver::recomputed_backward(const std::byte* saved, const float* z,
 void UnrolledSolver::implicit_backward(const std::uint8_t* masks, const float* d_x, float* d_lambda,
                                        float* d_z, Write write, std::byte* workspace) {
     Pieces pieces(workspace);
-    std::byte* const solver = pieces.take<std::byte>(solver_);
+    const PdhgWorkspace solver = solver_in(pieces.take<std::byte>(solver_));
     // Each stretch adds its own part to d_z, so no sum is carried.
     const PdhgAdjointState adjoint = adjoint_in(pieces.take<std::byte>(adjoint_), false);
     if (write == Write::overwrite) clear(d_lambda, d_z);
+    adjoint_steps_ = 0;
     const auto take_stretch = [&](float* to) {
         const int steps = std::min(stretch, mode_.cap - adjoint_steps_);
         backend_.pdhg_adjoint(problem_, steps, masks, d_x, to, d_z, Write::accumulate, solver,
                               {.state = &adjoint,
                                .start_from_state = adjoint_steps_ > 0,
                                .one_mask = true,
-                               .from_image = false});
+                               .from_image = false,
+                               .settling = settling_});
         adjoint_steps_ += steps;
+        return steps;
     };
-    adjoint_steps_ = 0;
     if (mode_.tolerance <= 0) {
         while (adjoint_steps_ < mode_.cap) take_stretch(d_lambda);
         return;
     }
     float* const part = pieces.take<float>(map_);
     const View sum = map_view(pieces.take<float>(map_)), zero = map_view(pieces.take<float>(map_));
-    double* const norms = pieces.take<double>(aligned_doubles(norms_.size() + 1));
+    double* const norms = pieces.take<double>(norms_);
+    auto* const settling = pieces.take<PdhgSettling>(sizeof(PdhgSettling));
+    const int solves = problem_.solves;
+    settling_ = settling;
+    backend_.clear(settling, sizeof(PdhgSettling));
     for (const View& view : {sum, zero}) backend_.clear(view);
-    do {
+    // All stretches are queued, since a device cannot be asked in a recording; once the adjoint has settled, those
+    // left add nothing. (Norms are mean squared errors against zero, with a mean over the solves that nobody wants.)
+    while (adjoint_steps_ < mode_.cap) {
         clear(part, nullptr);
-        take_stretch(part);
+        const int steps = take_stretch(part);
         backend_.add(sum, map_view(part), sum);
-    } while (adjoint_steps_ < mode_.cap && !negligible(map_view(part), sum, zero, norms));
+        backend_.loss_forward(LossKind::mse, map_view(part), zero, norms, norms + 2 * solves);
+        backend_.loss_forward(LossKind::mse, sum, zero, norms + solves, norms + 2 * solves);
+        backend_.pdhg_settle(solves, norms, norms + solves, mode_.tolerance, steps, settling);
+        if (!backend_.separate_memory() && settling->settled) break;  // the host need not go through the rest
+    }
     if (d_lambda) backend_.add(map_view(d_lambda), sum, map_view(d_lambda));
 }
 
-// A norm is a mean squared error against zero. norms: room for those of both, and for their mean, which
-// nobody wants.
-bool UnrolledSolver::negligible(ConstView part, ConstView sum, ConstView zero, double* norms) {
-    const int solves = problem_.solves;
-    backend_.loss_forward(LossKind::mse, part, zero, norms, norms + 2 * solves);
-    backend_.loss_forward(LossKind::mse, sum, zero, norms + solves, norms + 2 * solves);
-    backend_.download(norms_.data(), norms, sizeof(double) * norms_.size());
-    for (int n = 0; n < solves; ++n)
-        if (!(norms_[n] <= mode_.tolerance * mode_.tolerance * norms_[solves + n])) return false;
-    return true;
+int UnrolledSolver::adjoint_steps() const {
+    if (settling_ == nullptr) return adjoint_steps_;
+    PdhgSettling settling;
+    backend_.download(&settling, settling_, sizeof settling);
+    return settling.steps;
 }
 
 }  // namespace tvmap

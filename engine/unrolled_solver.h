@@ -34,27 +34,28 @@ class UnrolledSolver {
     void forward(const float* z, const float* lambda, float* x, void* saved, void* workspace);
 
     /// d_lambda, d_z (either may be null) from d_x = ∂loss/∂x_T, written as `write` says. `saved` stays as it
-    /// is. implicit with a tolerance reads back norms, and so waits: not to be recorded.
+    /// is. Nothing waits: implicit with a tolerance settles where the data is.
     void backward(const void* saved, const float* z, const float* lambda, const float* d_x, float* d_lambda,
                   float* d_z, Write write, void* workspace);
 
-    /// Of the adjoint, in the last backward().
-    int adjoint_steps() const { return adjoint_steps_; }
+    /// Of the adjoint, in the last backward(), whose workspace still holds them. Waits.
+    int adjoint_steps() const;
 
   private:
     void choose_segments();
     int segment_steps(int k) const { return std::min(segment_, iterations_ - k * segment_); }
     std::size_t backward_bytes(int segment) const;
+    std::size_t saved_states(int segments) const;
     PdhgState state_in(std::byte* memory) const;
     PdhgAdjointState adjoint_in(std::byte* memory, bool with_sum) const;
     View map_view(float* map) const;
+    PdhgWorkspace solver_in(std::byte* memory) const { return {memory, solver_}; }
     void copy_state(const std::byte* from, std::byte* to);
     void clear(float* d_lambda, float* d_z);
     void recomputed_backward(const std::byte* saved, const float* z, const float* lambda, const float* d_x,
                              float* d_lambda, float* d_z, Write write, std::byte* workspace);
     void implicit_backward(const std::uint8_t* masks, const float* d_x, float* d_lambda, float* d_z,
                            Write write, std::byte* workspace);
-    bool negligible(ConstView part, ConstView sum, ConstView zero, double* norms);
 
     Backend& backend_;
     PdhgProblem problem_;
@@ -65,9 +66,10 @@ class UnrolledSolver {
     std::size_t plane_, dual_;        ///< bytes of the whole batch: of x, of q,
     std::size_t state_, adjoint_;     ///< of x, x̄, p and q, of Y, Ȳ, P̃ and Q̃,
     std::size_t map_;                 ///< and of Λ
-    std::vector<double> norms_;       ///< squared, of a stretch's part and of the sum, by solve
+    std::size_t norms_;               ///< bytes of what implicit with a tolerance sums up by solve
     std::size_t solver_, saved_, forward_workspace_, backward_workspace_;
     int adjoint_steps_ = 0;
+    const PdhgSettling* settling_ = nullptr;  ///< of the last backward(), where it ends by itself
 };
 
 }  // namespace tvmap

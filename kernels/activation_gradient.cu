@@ -18,7 +18,7 @@ constexpr std::int64_t quad_step = 4 * planar_threads;  // floats from one of a 
 constexpr std::int64_t piece_floats = thread_quads * quad_step;
 
 std::int64_t plane_floats(const Features& shape) { return std::int64_t(shape.h) * shape.w; }
-int pieces_of(const Features& shape) { return int((plane_floats(shape) + piece_floats - 1) / piece_floats); }
+int pieces_of(const Features& shape) { return int(gpu::blocks_for(plane_floats(shape), piece_floats)); }
 
 /// The sum over a warp, in all its lanes.
 __device__ inline double warp_sum(double v) {

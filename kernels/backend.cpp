@@ -12,6 +12,7 @@
 #include "kernels/leaky_relu.h"
 #include "kernels/machine_peak.h"
 #include "kernels/max_pool.h"
+#include "kernels/parallel.h"
 #include "kernels/threads.h"
 #include "kernels/upsample.h"
 
@@ -58,6 +59,13 @@ class CpuBackend final : public Backend {
     }
     void clear(View x) override {
         for (int n = 0; n < x.shape.n; ++n) std::memset(x.image(n), 0, sizeof(float) * x.shape.image_size());
+    }
+
+    void clear(void* memory, std::size_t bytes) override { std::memset(memory, 0, bytes); }
+    void copy(float* to, const float* from, std::int64_t floats) override {
+        cpu::parallel_pieces(floats, 2 * floats, [&](std::int64_t offset, std::int64_t length) {
+            std::memcpy(to + offset, from + offset, sizeof(float) * std::size_t(length));
+        });
     }
 
     void synchronise() override {}
@@ -112,13 +120,17 @@ class CpuBackend final : public Backend {
     }
     void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, const float* lambda,
                       float* x, std::uint8_t* masks, const PdhgState* state, bool start_from_state,
-                      void* workspace) override {
+                      const PdhgWorkspace& workspace) override {
         cpu::pdhg_forward(problem, iterations, z, lambda, x, masks, state, start_from_state, workspace);
     }
     void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t* masks, const float* d_x,
-                      float* d_lambda, float* d_z, Write write, void* workspace,
+                      float* d_lambda, float* d_z, Write write, const PdhgWorkspace& workspace,
                       const PdhgAdjoint& how) override {
         cpu::pdhg_adjoint(problem, iterations, masks, d_x, d_lambda, d_z, write, workspace, how);
+    }
+    void pdhg_settle(int solves, const double* part, const double* sum, double tolerance, int steps,
+                     PdhgSettling* settling) override {
+        cpu::pdhg_settle(solves, part, sum, tolerance, steps, settling);
     }
     std::size_t pdhg_step_gradients_workspace_bytes(const PdhgProblem& problem) const override {
         return cpu::pdhg_step_gradients_workspace_bytes(problem);
@@ -126,7 +138,7 @@ class CpuBackend final : public Backend {
     void pdhg_step_gradients(const PdhgProblem& problem, const float* z, const PdhgState& state,
                              const PdhgState& next, const PdhgAdjointState& adjoint_next,
                              const PdhgAdjointState& adjoint, float next_sigma, double* gradient,
-                             void* workspace) override {
+                             const PdhgWorkspace& workspace) override {
         cpu::pdhg_step_gradients(problem, z, state, next, adjoint_next, adjoint, next_sigma, gradient,
                                  workspace);
     }

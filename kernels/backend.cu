@@ -98,6 +98,11 @@ class CudaBackend final : public Backend {
     }
     void clear(View x) override { cuda::clear(stream(), x); }
 
+    void clear(void* memory, std::size_t bytes) override { gpu::fill(stream(), memory, 0, bytes); }
+    void copy(float* to, const float* from, std::int64_t floats) override {
+        gpu::copy(stream(), to, from, sizeof(float) * std::size_t(floats));
+    }
+
     void synchronise() override { gpu::synchronise(stream()); }
     std::unique_ptr<Recording> record(std::function<void()> work) override {
         return std::make_unique<GraphRecording>(stream(), work);
@@ -148,15 +153,19 @@ class CudaBackend final : public Backend {
     }
     void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, const float* lambda,
                       float* x, std::uint8_t* masks, const PdhgState* state, bool start_from_state,
-                      void* workspace) override {
+                      const PdhgWorkspace& workspace) override {
         cuda::pdhg_forward(stream(), problem, iterations, z, lambda, x, masks, state, start_from_state,
                            workspace);
     }
     void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t* masks, const float* d_x,
-                      float* d_lambda, float* d_z, Write write, void* workspace,
+                      float* d_lambda, float* d_z, Write write, const PdhgWorkspace& workspace,
                       const PdhgAdjoint& how) override {
         cuda::pdhg_adjoint(stream(), problem, iterations, masks, d_x, d_lambda, d_z, write, workspace,
                            nullptr, how);
+    }
+    void pdhg_settle(int solves, const double* part, const double* sum, double tolerance, int steps,
+                     PdhgSettling* settling) override {
+        cuda::pdhg_settle(stream(), solves, part, sum, tolerance, steps, settling);
     }
     std::size_t pdhg_step_gradients_workspace_bytes(const PdhgProblem& problem) const override {
         return cuda::pdhg_step_gradients_workspace_bytes(problem);
@@ -164,7 +173,7 @@ class CudaBackend final : public Backend {
     void pdhg_step_gradients(const PdhgProblem& problem, const float* z, const PdhgState& state,
                              const PdhgState& next, const PdhgAdjointState& adjoint_next,
                              const PdhgAdjointState& adjoint, float next_sigma, double* gradient,
-                             void* workspace) override {
+                             const PdhgWorkspace& workspace) override {
         cuda::pdhg_step_gradients(stream(), problem, z, state, next, adjoint_next, adjoint, next_sigma,
                                   gradient, workspace);
     }

@@ -50,6 +50,10 @@ class Backend {
     virtual void upload(void* memory, const void* host, std::size_t bytes) = 0;
     virtual void download(void* host, const void* memory, std::size_t bytes) = 0;
     virtual void clear(View x) = 0;
+    /// Sets every bit to 0.
+    virtual void clear(void* memory, std::size_t bytes) = 0;
+    /// Copies within the backend's memory, between places that do not overlap.
+    virtual void copy(float* to, const float* from, std::int64_t floats) = 0;
 
     /// Waits until everything queued is done; on CUDA, errors of kernels come up here at the latest.
     virtual void synchronise() = 0;
@@ -88,15 +92,17 @@ class Backend {
     virtual std::size_t pdhg_workspace_bytes(const PdhgProblem& problem) const = 0;
     virtual void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, const float* lambda,
                               float* x, std::uint8_t* masks, const PdhgState* state, bool start_from_state,
-                              void* workspace) = 0;
+                              const PdhgWorkspace& workspace) = 0;
     virtual void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t* masks,
-                              const float* d_x, float* d_lambda, float* d_z, Write write, void* workspace,
-                              const PdhgAdjoint& how = {}) = 0;
+                              const float* d_x, float* d_lambda, float* d_z, Write write,
+                              const PdhgWorkspace& workspace, const PdhgAdjoint& how = {}) = 0;
+    virtual void pdhg_settle(int solves, const double* part, const double* sum, double tolerance, int steps,
+                             PdhgSettling* settling) = 0;
     virtual std::size_t pdhg_step_gradients_workspace_bytes(const PdhgProblem& problem) const = 0;
     virtual void pdhg_step_gradients(const PdhgProblem& problem, const float* z, const PdhgState& state,
                                      const PdhgState& next, const PdhgAdjointState& adjoint_next,
                                      const PdhgAdjointState& adjoint, float next_sigma, double* gradient,
-                                     void* workspace) = 0;
+                                     const PdhgWorkspace& workspace) = 0;
 
     /// The loss is written to *loss, MSE_n to image_mse[n].
     virtual void loss_forward(LossKind kind, ConstView x, ConstView target, double* image_mse,

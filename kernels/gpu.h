@@ -131,7 +131,12 @@ int resident_blocks(const Launch& how, void (*kernel)(Parameters...)) {
 
 namespace tvmap::gpu {
 
-/// Blocks of `block` threads for `work` threads.
-inline unsigned blocks_for(std::int64_t work, unsigned block) { return unsigned((work + block - 1) / block); }
+/// Blocks of `block` threads for `work` threads. Throws Error where a grid does not hold them.
+inline unsigned blocks_for(std::int64_t work, unsigned block) {
+    const std::int64_t blocks = (work + block - 1) / block;
+    if (blocks > INT32_MAX)
+        fail("CUDA: ", work, " threads are more than one launch can take; give less at a time");
+    return unsigned(blocks);
+}
 
 }  // namespace tvmap::gpu

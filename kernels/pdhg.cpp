@@ -2,19 +2,20 @@
 // and its derivation are in kernels/pdhg_sweep.cpp.
 //
 // Sharing: as many solves as go evenly into the threads run one per thread; each of the rest is cut into
-// bands of rows for a team of threads. The workspace holds one image's records per solve under way.
+// bands of rows for a team of threads. The workspace holds one image's records per solve under way, and its
+// size says how many threads it serves.
 #include "kernels/pdhg.h"
 
 #include <omp.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <new>
 
 #include "kernels/error.h"
 #include "kernels/pdhg_problem.h"
 #include "kernels/pdhg_sweep.h"
+#include "kernels/sizes.h"
 
 namespace tvmap::cpu {
 namespace {
@@ -27,7 +28,7 @@ constexpr std::size_t round_up(std::size_t value, std::size_t multiple) {
 
 PdhgRecord record_of(const PdhgProblem& problem) {
     PdhgRecord at;
-    at.groups = (problem.width + pdhg_group - 1) / pdhg_group;
+    at.groups = int((std::int64_t(problem.width) + pdhg_group - 1) / pdhg_group);
     const std::ptrdiff_t plane = std::ptrdiff_t(at.groups) * pdhg_group;
     at.p = plane;
     at.q_vertical = 2 * plane;
@@ -52,26 +53,34 @@ int sweep_depth(const PdhgRecord& at, int rows, bool alone) {
 
 // The workspace, cut up: counters of the bands, sums of the rows of a scalar map's d_Λ, records.
 struct Workspace {
-    int slots;  // solves under way at once
+    int threads;  // at most so many run
+    int slots;    // solves under way at once
     PdhgProgress* progress;
     double* row_sums;
     float* records;
     PdhgRecord record;
     int height;
 
-    static std::size_t progress_bytes() { return std::size_t(omp_get_max_threads()) * sizeof(PdhgProgress); }
+    static std::size_t progress_bytes(int threads) { return std::size_t(threads) * sizeof(PdhgProgress); }
     static std::size_t sum_bytes(const PdhgProblem& problem, int slots) {
-        return round_up(std::size_t(slots) * problem.height * sizeof(double), 64);
+        return round_up(std::size_t(slots) * std::size_t(problem.height) * sizeof(double), 64);
     }
-    Workspace(const PdhgProblem& problem, void* memory)
-        : slots(std::min(problem.solves, omp_get_max_threads())),
-          record(record_of(problem)),
-          height(problem.height) {
-        auto* bytes = static_cast<std::byte*>(memory);
-        progress = reinterpret_cast<PdhgProgress*>(bytes);
-        for (int t = 0; t < omp_get_max_threads(); ++t) new (progress + t) PdhgProgress;
-        row_sums = reinterpret_cast<double*>(bytes + progress_bytes());
-        records = reinterpret_cast<float*>(bytes + progress_bytes() + sum_bytes(problem, slots));
+    static std::size_t bytes(const PdhgProblem& problem, int threads) {
+        const int slots = std::min(problem.solves, threads);
+        return progress_bytes(threads) + sum_bytes(problem, slots) +
+               std::size_t(checked_product("workspace of the solver, bytes", slots, problem.height,
+                                           record_of(problem).floats, sizeof(float)));
+    }
+    Workspace(const char* where, const PdhgProblem& problem, const PdhgWorkspace& given)
+        : threads(omp_get_max_threads()), record(record_of(problem)), height(problem.height) {
+        check_pdhg_workspace(where, given, bytes(problem, 1));
+        while (bytes(problem, threads) > given.bytes) --threads;  // it was made for fewer
+        slots = std::min(problem.solves, threads);
+        auto* memory = static_cast<std::byte*>(given.memory);
+        progress = reinterpret_cast<PdhgProgress*>(memory);
+        for (int t = 0; t < threads; ++t) new (progress + t) PdhgProgress;
+        row_sums = reinterpret_cast<double*>(memory + progress_bytes(threads));
+        records = reinterpret_cast<float*>(memory + progress_bytes(threads) + sum_bytes(problem, slots));
     }
     float* rows(int slot) const { return records + std::ptrdiff_t(slot) * height * record.floats; }
     double* sums(int slot) const { return row_sums + std::ptrdiff_t(slot) * height; }
@@ -85,7 +94,7 @@ void share_out(const PdhgProblem& problem, const Workspace& space, int iteration
     int whole = 0;
     // Below some microseconds of work, waking threads costs more than they save.
     const bool worthwhile = problem.pixels() * problem.solves * iterations > 1 << 15;
-#pragma omp parallel if (worthwhile)
+#pragma omp parallel num_threads(space.threads) if (worthwhile)
     {
         const int threads = omp_get_num_threads(), thread = omp_get_thread_num();
         PdhgBand band;
@@ -162,19 +171,17 @@ void store(float value, Write write, float& target) {
 }  // namespace
 
 std::size_t pdhg_workspace_bytes(const PdhgProblem& problem) {
-    const int slots = std::min(problem.solves, omp_get_max_threads());
-    return Workspace::progress_bytes() + Workspace::sum_bytes(problem, slots) +
-           std::size_t(slots) * std::size_t(problem.height) * std::size_t(record_of(problem).floats) *
-               sizeof(float);
+    return Workspace::bytes(problem, omp_get_max_threads());
 }
 
 void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, const float* lambda, float* x,
-                  std::uint8_t* masks, const PdhgState* state, bool start_from_state, void* workspace) {
+                  std::uint8_t* masks, const PdhgState* state, bool start_from_state,
+                  const PdhgWorkspace& workspace) {
     check_pdhg("pdhg_forward", problem, iterations);
     if (start_from_state && state == nullptr) {
         fail("pdhg_forward: told to start from a state but given none; pass the state or start afresh");
     }
-    const Workspace space(problem, workspace);
+    const Workspace space("pdhg_forward", problem, workspace);
     const PdhgRecord& at = space.record;
     const int width = problem.width;
     const std::ptrdiff_t pixels = problem.pixels();
@@ -231,7 +238,8 @@ void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, co
 }
 
 void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t* masks, const float* d_x,
-                  float* d_lambda, float* d_z, Write write, void* workspace, const PdhgAdjoint& how) {
+                  float* d_lambda, float* d_z, Write write, const PdhgWorkspace& workspace,
+                  const PdhgAdjoint& how) {
     check_pdhg("pdhg_adjoint", problem, iterations);
     if (masks == nullptr && iterations > 0) {
         fail("pdhg_adjoint: no masks; run pdhg_forward with masks and pass them on");
@@ -239,7 +247,8 @@ void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t
     if (how.start_from_state && how.state == nullptr) {
         fail("pdhg_adjoint: told to start from a state but given none; pass the state or start afresh");
     }
-    const Workspace space(problem, workspace);
+    if (how.settling != nullptr && how.settling->settled != 0) return;
+    const Workspace space("pdhg_adjoint", problem, workspace);
     const PdhgRecord& at = space.record;
     const int width = problem.width;
     const std::ptrdiff_t pixels = problem.pixels();
@@ -321,6 +330,16 @@ void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t
         });
 }
 
+void pdhg_settle(int solves, const double* part, const double* sum, double tolerance, int steps,
+                 PdhgSettling* settling) {
+    if (settling->settled != 0) return;
+    settling->steps += steps;
+    settling->settled = 1;
+    for (int n = 0; n < solves; ++n) {
+        if (!(part[n] <= tolerance * tolerance * sum[n])) settling->settled = 0;
+    }
+}
+
 void pdhg_unpack_mask(const PdhgProblem& problem, int iterations, const std::uint8_t* masks, int solve,
                       int iteration, std::int8_t* e_vertical, std::int8_t* e_horizontal) {
     if (solve < 0 || solve >= problem.solves || iteration < 0 || iteration >= iterations) {
@@ -341,51 +360,6 @@ void pdhg_unpack_mask(const PdhgProblem& problem, int iterations, const std::uin
             e_horizontal[std::ptrdiff_t(i) * problem.width + j] = sign(4);
         }
     }
-}
-
-PdhgGap pdhg_gap(const PdhgProblem& problem, const float* z, const float* lambda, const float* x,
-                 const float* q) {
-    const int height = problem.height, width = problem.width;
-    const bool periodic = problem.boundary == Boundary::periodic;
-    const std::ptrdiff_t pixels = problem.pixels();
-    const auto map = [&](int component, std::ptrdiff_t pixel) {
-        switch (problem.map) {
-            case MapKind::scalar:
-                return double(lambda[0]);
-            case MapKind::shared:
-                return double(lambda[pixel]);
-            default:
-                return double(lambda[component * pixels + pixel]);
-        }
-    };
-    double fidelity = 0, variation = 0, image = 0, residual = 0;
-    for (int i = 0; i < height; ++i) {
-        const bool last_row = i + 1 == height;
-        const std::ptrdiff_t row = std::ptrdiff_t(i) * width;
-        const std::ptrdiff_t row_below = last_row ? 0 : row + width;
-        const std::ptrdiff_t row_above = i == 0 ? std::ptrdiff_t(height - 1) * width : row - width;
-        for (int j = 0; j < width; ++j) {
-            const bool last_column = j + 1 == width;
-            const std::ptrdiff_t here = row + j, right = row + (last_column ? 0 : j + 1);
-            const std::ptrdiff_t left = row + (j == 0 ? width - 1 : j - 1);
-            const bool vertical = periodic || !last_row, horizontal = periodic || !last_column;
-            double transposed = 0;  // ∇ᵀq
-            if (periodic || i > 0) transposed += q[row_above + j];
-            if (vertical) transposed -= q[here];
-            if (periodic || j > 0) transposed += q[pixels + left];
-            if (horizontal) transposed -= q[pixels + here];
-            if (vertical) variation += map(0, here) * std::abs(double(x[row_below + j]) - x[here]);
-            if (horizontal) variation += map(1, here) * std::abs(double(x[right]) - x[here]);
-            const double noise = double(x[here]) - z[here], rest = z[here] - transposed;
-            fidelity += noise * noise;
-            image += double(z[here]) * z[here];
-            residual += rest * rest;
-        }
-    }
-    PdhgGap result;
-    result.primal = 0.5 * fidelity + variation;
-    result.gap = result.primal - 0.5 * (image - residual);
-    return result;
 }
 
 }  // namespace tvmap::cpu

@@ -22,6 +22,7 @@ constexpr unsigned sum_threads = 256;
 // per solve; row_sums: solves×H.
 __global__ void pdhg_map_sum_kernel(Task t, const float* planes, double* row_sums, float* sums,
                                     bool accumulate) {
+    if (t.settled()) return;
     const float* plane = planes + blockIdx.x * t.pixels();
     double* rows = row_sums + std::int64_t(blockIdx.x) * t.height;
     for (int i = threadIdx.x; i < t.height; i += blockDim.x) {
@@ -51,6 +52,16 @@ std::optional<Rest> rest_of(const PdhgProblem& problem, const cuda::PdhgMapping&
     rest.problem.solves -= mapping.in_clusters;
     rest.mapping.kind = cuda::PdhgMapping::Kind::tiles;
     return rest;
+}
+
+__global__ void pdhg_settle_kernel(int solves, const double* part, const double* sum, double tolerance,
+                                   int steps, PdhgSettling* settling) {
+    if (settling->settled != 0) return;
+    settling->steps += steps;
+    settling->settled = 1;
+    for (int n = 0; n < solves; ++n) {
+        if (!(part[n] <= tolerance * tolerance * sum[n])) settling->settled = 0;
+    }
 }
 
 // The workspace, cut up: the mapping's own part; for a scalar map the plane of d_Λ of each solve and its
@@ -271,7 +282,7 @@ std::size_t pdhg_workspace_bytes(const PdhgProblem& problem, const PdhgMapping* 
 
 void pdhg_forward(gpu::Stream stream, const PdhgProblem& problem, int iterations, const float* z,
                   const float* lambda, float* x, std::uint8_t* masks, const PdhgState* state,
-                  bool start_from_state, void* workspace, const PdhgMapping* mapping) {
+                  bool start_from_state, const PdhgWorkspace& workspace, const PdhgMapping* mapping) {
     check_pdhg("pdhg_forward", problem, iterations);
     if (start_from_state && state == nullptr) {
         fail("pdhg_forward: told to start from a state but given none; pass the state or start afresh");
@@ -283,12 +294,13 @@ void pdhg_forward(gpu::Stream stream, const PdhgProblem& problem, int iterations
     task.masks = masks;
     if (state != nullptr) task.state = *state;
     task.start_from_state = start_from_state;
-    pdhg::run(stream, problem, task, {.adjoint = false, .map = problem.map},
-              pdhg::checked("pdhg_forward", problem, mapping), workspace);
+    const PdhgMapping chosen = pdhg::checked("pdhg_forward", problem, mapping);
+    check_pdhg_workspace("pdhg_forward", workspace, pdhg::Workspace(problem, chosen).bytes());
+    pdhg::run(stream, problem, task, {.adjoint = false, .map = problem.map}, chosen, workspace.memory);
 }
 
 void pdhg_adjoint(gpu::Stream stream, const PdhgProblem& problem, int iterations, const std::uint8_t* masks,
-                  const float* d_x, float* d_lambda, float* d_z, Write write, void* workspace,
+                  const float* d_x, float* d_lambda, float* d_z, Write write, const PdhgWorkspace& workspace,
                   const PdhgMapping* mapping, const PdhgAdjoint& how) {
     check_pdhg("pdhg_adjoint", problem, iterations);
     if (masks == nullptr && iterations > 0) {
@@ -299,8 +311,9 @@ void pdhg_adjoint(gpu::Stream stream, const PdhgProblem& problem, int iterations
     }
     const PdhgMapping chosen = pdhg::checked("pdhg_adjoint", problem, mapping);
     const pdhg::Workspace space(problem, chosen);
+    check_pdhg_workspace("pdhg_adjoint", workspace, space.bytes());
     const bool summed = problem.map == MapKind::scalar && d_lambda != nullptr;
-    float* planes = summed ? space.planes(workspace) : nullptr;
+    float* planes = summed ? space.planes(workspace.memory) : nullptr;
     pdhg::Task task = pdhg::task_of(problem, iterations, true);
     task.masks = const_cast<std::uint8_t*>(masks);  // only read
     task.d_x = d_x;
@@ -310,17 +323,24 @@ void pdhg_adjoint(gpu::Stream stream, const PdhgProblem& problem, int iterations
     task.start_from_state = how.start_from_state;
     task.one_mask = how.one_mask;
     task.from_image = how.from_image;
+    task.settling = how.settling;
     task.accumulate_map = write == Write::accumulate && !summed;
     task.accumulate_image = write == Write::accumulate;
-    pdhg::run(stream, problem, task, {.adjoint = true, .map = problem.map}, chosen, workspace);
+    pdhg::run(stream, problem, task, {.adjoint = true, .map = problem.map}, chosen, workspace.memory);
     if (summed) {
         gpu::launch(stream,
                     {.name = "pdhg_map_sum_kernel",
                      .grid = dim3(unsigned(problem.solves)),
                      .block = dim3(pdhg::sum_threads)},
-                    pdhg::pdhg_map_sum_kernel, task, planes, space.sums(workspace), d_lambda,
+                    pdhg::pdhg_map_sum_kernel, task, planes, space.sums(workspace.memory), d_lambda,
                     write == Write::accumulate);
     }
+}
+
+void pdhg_settle(gpu::Stream stream, int solves, const double* part, const double* sum, double tolerance,
+                 int steps, PdhgSettling* settling) {
+    gpu::launch(stream, {.name = "pdhg_settle_kernel", .grid = dim3(1), .block = dim3(1)},
+                pdhg::pdhg_settle_kernel, solves, part, sum, tolerance, steps, settling);
 }
 
 }  // namespace cuda

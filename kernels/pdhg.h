@@ -64,6 +64,18 @@ struct PdhgAdjointState {
     float* sum_p = nullptr;
 };
 
+/// Scratch memory on a 64-byte boundary, and how much of it there is. Calls refuse less than they need.
+struct PdhgWorkspace {
+    void* memory = nullptr;
+    std::size_t bytes = 0;
+};
+
+/// How far an adjoint that ends by itself has come, in the backend's memory; all zero at first.
+struct PdhgSettling {
+    std::int32_t steps = 0;    ///< done
+    std::int32_t settled = 0;  ///< not 0: no more are needed
+};
+
 /// How an adjoint is made in stretches, one call for each, the last steps first. Stretches give the d_z of
 /// one call over all steps to the bit, and its d_lambda to the rounding of their sums.
 struct PdhgAdjoint {
@@ -73,6 +85,8 @@ struct PdhgAdjoint {
     /// Whether the call's first step is step 0, where x₀ = x̄₀ = z (and maybe p₀): d_z = Y + σΣP̃ (− P̃ where
     /// p₀ = z). Else, for a stretch in the middle, d_z = σΣP̃ alone.
     bool from_image = true;
+    /// Null, or in the backend's memory: where it has settled, the call leaves everything as it is.
+    const PdhgSettling* settling = nullptr;
 };
 
 /// ‖[I, ∇]‖ on H×W exactly: L² = 1 + Σ_d 4sin²(π⌊n_d/2⌋/n_d) periodic, 1 + Σ_d 4sin²(π(n_d−1)/(2n_d))
@@ -84,9 +98,9 @@ namespace cpu {
 /// Bytes of the masks of T iterations of the whole batch. (A multiple of 64.)
 std::size_t pdhg_mask_bytes(const PdhgProblem& problem, int iterations);
 
-/// Scratch memory of pdhg_forward and of pdhg_adjoint, aligned to 64 bytes, independent of T: some 28 bytes a
-/// pixel for each solve under way, of which there are at most omp_get_max_threads(). Ask again after raising
-/// the number of threads.
+/// Scratch memory of pdhg_forward and of pdhg_adjoint, independent of T: some 28 bytes a pixel for each solve
+/// under way, of which there are as many as threads at most. A call runs on no more threads than its workspace
+/// was made for; what is enough for one thread is never refused.
 std::size_t pdhg_workspace_bytes(const PdhgProblem& problem);
 
 /// Runs `iterations` steps. z: images×H×W, lambda: solves×map_size, x: solves×H×W receives x_T.
@@ -97,7 +111,8 @@ std::size_t pdhg_workspace_bytes(const PdhgProblem& problem);
 /// start_from_state says whether they are read: if not, the start is the one above and the state is only
 /// written.
 void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, const float* lambda, float* x,
-                  std::uint8_t* masks, const PdhgState* state, bool start_from_state, void* workspace);
+                  std::uint8_t* masks, const PdhgState* state, bool start_from_state,
+                  const PdhgWorkspace& workspace);
 
 /// The adjoint of pdhg_forward (without state). d_x: solves×H×W, ∂loss/∂x_T. d_lambda (solves×map_size) and
 /// d_z (solves×H×W: one gradient per solve) are written as `write` says; either may be null. Under Neumann
@@ -109,9 +124,10 @@ void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, co
 /// Steps that differ from one to the next are taken one per call: step k with its own τ and σ, and with θ of
 /// step k−1, since Ȳ = Y₊ + θ(Y₊ − Y) belongs to the step that comes next.
 void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t* masks, const float* d_x,
-                  float* d_lambda, float* d_z, Write write, void* workspace, const PdhgAdjoint& how = {});
+                  float* d_lambda, float* d_z, Write write, const PdhgWorkspace& workspace,
+                  const PdhgAdjoint& how = {});
 
-/// Scratch memory of pdhg_step_gradients, aligned to 64 bytes.
+/// Scratch memory of pdhg_step_gradients.
 std::size_t pdhg_step_gradients_workspace_bytes(const PdhgProblem& problem);
 
 /// Adds the parts of step k in ∂loss/∂τ, ∂loss/∂σ, ∂loss/∂θ, summed over the batch, to gradient[0 … 2].
@@ -121,7 +137,13 @@ std::size_t pdhg_step_gradients_workspace_bytes(const PdhgProblem& problem);
 void pdhg_step_gradients(const PdhgProblem& problem, const float* z, const PdhgState& state,
                          const PdhgState& next, const PdhgAdjointState& adjoint_next,
                          const PdhgAdjointState& adjoint, float next_sigma, double* gradient,
-                         void* workspace);
+                         const PdhgWorkspace& workspace);
+
+/// The end of a stretch of `steps` steps. part, sum: solves doubles, the mean squares of what the stretch has
+/// added to d_lambda and of what all stretches have. The adjoint has settled where part is at most tolerance²
+/// times sum in every solve. Nothing happens where it had settled before.
+void pdhg_settle(int solves, const double* part, const double* sum, double tolerance, int steps,
+                 PdhgSettling* settling);
 
 /// Unpacks the decision e ∈ {−1, 0, +1} of step `iteration` (0 … T−1) of one solve from masks into e_vertical
 /// and e_horizontal (H·W each). For tests and studies, not for speed.
@@ -129,7 +151,8 @@ void pdhg_unpack_mask(const PdhgProblem& problem, int iterations, const std::uin
                       int iteration, std::int8_t* e_vertical, std::int8_t* e_horizontal);
 
 /// Primal objective P(x) = ½‖x−z‖² + ‖Λ∘∇x‖₁ and gap P(x) − D(q), D(q) = ½‖z‖² − ½‖z − ∇ᵀq‖² for |q| ≤ Λ, of
-/// one solve, in double. q: vertical plane, then horizontal.
+/// one solve, in double. q: vertical plane, then horizontal. Throws Error for a q outside its bounds, and for a gap that
+/// is negative beyond rounding or no number: it would be that of no iterate.
 struct PdhgGap {
     double primal = 0, gap = 0;
     double relative() const { return primal > 0 ? gap / primal : gap; }
@@ -163,18 +186,19 @@ PdhgMapping pdhg_mapping(const PdhgProblem& problem);
 
 std::size_t pdhg_mask_bytes(const PdhgProblem& problem, int iterations);
 
-/// Scratch memory of pdhg_forward and pdhg_adjoint, aligned to 64 bytes, independent of T.
+/// Scratch memory of pdhg_forward and pdhg_adjoint, independent of T.
 std::size_t pdhg_workspace_bytes(const PdhgProblem& problem, const PdhgMapping* mapping = nullptr);
 
 /// As on the CPU, queued into the stream. mapping: null, or the one to use; Error where it does not fit the
 /// problem or the device.
 void pdhg_forward(gpu::Stream stream, const PdhgProblem& problem, int iterations, const float* z,
                   const float* lambda, float* x, std::uint8_t* masks, const PdhgState* state,
-                  bool start_from_state, void* workspace, const PdhgMapping* mapping = nullptr);
+                  bool start_from_state, const PdhgWorkspace& workspace,
+                  const PdhgMapping* mapping = nullptr);
 
 /// As on the CPU, queued into the stream.
 void pdhg_adjoint(gpu::Stream stream, const PdhgProblem& problem, int iterations, const std::uint8_t* masks,
-                  const float* d_x, float* d_lambda, float* d_z, Write write, void* workspace,
+                  const float* d_x, float* d_lambda, float* d_z, Write write, const PdhgWorkspace& workspace,
                   const PdhgMapping* mapping = nullptr, const PdhgAdjoint& how = {});
 
 std::size_t pdhg_step_gradients_workspace_bytes(const PdhgProblem& problem);
@@ -183,7 +207,11 @@ std::size_t pdhg_step_gradients_workspace_bytes(const PdhgProblem& problem);
 void pdhg_step_gradients(gpu::Stream stream, const PdhgProblem& problem, const float* z,
                          const PdhgState& state, const PdhgState& next, const PdhgAdjointState& adjoint_next,
                          const PdhgAdjointState& adjoint, float next_sigma, double* gradient,
-                         void* workspace);
+                         const PdhgWorkspace& workspace);
+
+/// As on the CPU, queued into the stream.
+void pdhg_settle(gpu::Stream stream, int solves, const double* part, const double* sum, double tolerance,
+                 int steps, PdhgSettling* settling);
 
 }  // namespace cuda
 }  // namespace tvmap

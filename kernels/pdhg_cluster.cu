@@ -30,6 +30,7 @@ __device__ inline void meet(int cluster) {
 template <class Step, int strip_rows>
 __global__ void __launch_bounds__(most_threads, 1)
     pdhg_cluster_kernel(Task t, SharedLayout<Step> layout, int cluster) {
+    if (t.settled()) return;
     float* shared = gpu::shared_memory<float>();
     const int rank = cluster == 1 ? 0 : int(gpu::cluster_rank());
     const auto begin = [&](int r) { return rows_before(t.height, r, cluster); };

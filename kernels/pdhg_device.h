@@ -24,21 +24,24 @@ struct Task {
     bool neumann = false, start_at_image = false;  ///< p₀ = z
     float a = 0, b = 0, s = 0, theta = 0;
     float sigma = 0;
-    const float* z = nullptr;        ///< forward; images×H×W
-    const float* lambda = nullptr;   ///< forward; solves×map size
-    float* x = nullptr;              ///< forward
-    PdhgState state;                 ///< forward; null or all planes
-    bool start_from_state = false;   ///< in either direction
-    std::uint8_t* masks = nullptr;   ///< forward writes them unless null, the adjoint reads
-    const float* d_x = nullptr;      ///< adjoint
-    PdhgAdjointState adjoint_state;  ///< adjoint; null or all planes but maybe sum_p
-    bool one_mask = false;           ///< adjoint: the masks are of one step, for every step
-    bool from_image = true;          ///< adjoint: whether d_z gets more than σΣP̃
-    float* d_lambda = nullptr;       ///< adjoint; may be null; for a scalar map one plane per solve
-    float* d_z = nullptr;            ///< adjoint; may be null
+    const float* z = nullptr;                ///< forward; images×H×W
+    const float* lambda = nullptr;           ///< forward; solves×map size
+    float* x = nullptr;                      ///< forward
+    PdhgState state;                         ///< forward; null or all planes
+    bool start_from_state = false;           ///< in either direction
+    std::uint8_t* masks = nullptr;           ///< forward writes them unless null, the adjoint reads
+    const float* d_x = nullptr;              ///< adjoint
+    PdhgAdjointState adjoint_state;          ///< adjoint; null or all planes but maybe sum_p
+    bool one_mask = false;                   ///< adjoint: the masks are of one step, for every step
+    bool from_image = true;                  ///< adjoint: whether d_z gets more than σΣP̃
+    const PdhgSettling* settling = nullptr;  ///< adjoint; may be null
+    float* d_lambda = nullptr;               ///< adjoint; may be null; for a scalar map one plane per solve
+    float* d_z = nullptr;                    ///< adjoint; may be null
     bool accumulate_map = false, accumulate_image = false;  ///< whether d_lambda, d_z keep what they hold
 
     __host__ __device__ std::int64_t pixels() const { return std::int64_t(height) * width; }
+    /// Whether there is nothing left to do, the same for all threads of a launch.
+    __device__ bool settled() const { return settling != nullptr && settling->settled != 0; }
     /// Whether ΣP̃ is wanted.
     __device__ bool sums_p() const { return d_z != nullptr || adjoint_state.sum_p != nullptr; }
 };

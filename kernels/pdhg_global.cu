@@ -38,6 +38,7 @@ struct Pixel {
 
 template <class Step>
 __global__ void pdhg_start_kernel(Task t, Planes s) {
+    if (t.settled()) return;
     const Pixel pixel(t);
     if (!pixel.exists) return;
     const std::int64_t here = index(t, pixel.at);
@@ -56,6 +57,7 @@ __global__ void pdhg_start_kernel(Task t, Planes s) {
 
 template <class Step>
 __global__ void pdhg_dual_kernel(Task t, Planes s, int iteration) {
+    if (t.settled()) return;
     const Pixel pixel(t);
     if (!pixel.in_batch) return;
     const auto [solve, row, column] = pixel.at;
@@ -105,6 +107,7 @@ __global__ void pdhg_dual_kernel(Task t, Planes s, int iteration) {
 }
 
 __global__ void pdhg_primal_kernel(Task t, Planes s) {
+    if (t.settled()) return;
     const Pixel pixel(t);
     if (!pixel.exists) return;
     const auto [solve, row, column] = pixel.at;
@@ -120,6 +123,7 @@ __global__ void pdhg_primal_kernel(Task t, Planes s) {
 
 template <class Step>
 __global__ void pdhg_finish_kernel(Task t, Planes s) {
+    if (t.settled()) return;
     const Pixel pixel(t);
     if (!pixel.exists) return;
     const std::int64_t here = index(t, pixel.at);

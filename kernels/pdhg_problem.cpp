@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "kernels/error.h"
+#include "kernels/sizes.h"
 
 namespace tvmap {
 
@@ -26,6 +27,7 @@ void check_pdhg(const char* where, const PdhgProblem& problem, int iterations) {
              " per image) of ", problem.height, "x", problem.width, ", ", iterations,
              " iterations; sizes must be at least 1");
     }
+    checked_product("the solver's images, bytes", problem.solves, problem.height, problem.width, 64);
     const double norm = pdhg_operator_norm(problem.height, problem.width, problem.boundary);
     if (!(problem.tau > 0) || !(problem.sigma > 0) || !(problem.theta >= 0) ||
         double(problem.tau) * problem.sigma * norm * norm > 1 + 1e-5) {  // 1e-5: τ and σ are rounded to float
@@ -35,12 +37,21 @@ void check_pdhg(const char* where, const PdhgProblem& problem, int iterations) {
     }
 }
 
+void check_pdhg_workspace(const char* where, const PdhgWorkspace& workspace, std::size_t bytes) {
+    if (workspace.memory == nullptr || workspace.bytes < bytes ||
+        reinterpret_cast<std::uintptr_t>(workspace.memory) % 64 != 0) {
+        fail(where, ": a workspace of ", workspace.memory == nullptr ? 0 : workspace.bytes, " bytes at ",
+             workspace.memory, " where ", bytes,
+             " on a 64-byte boundary are needed; make one of pdhg_workspace_bytes for this problem");
+    }
+}
+
 namespace cpu {
 
 std::size_t pdhg_mask_bytes(const PdhgProblem& problem, int iterations) {
-    const std::size_t bytes = std::size_t(problem.solves) * std::size_t(iterations) *
-                              std::size_t(problem.height) * pdhg_mask_row_bytes(problem.width);
-    return (bytes + 63) / 64 * 64;
+    const std::int64_t bytes = checked_product("masks of the solver, bytes", problem.solves, iterations,
+                                               problem.height, pdhg_mask_row_bytes(problem.width));
+    return (std::size_t(bytes) + 63) / 64 * 64;
 }
 
 }  // namespace cpu

@@ -24,7 +24,7 @@ namespace {
 // A sum of values 0, 1, 2, … by as many lanes as a warp has.
 class LaneSum {
   public:
-    void add(int i, double value) { lanes_[i % count] += value; }
+    void add(std::int64_t i, double value) { lanes_[i % count] += value; }
     double fold() {
         for (int half = count / 2; half > 0; half /= 2) {
             for (int lane = 0; lane < half; ++lane) lanes_[lane] += lanes_[lane + half];
@@ -52,12 +52,14 @@ std::size_t pdhg_step_gradients_workspace_bytes(const PdhgProblem& problem) {
 void pdhg_step_gradients(const PdhgProblem& problem, const float* z, const PdhgState& state,
                          const PdhgState& next, const PdhgAdjointState& adjoint_next,
                          const PdhgAdjointState& adjoint, float next_sigma, double* gradient,
-                         void* workspace) {
+                         const PdhgWorkspace& workspace) {
     check_pdhg("pdhg_step_gradients", problem, 1);
-    const int height = problem.height, width = problem.width, rows = problem.solves * height;
+    check_pdhg_workspace("pdhg_step_gradients", workspace, pdhg_step_gradients_workspace_bytes(problem));
+    const int height = problem.height, width = problem.width;
+    const std::int64_t rows = std::int64_t(problem.solves) * height;
     const bool periodic = problem.boundary == Boundary::periodic;
     const std::ptrdiff_t pixels = problem.pixels();
-    auto* row_sums = static_cast<double*>(workspace);  // of the three sums above, one after the other
+    auto* row_sums = static_cast<double*>(workspace.memory);  // of the three sums above, one after the other
 
     parallel_for(rows, 13 * pixels * problem.solves, [&](std::int64_t n) {
         const std::ptrdiff_t solve = n / height, i = n % height;
@@ -89,7 +91,7 @@ void pdhg_step_gradients(const PdhgProblem& problem, const float* z, const PdhgS
     const double factors[3] = {-1.0, -1.0, double(problem.tau) * next_sigma};
     for (int parameter = 0; parameter < 3; ++parameter) {
         LaneSum sum;
-        for (int n = 0; n < rows; ++n) sum.add(n, row_sums[std::ptrdiff_t(parameter) * rows + n]);
+        for (std::int64_t n = 0; n < rows; ++n) sum.add(n, row_sums[parameter * rows + n]);
         gradient[parameter] += factors[parameter] * sum.fold();
     }
 }

@@ -72,10 +72,10 @@ __global__ void pdhg_step_row_kernel(StepTask t) {
 
 // One warp per parameter.
 __global__ void pdhg_step_sum_kernel(StepTask t, double* gradient) {
-    const int rows = t.solves * t.height, parameter = int(threadIdx.y);
+    const std::int64_t rows = std::int64_t(t.solves) * t.height;
+    const int parameter = int(threadIdx.y);
     double sum = 0;
-    for (int n = int(threadIdx.x); n < rows; n += lanes)
-        sum += t.row_sums[std::int64_t(parameter) * rows + n];
+    for (std::int64_t n = threadIdx.x; n < rows; n += lanes) sum += t.row_sums[parameter * rows + n];
     sum = fold(sum);
     if (threadIdx.x == 0) gradient[parameter] += t.factors[parameter] * sum;
 }
@@ -92,8 +92,9 @@ std::size_t pdhg_step_gradients_workspace_bytes(const PdhgProblem& problem) {
 void pdhg_step_gradients(gpu::Stream stream, const PdhgProblem& problem, const float* z,
                          const PdhgState& state, const PdhgState& next, const PdhgAdjointState& adjoint_next,
                          const PdhgAdjointState& adjoint, float next_sigma, double* gradient,
-                         void* workspace) {
+                         const PdhgWorkspace& workspace) {
     check_pdhg("pdhg_step_gradients", problem, 1);
+    check_pdhg_workspace("pdhg_step_gradients", workspace, pdhg_step_gradients_workspace_bytes(problem));
     const pdhg::StepTask task{problem.solves,
                               problem.height,
                               problem.width,
@@ -105,8 +106,8 @@ void pdhg_step_gradients(gpu::Stream stream, const PdhgProblem& problem, const f
                               adjoint_next,
                               adjoint,
                               {-1.0, -1.0, double(problem.tau) * next_sigma},
-                              static_cast<double*>(workspace)};
-    const unsigned rows = unsigned(problem.solves) * unsigned(problem.height);
+                              static_cast<double*>(workspace.memory)};
+    const std::int64_t rows = std::int64_t(problem.solves) * problem.height;
     gpu::launch(stream,
                 {.name = "pdhg_step_row_kernel",
                  .grid = dim3(gpu::blocks_for(rows, pdhg::rows_per_block)),

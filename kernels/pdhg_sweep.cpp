@@ -74,23 +74,25 @@ HWY_INLINE V shift_in_before(V before, V v) {
 struct Decision {
     M above, below;
 };
+// Highway may touch 8 bytes, whatever the mask's length, so bits come and go through as many of our own.
 HWY_INLINE void store_bits(M mask, std::uint8_t* bytes, int lane) {
+    std::uint8_t bits[8] = {};
+    hn::StoreMaskBits(d, mask, bits);
     if constexpr (lanes >= 8) {
-        hn::StoreMaskBits(d, mask, bytes + lane / 8);
+        std::memcpy(bytes + lane / 8, bits, lanes / 8);
     } else {  // several vectors share a byte
-        std::uint8_t bits[8] = {};
-        hn::StoreMaskBits(d, mask, bits);
         const int kept = lane % 8 == 0 ? 0 : bytes[lane / 8];
         bytes[lane / 8] = std::uint8_t(kept | bits[0] << lane % 8);
     }
 }
 HWY_INLINE M load_bits(const std::uint8_t* bytes, int lane) {
+    std::uint8_t bits[8] = {};
     if constexpr (lanes >= 8) {
-        return hn::LoadMaskBits(d, bytes + lane / 8);
+        std::memcpy(bits, bytes + lane / 8, lanes / 8);
     } else {
-        const std::uint8_t bits[8] = {std::uint8_t(bytes[lane / 8] >> lane % 8 & ((1 << lanes) - 1))};
-        return hn::LoadMaskBits(d, bits);
+        bits[0] = std::uint8_t(bytes[lane / 8] >> lane % 8 & ((1 << lanes) - 1));
     }
+    return hn::LoadMaskBits(d, bits);
 }
 
 template <bool writes_masks, int map_count>
@@ -157,14 +159,16 @@ HWY_INLINE V last_horizontal(const PdhgRecord& at, int width, const Coefficients
 template <class Step, bool does_dual, bool does_primal>
 HWY_INLINE void row_step(const PdhgRecord& at, Boundary boundary, int width, const Coefficients& c,
                          const RowPointers& row) {
-    float* HWY_RESTRICT x = row.record + at.x;
-    float* HWY_RESTRICT x_bar = row.record + at.x_bar;
-    float* HWY_RESTRICT p = row.record + at.p;
-    float* HWY_RESTRICT z = row.record + at.z;
-    float* HWY_RESTRICT q_vertical = row.record + at.q_vertical;
-    float* HWY_RESTRICT q_horizontal = row.record + at.q_horizontal;
-    float* HWY_RESTRICT map = row.record + at.lambda;
-    float* HWY_RESTRICT map_horizontal = row.record + at.lambda_horizontal;
+    // None of them is promised to be alone: under Neumann the last row's x̄ is also the one below it, and the only row
+    // of an image is its own neighbour.
+    float* const x = row.record + at.x;
+    float* const x_bar = row.record + at.x_bar;
+    float* const p = row.record + at.p;
+    float* const z = row.record + at.z;
+    float* const q_vertical = row.record + at.q_vertical;
+    float* const q_horizontal = row.record + at.q_horizontal;
+    float* const map = row.record + at.lambda;
+    float* const map_horizontal = row.record + at.lambda_horizontal;
     const V dual = hn::Set(d, c.dual), primal = hn::Set(d, c.primal), scale = hn::Set(d, c.scale),
             theta = hn::Set(d, c.theta);
     V lambda = hn::Set(d, c.lambda), lambda_horizontal = lambda;

@@ -151,6 +151,7 @@ __device__ inline void load_rim(const Task& t, const Region& region, const Excha
 template <class Step, int strip_rows>
 __global__ void __launch_bounds__(most_threads)
     pdhg_tiles_kernel(Task t, int first_solve, SharedLayout<Step> layout, Tiling tiling, Exchange exchange) {
+    if (t.settled()) return;
     const int tile = int(blockIdx.x) % tiling.tiles(), solve = first_solve + int(blockIdx.x) / tiling.tiles();
     const Region region = region_of(t, tiling, solve, tile);
     Strip<Step, strip_rows> strip(t, region, layout, gpu::shared_memory<float>());

@@ -121,6 +121,8 @@ struct PlanePlace {
 
 inline gpu::Launch plane_launch(const char* name, const Planes& planes, int images) {
     const std::int64_t threads = std::int64_t(planes.count) * planes.rows * planes.columns;
+    if (threads > UINT32_MAX)  // which number them
+        fail("CUDA: ", name, ": ", threads, " threads are more than one launch can take; use smaller images");
     return {.name = name,
             .grid = dim3(gpu::blocks_for(threads, planar_threads), unsigned(images)),
             .block = dim3(planar_threads)};

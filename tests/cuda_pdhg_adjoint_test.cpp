@@ -5,6 +5,7 @@
 #include <cmath>
 #include <memory>
 #include <random>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -64,15 +65,15 @@ void compare_stretches(const PdhgProblem& s, const std::vector<int>& lengths, co
         const auto bytes = std::int64_t(cuda::pdhg_mask_bytes(s, length));
         masks.push_back(std::make_unique<DeviceBuffer<std::uint8_t>>(bytes));
         cuda::pdhg_forward(test_stream(), s, length, z.data(), lambda.data(), x.data(), masks.back()->data(),
-                           &state, masks.size() > 1, workspace.data(), &mapping);
+                           &state, masks.size() > 1, {workspace.data(), workspace.size()}, &mapping);
     }
     CHECK(compared_bits(x.download(), expected.x));
     for (std::size_t n = lengths.size(); n-- > 0;) {
         const bool starts = n + 1 == lengths.size();
-        cuda::pdhg_adjoint(test_stream(), s, lengths[n], masks[n]->data(), starts ? d_x.data() : nullptr,
-                           d_lambda.data(), n == 0 ? d_z.data() : nullptr,
-                           starts ? Write::overwrite : Write::accumulate, workspace.data(), &mapping,
-                           {.state = &adjoint, .start_from_state = !starts});
+        cuda::pdhg_adjoint(
+            test_stream(), s, lengths[n], masks[n]->data(), starts ? d_x.data() : nullptr, d_lambda.data(),
+            n == 0 ? d_z.data() : nullptr, starts ? Write::overwrite : Write::accumulate,
+            {workspace.data(), workspace.size()}, &mapping, {.state = &adjoint, .start_from_state = !starts});
         CHECK(masks[n]->intact());
     }
     CHECK(compared_bits(d_lambda.download(), expected.d_lambda));
@@ -99,7 +100,7 @@ Gradient on_cpu(const PdhgProblem& s, int iterations, const Bytes& masks, const 
     Gradient result{Floats(data.lambda.size()), Floats(pixels_of(s))};
     Guarded workspace(cpu::pdhg_workspace_bytes(s));
     cpu::pdhg_adjoint(s, iterations, masks.data(), data.d_x.data(), result.d_lambda.data(), result.d_z.data(),
-                      Write::overwrite, workspace.data(), how);
+                      Write::overwrite, workspace, how);
     return result;
 }
 Gradient on_gpu(const PdhgProblem& s, int iterations, const Bytes& masks, const Data& data,
@@ -109,7 +110,7 @@ Gradient on_gpu(const PdhgProblem& s, int iterations, const Bytes& masks, const 
     const DeviceBuffer<float> d_x(data.d_x), d_lambda(Floats(data.lambda.size(), NAN));
     const DeviceBuffer<float> d_z{std::int64_t(pixels_of(s))};
     cuda::pdhg_adjoint(test_stream(), s, iterations, bits.data(), d_x.data(), d_lambda.data(), d_z.data(),
-                       Write::overwrite, workspace.data(), &mapping, how);
+                       Write::overwrite, {workspace.data(), workspace.size()}, &mapping, how);
     CHECK(bits.intact());
     CHECK(d_lambda.intact());
     CHECK(d_z.intact());
@@ -174,7 +175,7 @@ TEST_CASE("Neumann is periodic with the map zero across the border, bit for bit"
             const DeviceBuffer<float> z(given[neumann]->z), lambda(given[neumann]->lambda);
             const DeviceBuffer<float> result{std::int64_t(pixels_of(s))};
             cuda::pdhg_forward(test_stream(), s, 12, z.data(), lambda.data(), result.data(), masks.data(),
-                               nullptr, false, workspace.data(), &mapping);
+                               nullptr, false, {workspace.data(), workspace.size()}, &mapping);
             x[neumann] = result.download();
             d[neumann] = on_gpu(s, 12, masks.download(), data, {}, mapping);
         }
@@ -210,7 +211,7 @@ TEST_CASE("gradients for the steps are the CPU's") {
             std::vector<double> expected = start;
             Guarded host(cpu::pdhg_step_gradients_workspace_bytes(s));
             cpu::pdhg_step_gradients(s, data.z.data(), before.pointers(), after.pointers(), next.pointers(),
-                                     adjoint.pointers(), 0.3f, expected.data(), host.data());
+                                     adjoint.pointers(), 0.3f, expected.data(), host);
             REQUIRE(expected != start);
 
             const DeviceBuffer<float> z(data.z);
@@ -222,7 +223,7 @@ TEST_CASE("gradients for the steps are the CPU's") {
                 std::int64_t(cuda::pdhg_step_gradients_workspace_bytes(s))};
             cuda::pdhg_step_gradients(test_stream(), s, z.data(), on_before.forward(), on_after.forward(),
                                       on_next.adjoint(), on_adjoint.adjoint(), 0.3f, gradient.data(),
-                                      workspace.data());
+                                      {workspace.data(), workspace.size()});
             CHECK(compared_bits(gradient.download(), expected));
             CHECK(gradient.intact());
             CHECK(workspace.intact());
@@ -236,8 +237,76 @@ TEST_CASE("a start from no state, and steps that do not converge, are refused") 
     const Bytes masks = solve(s, 1, data).masks;
     CHECK_THROWS_AS(on_gpu(s, 1, masks, data, {.start_from_state = true}, global), Error);
     s.tau = 0.5f;  // τσL² = 1.5
-    CHECK_THROWS_AS(cuda::pdhg_step_gradients(test_stream(), s, nullptr, {}, {}, {}, {}, 0, nullptr, nullptr),
+    CHECK_THROWS_AS(cuda::pdhg_step_gradients(test_stream(), s, nullptr, {}, {}, {}, {}, 0, nullptr, {}),
                     Error);
+}
+
+TEST_CASE("a workspace that is too small is refused") {
+    const PdhgProblem s = problem_of(16, 32, MapKind::scalar, 3);
+    for (const PdhgMapping& mapping : available({global, cluster_of(1), tiles_of(8, 16, 3)})) {
+        CAPTURE(name_of(mapping));
+        const std::size_t bytes = cuda::pdhg_workspace_bytes(s, &mapping);
+        const DeviceBuffer<std::uint8_t> memory{std::int64_t(bytes)};
+        const Bytes masks(1);
+        for (const PdhgWorkspace& bad : {PdhgWorkspace{memory.data(), bytes - 1}, PdhgWorkspace{}}) {
+            CHECK_THROWS_WITH_AS(cuda::pdhg_forward(test_stream(), s, 1, nullptr, nullptr, nullptr, nullptr,
+                                                    nullptr, false, bad, &mapping),
+                                 doctest::Contains("a workspace of"), Error);
+            CHECK_THROWS_WITH_AS(cuda::pdhg_adjoint(test_stream(), s, 1, masks.data(), nullptr, nullptr,
+                                                    nullptr, Write::overwrite, bad, &mapping),
+                                 doctest::Contains("a workspace of"), Error);
+        }
+        CHECK_THROWS_AS(cuda::pdhg_step_gradients(test_stream(), s, nullptr, {}, {}, {}, {}, 0, nullptr,
+                                                  {memory.data(), 64}),
+                        Error);
+    }
+}
+
+TEST_CASE("an adjoint that has settled leaves everything as it is, whatever the mapping") {
+    for (const MapKind map : {MapKind::scalar, MapKind::separate}) {
+        const PdhgProblem s = problem_of(16, 32, map, 3);
+        const Data data = make_data(s, 4);
+        const Bytes masks = solve(s, 2, data).masks;
+        const DeviceBuffer<std::uint8_t> on_device(masks);
+        const DeviceBuffer<float> d_x(data.d_x);
+        // Settled where each solve's part is small enough, and for good; counted until then.
+        const DeviceBuffer<double> norms(std::vector<double>{1e-4, 4e-6, 0, 1, 4e-2, 0});
+        const DeviceBuffer<std::int32_t> settling(std::vector<std::int32_t>{0, 0});
+        PdhgSettling on_host, *of_device = reinterpret_cast<PdhgSettling*>(settling.data());
+        const std::vector<double> host_norms = norms.download();
+        for (const auto& [tolerance, steps, settled] :
+             {std::tuple{0.009, 32, 0}, {0.0101, 16, 1}, {1e-9, 8, 1}}) {
+            cuda::pdhg_settle(test_stream(), 3, norms.data(), norms.data() + 3, tolerance, steps, of_device);
+            cpu::pdhg_settle(3, host_norms.data(), host_norms.data() + 3, tolerance, steps, &on_host);
+            CHECK(compared_bits(settling.download(),
+                                std::vector<std::int32_t>{on_host.steps, on_host.settled}));
+            CHECK(on_host.settled == settled);
+        }
+        CHECK(on_host.steps == 48);
+
+        const Floats d_lambda_before(data.lambda.size(), 0.5f), d_z_before(data.d_x.size(), 0.25f);
+        for (const PdhgMapping& mapping :
+             available({global, cluster_of(1), cluster_of(2), tiles_of(8, 16, 3)})) {
+            CAPTURE(name_of(mapping));
+            const DeviceBuffer<std::uint8_t> workspace{std::int64_t(cuda::pdhg_workspace_bytes(s, &mapping))};
+            const DeviceBuffer<float> d_lambda(d_lambda_before), d_z(d_z_before);
+            const DeviceState iterates(s);
+            const PdhgAdjointState state = iterates.adjoint();
+            const Floats sentinels = iterates.x.download();
+            cuda::pdhg_adjoint(test_stream(), s, 2, on_device.data(), d_x.data(), d_lambda.data(), d_z.data(),
+                               Write::accumulate, {workspace.data(), workspace.size()}, &mapping,
+                               {.state = &state, .settling = of_device});
+            CHECK(compared_bits(d_lambda.download(), d_lambda_before));
+            CHECK(compared_bits(d_z.download(), d_z_before));
+            CHECK(compared_bits(iterates.x.download(), sentinels));
+        }
+        Guarded workspace(cpu::pdhg_workspace_bytes(s));
+        Floats d_lambda = d_lambda_before, d_z = d_z_before;
+        cpu::pdhg_adjoint(s, 2, masks.data(), data.d_x.data(), d_lambda.data(), d_z.data(), Write::accumulate,
+                          workspace, {.settling = &on_host});
+        CHECK(same_bits(d_lambda, d_lambda_before));
+        CHECK(same_bits(d_z, d_z_before));
+    }
 }
 
 #ifdef TVMAP_EMULATED

@@ -62,7 +62,7 @@ Floats forward(const PdhgProblem& s, int iterations, const Data& data, const Pdh
     const PdhgState iterates = state != nullptr ? state->pointers() : PdhgState{};
     cuda::pdhg_forward(test_stream(), s, iterations, z.data(), lambda.data(), x.data(),
                        masks != nullptr ? bits.data() : nullptr, state != nullptr ? &iterates : nullptr,
-                       start_from_state, workspace.data(), mapping);
+                       start_from_state, {workspace.data(), workspace.size()}, mapping);
     const Floats result = x.download();
     if (masks != nullptr) *masks = bits.download();
     CHECK(x.intact());
@@ -85,7 +85,7 @@ Gradient adjoint(const PdhgProblem& s, int iterations, const Bytes& masks, const
     const DeviceBuffer<std::uint8_t> workspace{std::int64_t(cuda::pdhg_workspace_bytes(s, mapping))};
     cuda::pdhg_adjoint(test_stream(), s, iterations, bits.data(), from.data(),
                        wants_lambda ? d_lambda.data() : nullptr, wants_z ? d_z.data() : nullptr, write,
-                       workspace.data(), mapping);
+                       {workspace.data(), workspace.size()}, mapping);
     const Gradient result{d_lambda.download(), d_z.download()};
     CHECK(d_lambda.intact());
     CHECK(d_z.intact());
@@ -247,7 +247,7 @@ TEST_CASE("any mapping's adjoint reads any mapping's masks, and the CPU's") {
     Floats d_lambda(expected.d_lambda.size());
     Guarded workspace(cpu::pdhg_workspace_bytes(s));
     cpu::pdhg_adjoint(s, iterations, last.data(), data.d_x.data(), d_lambda.data(), nullptr, Write::overwrite,
-                      workspace.data());
+                      workspace);
     CHECK(compared_bits(d_lambda, expected.d_lambda));
 }
 
@@ -335,9 +335,9 @@ TEST_CASE("recorded once, the solver can be replayed") {
         const DeviceBuffer<std::uint8_t> workspace{std::int64_t(cuda::pdhg_workspace_bytes(s, &mapping))};
         const auto graph = gpu::record(test_stream(), [&] {
             cuda::pdhg_forward(test_stream(), s, iterations, z.data(), lambda.data(), x.data(), masks.data(),
-                               nullptr, false, workspace.data(), &mapping);
+                               nullptr, false, {workspace.data(), workspace.size()}, &mapping);
             cuda::pdhg_adjoint(test_stream(), s, iterations, masks.data(), d_x.data(), d_lambda.data(),
-                               nullptr, Write::overwrite, workspace.data(), &mapping);
+                               nullptr, Write::overwrite, {workspace.data(), workspace.size()}, &mapping);
         });
         CHECK(x.untouched());
         for (int replay = 0; replay < 2; ++replay) {
@@ -356,7 +356,7 @@ TEST_CASE("impossible problems, and mappings that do not fit, are refused") {
     CHECK_THROWS_AS(forward(s, -1, data, nullptr), Error);
     CHECK_THROWS_AS(forward(s, 1, data, nullptr, nullptr, nullptr, true), Error);
     CHECK_THROWS_AS(cuda::pdhg_adjoint(test_stream(), s, 1, nullptr, nullptr, nullptr, nullptr,
-                                       Write::overwrite, nullptr),
+                                       Write::overwrite, {}),
                     Error);
     for (const PdhgMapping& mapping :
          {cluster_of(3), cluster_of(0), cluster_of(32), tiles_of(0, 16, 1), tiles_of(8, 24, 1),

@@ -14,6 +14,7 @@
 #include "engine/checkpoint.h"
 #include "engine/csv.h"
 #include "engine/denoiser.h"
+#include "engine/device_array.h"
 #include "engine/evaluation_files.h"
 #include "engine/file.h"
 #include "engine/image.h"
@@ -134,12 +135,11 @@ TEST_CASE("every number equals a direct call's") {
             REQUIRE(image.curve.size() == 5);
             PdhgProblem problem = pdhg_problem(w.config.solver, w.config.map, 1, side, side);
             problem.map = MapKind::scalar;
-            std::vector<std::byte> workspace(cpu::pdhg_workspace_bytes(problem) + 64);
-            auto* aligned = workspace.data() + (64 - reinterpret_cast<std::uintptr_t>(workspace.data()) % 64);
+            const DeviceArray<std::byte> workspace(*backend, cpu::pdhg_workspace_bytes(problem));
             for (int l = 0; l < 5; ++l) {
                 const float value = float(evaluation.lambdas[l]);
                 cpu::pdhg_forward(problem, 16, noisy.data(), &value, x.data(), nullptr, nullptr, false,
-                                  aligned);
+                                  {workspace.data(), workspace.bytes()});
                 check(image.curve[l], x);
             }
 

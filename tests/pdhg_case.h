@@ -29,6 +29,7 @@ class Guarded {
         const auto address = reinterpret_cast<std::uintptr_t>(memory_.data());
         return memory_.data() + ((address + 127) / 64 * 64 - address);
     }
+    operator PdhgWorkspace() { return {data(), bytes_}; }
     bool intact() {
         const auto* begin = static_cast<std::uint8_t*>(data());
         bool good = true;
@@ -81,9 +82,9 @@ inline Result solve(const PdhgProblem& s, int iterations, const Data& data) {
         workspace(cpu::pdhg_workspace_bytes(s));
     auto* bits = static_cast<std::uint8_t*>(masks.data());
     cpu::pdhg_forward(s, iterations, data.z.data(), data.lambda.data(), static_cast<float*>(x.data()), bits,
-                      nullptr, false, workspace.data());
+                      nullptr, false, workspace);
     cpu::pdhg_adjoint(s, iterations, bits, data.d_x.data(), static_cast<float*>(d_lambda.data()),
-                      static_cast<float*>(d_z.data()), Write::overwrite, workspace.data());
+                      static_cast<float*>(d_z.data()), Write::overwrite, workspace);
     const auto floats = [](Guarded& memory, std::size_t count) {
         const auto* begin = static_cast<const float*>(memory.data());
         return Floats(begin, begin + count);
@@ -100,7 +101,7 @@ inline Floats denoise(const PdhgProblem& s, int iterations, const Floats& z, con
     Floats x(std::size_t(s.solves * s.pixels()), NAN);
     Guarded workspace(cpu::pdhg_workspace_bytes(s));
     cpu::pdhg_forward(s, iterations, z.data(), lambda.data(), x.data(), nullptr, state, start_from_state,
-                      workspace.data());
+                      workspace);
     CHECK(workspace.intact());
     return x;
 }

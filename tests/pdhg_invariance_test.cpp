@@ -1,5 +1,7 @@
 // The total-variation solver against itself: other threads, batches, instruction sets, states, boundaries.
 #include <doctest/doctest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <cstring>
@@ -91,12 +93,40 @@ TEST_CASE("masks are optional, d_lambda and d_z too, and gradients accumulate") 
     Guarded workspace(cpu::pdhg_workspace_bytes(s));
     Floats d_lambda(full.d_lambda.size(), 2.0f), d_z(full.d_z.size(), 3.0f);
     cpu::pdhg_adjoint(s, 20, full.masks.data(), data.d_x.data(), d_lambda.data(), nullptr, Write::accumulate,
-                      workspace.data());
+                      workspace);
     cpu::pdhg_adjoint(s, 20, full.masks.data(), data.d_x.data(), nullptr, d_z.data(), Write::accumulate,
-                      workspace.data());
+                      workspace);
     for (std::size_t i = 0; i < d_lambda.size(); ++i) CHECK(d_lambda[i] == 2.0f + full.d_lambda[i]);
     for (std::size_t i = 0; i < d_z.size(); ++i) CHECK(d_z[i] == 3.0f + full.d_z[i]);
     CHECK(workspace.intact());
+}
+
+TEST_CASE("of the masks' memory no byte more is touched than they have") {
+    // Where the masks end, memory ends: a single byte more is a crash.
+    const std::size_t page = std::size_t(sysconf(_SC_PAGESIZE));
+    for (const int width : {16, 64, 7}) {
+        const PdhgProblem s = problem_of(8, width, MapKind::separate, 2);
+        const std::size_t bytes = cpu::pdhg_mask_bytes(s, 3), mapped = (bytes + page - 1) / page * page;
+        auto* memory = static_cast<std::uint8_t*>(
+            mmap(nullptr, mapped + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+        REQUIRE(memory != MAP_FAILED);
+        REQUIRE(mprotect(memory + mapped, page, PROT_NONE) == 0);
+        std::uint8_t* masks = memory + mapped - bytes;
+        const Data data = make_data(s, 5);
+        const Result expected = solve(s, 3, data);
+        for (const std::string& set : cpu::instruction_sets()) {
+            const RunOn on(1, set);
+            Guarded workspace(cpu::pdhg_workspace_bytes(s));
+            Floats x(expected.x.size()), d_lambda(expected.d_lambda.size());
+            cpu::pdhg_forward(s, 3, data.z.data(), data.lambda.data(), x.data(), masks, nullptr, false,
+                              workspace);
+            cpu::pdhg_adjoint(s, 3, masks, data.d_x.data(), d_lambda.data(), nullptr, Write::overwrite,
+                              workspace);
+            CHECK(same_bits(x, expected.x));
+            CHECK(same_bits(d_lambda, expected.d_lambda));
+        }
+        munmap(memory, mapped + page);
+    }
 }
 
 TEST_CASE("Neumann is periodic with the map zero across the border, bit for bit") {

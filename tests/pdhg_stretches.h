@@ -51,7 +51,7 @@ inline Stretches solve_in_stretches(const PdhgProblem& s, const std::vector<int>
         Guarded masks(cpu::pdhg_mask_bytes(s, length));
         auto* bits = static_cast<std::uint8_t*>(masks.data());
         cpu::pdhg_forward(s, length, data.z.data(), data.lambda.data(), result.x.data(), bits, &state,
-                          !result.masks.empty(), workspace.data());
+                          !result.masks.empty(), workspace);
         CHECK(masks.intact());
         result.masks.emplace_back(bits, bits + cpu::pdhg_mask_bytes(s, length));
     }
@@ -63,7 +63,7 @@ inline Stretches solve_in_stretches(const PdhgProblem& s, const std::vector<int>
         cpu::pdhg_adjoint(s, lengths[n], static_cast<const std::uint8_t*>(masks.data()),
                           starts ? data.d_x.data() : nullptr, result.d_lambda.data(),
                           n == 0 ? result.d_z.data() : nullptr, starts ? Write::overwrite : Write::accumulate,
-                          workspace.data(), {.state = &adjoint, .start_from_state = !starts});
+                          workspace, {.state = &adjoint, .start_from_state = !starts});
         if (n == 0) CHECK(workspace.intact());
     }
     return result;
