@@ -1,16 +1,22 @@
 // What values an experiment can have, alone and together, and the solver's problem that follows from them. A
 // message is  PLACE: what is wrong; what to give instead.
+#include <algorithm>
 #include <cmath>
 
 #include "engine/config.h"
+#include "engine/search.h"
 #include "engine/step_sizes.h"
 #include "kernels/error.h"
+#include "kernels/sizes.h"
 
 namespace tvmap {
 namespace {
 
 // στL² ≤ 1 is met with equality by the usual steps; their rounding to fp32 exceeds it by a few 1e-7.
 constexpr double step_slack = 1e-6;
+
+/// Above these, numbers of parameters would not fit what counts them, nor an image's pixels what numbers them.
+constexpr int most_channels = 8192, largest_side = 65535;
 
 /// The largest ‖[I, ∇]‖ of any image: √(1+8).
 constexpr double norm_bound = 3.0;
@@ -57,6 +63,11 @@ void check_at_least(double value, double least, const KeyPlace& where, const std
     require(value >= least, where, key, value, " is too small; give ", least, " or more");
 }
 
+void check_within(double value, double least, int most, const KeyPlace& where, const std::string& key) {
+    check_at_least(value, least, where, key);
+    require(value <= most, where, key, value, " is too large; give ", most, " or less");
+}
+
 void check_positive(double value, const KeyPlace& where, const std::string& key) {
     require(value > 0, where, key, value, " is impossible; give a number above 0");
 }
@@ -80,6 +91,23 @@ void check_study(const StudyConfig& study, const KeyPlace& where) {
     check_at_least(study.repeat, 1, where, "study.repeat");
     check_at_least(study.reference_iterations, 0, where, "study.reference_iterations");
     check_at_least(study.steps, 0, where, "study.steps");
+}
+
+/// What a batch may take at most: the widest tensor of the network, and the iterates of every step of the solver.
+void check_products(const Config& config, const KeyPlace& where) {
+    const double side = config.train.crop > 0 ? config.train.crop : config.data.size;
+    const double pixels = double(config.train.batch) * side * side;
+    const std::vector<int>& channels = config.network.channels;
+    const double widest =
+        2.0 * std::max(config.network.outputs, *std::max_element(channels.begin(), channels.end()));
+    constexpr double iterates = 5;  // x, x̄, p and q
+    const std::pair<const char*, double> products[] = {
+        {"train.batch", sizeof(float) * pixels * widest},
+        {"solver.iterations", sizeof(float) * pixels * iterates * config.solver.iterations}};
+    for (const auto& [key, bytes] : products)
+        require(bytes < double(largest_size), where, key, "with images of ", side, "×", side,
+                " in batches of ", config.train.batch, ", a step would take ", bytes,
+                " bytes; give smaller numbers");
 }
 
 }  // namespace
@@ -119,7 +147,7 @@ void check_config(const Config& config, const KeyPlace& where) {
     };
     const auto positive = [&](double value, const char* key) { check_positive(value, where, key); };
 
-    at_least(config.data.size, 1, "data.size");
+    check_within(config.data.size, 1, largest_side, where, "data.size");
     at_least(config.data.limit.train, 1, "data.limit.train");
     at_least(config.data.limit.val, 1, "data.limit.val");
     at_least(config.data.limit.test, 1, "data.limit.test");
@@ -130,8 +158,8 @@ void check_config(const Config& config, const KeyPlace& where) {
     const std::vector<int>& channels = config.network.channels;
     require(!channels.empty(), where, "network.channels",
             "the list is empty; give one number for each level, like [32, 64]");
-    for (int count : channels) at_least(count, 1, "network.channels");
-    at_least(config.network.outputs, 1, "network.outputs");
+    for (int count : channels) check_within(count, 1, most_channels, where, "network.channels");
+    check_within(config.network.outputs, 1, most_channels, where, "network.outputs");
     require(config.network.slope > 0 && config.network.slope <= 1, where, "network.slope",
             config.network.slope, " is impossible; give a number above 0 and up to 1");
     require(!config.map.separate || config.network.outputs >= 2, where, "map.kind",
@@ -171,9 +199,10 @@ void check_config(const Config& config, const KeyPlace& where) {
     };
     halves(config.data.size, "data.size");
     halves(config.train.crop, "train.crop");
+    check_products(config, where);
 
     at_least(config.evaluate.iterations, 1, "evaluate.iterations");
-    at_least(config.evaluate.search.count, 1, "evaluate.search.count");
+    check_within(config.evaluate.search.count, 1, most_values, where, "evaluate.search.count");
     at_least(config.evaluate.search.from, 0, "evaluate.search.from");
     require(config.evaluate.search.from <= config.evaluate.search.to, where, "evaluate.search.to",
             config.evaluate.search.to, " is below evaluate.search.from, ", config.evaluate.search.from,

@@ -1,12 +1,21 @@
 #include "engine/graph.h"
 
 #include <algorithm>
+#include <climits>
 
 #include "engine/denoise_with_steps.h"
 #include "engine/operations.h"
 #include "kernels/error.h"
+#include "kernels/sizes.h"
 
 namespace tvmap {
+namespace {
+
+void check_size(const std::string& name, const Features& s) {
+    checked_product(text("tensor '", name, "', bytes").c_str(), s.n, s.c, s.h, s.w, sizeof(float));
+}
+
+}  // namespace
 
 std::string describe(const Features& s) { return text(s.n, "x", s.c, "x", s.h, "x", s.w); }
 
@@ -25,6 +34,7 @@ Value Graph::record(std::unique_ptr<Operation> operation, const std::vector<Valu
     if (shape.n < 1 || shape.c < 1 || shape.h < 1 || shape.w < 1)
         fail(operation->kind(), " '", name, "': the result would be ", describe(shape),
              "; use larger images or a network that halves less often");
+    check_size(name, shape);
     const int id = int(tensors_.size());
     const int producer = int(operations_.size());
     bool requires_gradient = !operation->parameters.empty();
@@ -46,13 +56,14 @@ int Graph::parameter(const std::string& name, const std::vector<std::int64_t>& s
             return i;
         }
     Parameter p{name, shape, parameter_count(), 1, fan_in};
-    for (std::int64_t extent : shape) p.size *= extent;
+    for (std::int64_t extent : shape) p.size = checked_product("a parameter", p.size, extent);
     parameters_.push_back(p);
     return int(parameters_.size()) - 1;
 }
 
 Value Graph::input(const std::string& name, int n, int c, int h, int w, bool requires_gradient) {
     const int id = int(tensors_.size());
+    check_size(name, dense_features(n, c, h, w, 1));
     tensors_.push_back({name, dense_features(n, c, h, w, 1), -1, id, 0, requires_gradient});
     return {id};
 }
@@ -113,6 +124,7 @@ Value Graph::concatenate(const std::vector<Value>& values) {
             fail("concatenate: ", tensor(value).name, " is ", describe(s), " in blocks of ", s.block, " but ",
                  tensor(values[0]).name, " is ", describe(tensor(values[0]).shape), " in blocks of ",
                  whole.block);
+        if (s.c > INT_MAX - whole.c) fail("concatenate: more channels than can be counted; give fewer");
         whole.c += s.c;
         name += (name.empty() ? "[" : ", ") + tensor(value).name;
     }
