@@ -10,6 +10,7 @@
 
 namespace tvmap {
 
+/// Not for several threads at once; several processes may share the machine's cache.
 class Algorithms {
   public:
     /// Reads the machine's cache ($XDG_CACHE_HOME/tvmap or ~/.cache/tvmap; a missing or broken one counts as

@@ -30,6 +30,7 @@ std::vector<int> shuffled(std::uint64_t seed, std::uint32_t epoch, int count);
 /// What the batches of an epoch (from 1) are made of, steps × train.batch, a pure function of its arguments.
 std::vector<BatchItem> epoch_items(const Config& config, const Dataset& data, int epoch);
 
+/// Prepares batches by a thread of its own; its user is one thread.
 class Batches {
   public:
     struct Batch {

@@ -8,7 +8,7 @@
 
 namespace tvmap {
 
-/// Square grey images in the sorted order of their file names.
+/// Square grey images in the sorted order of their file names. Does not change: threads may share it.
 class Dataset {
   public:
     /// Reads at most `limit` pictures (sorted by name) of `folder`. Throws Error for a missing or empty

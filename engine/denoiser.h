@@ -10,6 +10,7 @@
 
 namespace tvmap {
 
+/// A trained network in use, image by image. For one thread at a time.
 class Denoiser {
   public:
     /// Plans for single H×W images and evaluate.iterations steps. Sides that the network cannot halve often

@@ -1,14 +1,15 @@
 // Where the memory of a training run goes, owner by owner: as it was planned, and as it was found after ten
 // steps and at the end.
-//     values, gradients, saved, workspace   tensors of the arena that are alive at its peak (`values` with
-//     the
-//                                           inputs; `saved`: from the solver's forward to its backward pass)
+//     values, gradients, saved, workspace
+//                   tensors of the arena that are alive at its peak (`values` with the inputs; `saved`: from
+//                   the solver's forward to its backward pass)
 //     gaps          of the arena at that step: between tensors, for lack of a better place
 //     validation    what validation needs of the arena beyond a training step
 //     parameters    weights, gradients and Adam's moments
 //     batches       on the host: the one in use and the next, each noisy and clean
 //     pictures      on the host: what validation reads and writes
-//     training_set, schedule   on a device
+//     training_set, schedule
+//                   on a device
 //     primitives    what planning itself leaves behind (generated code, tables, handles) and, measured,
 //                   whatever else the process or the device has taken since
 //     timing        what trying algorithms out took beyond all of the above, for a while and before it

@@ -13,6 +13,7 @@
 
 namespace tvmap {
 
+/// A model's weights in the backend's memory, with gradients and moments. For one thread at a time.
 class Parameters {
   public:
     /// Zero weights for a graph's parameters. `training`: also gradients and moments.

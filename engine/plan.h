@@ -11,7 +11,7 @@
 
 namespace tvmap {
 
-/// Memory that plans place their tensors in. Several plans can take turns in one arena.
+/// Memory that plans place their tensors in. Several plans can take turns in one arena, in one thread.
 class Arena {
   public:
     Arena(Backend& backend, std::size_t bytes)
@@ -28,6 +28,7 @@ class Arena {
     void* memory_;
 };
 
+/// A graph whose tensors have their places and whose steps can be run. For one thread at a time.
 class Plan {
   public:
     /// One piece of the arena. Steps count from 0: the forward pass of operation i is step i, its backward

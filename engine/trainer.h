@@ -38,6 +38,7 @@ struct TrainReport {
     bool best = false;
 };
 
+/// A training run in its folder. For one thread at a time; another may set what `stop` refers to.
 class Trainer {
   public:
     /// Reads the data, plans, and opens the run folder, which no other trainer may work in as long as this one

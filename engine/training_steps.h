@@ -28,6 +28,7 @@ struct TrainingParts {
 /// cosine down to zero.
 double learning_rate(const OptimiserConfig& optimiser, std::int64_t step, std::int64_t total);
 
+/// The steps of a training, one after the other. For one thread at a time.
 class TrainingSteps {
   public:
     virtual ~TrainingSteps() = default;

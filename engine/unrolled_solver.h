@@ -17,6 +17,7 @@
 
 namespace tvmap {
 
+/// The solver of one problem. For one thread at a time.
 class UnrolledSolver {
   public:
     /// Throws Error for truncated:K with K above the iterations.

@@ -41,6 +41,7 @@ struct Pointer {
     std::int64_t image_stride = 0;  ///< floats; used where the pass runs image by image, 0: shared by all
 };
 
+/// A planned pass, for one thread at a time.
 class Pass {
   public:
     /// Empty where oneDNN does not offer this algorithm here.
