@@ -115,20 +115,20 @@ void write_checkpoint(const std::string& path, const Parameters& parameters, con
                       const Progress& progress) {
     const Parameters::Stored stored = parameters.stored(true);
     for (const auto& [name, tensor] : stored.tensors)
-        if (!std::all_of(tensor.values, tensor.values + tensor.count, [](float v) { return std::isfinite(v); }))
+        if (!std::all_of(tensor.values, tensor.values + tensor.count,
+                         [](float v) { return std::isfinite(v); }))
             fail(path, ": is not written: '", name, "' is not finite");
-    std::map<std::string, std::string> metadata = {
-        {"format", "pt"},  // what PyTorch's readers look for
-        {"tvmap.config", config.to_yaml()},
-        {"tvmap.epoch", std::to_string(progress.epoch)},
-        {"tvmap.step", std::to_string(progress.step)},
-        {"tvmap.steps", std::to_string(progress.steps)},
-        {"tvmap.loss_sum", shortest_decimal(progress.loss_sum)},
-        {"tvmap.seconds", shortest_decimal(progress.seconds)},
-        {"tvmap.train_images", progress.train_images},
-        {"tvmap.val_images", progress.val_images},
-        {"tvmap.best_psnr", shortest_decimal(progress.best_psnr)},
-        {"tvmap.best_epoch", std::to_string(progress.best_epoch)}};
+    std::map<std::string, std::string> metadata = {{"format", "pt"},  // what PyTorch's readers look for
+                                                   {"tvmap.config", config.to_yaml()},
+                                                   {"tvmap.epoch", std::to_string(progress.epoch)},
+                                                   {"tvmap.step", std::to_string(progress.step)},
+                                                   {"tvmap.steps", std::to_string(progress.steps)},
+                                                   {"tvmap.loss_sum", shortest_decimal(progress.loss_sum)},
+                                                   {"tvmap.seconds", shortest_decimal(progress.seconds)},
+                                                   {"tvmap.train_images", progress.train_images},
+                                                   {"tvmap.val_images", progress.val_images},
+                                                   {"tvmap.best_psnr", shortest_decimal(progress.best_psnr)},
+                                                   {"tvmap.best_epoch", std::to_string(progress.best_epoch)}};
     if (!progress.changes.empty()) metadata["tvmap.changes"] = progress.changes;
     write_safetensors(path, stored.tensors, metadata);
 }

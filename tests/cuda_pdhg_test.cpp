@@ -355,9 +355,9 @@ TEST_CASE("impossible problems, and mappings that do not fit, are refused") {
     const Data data = make_data(s, 81);
     CHECK_THROWS_AS(forward(s, -1, data, nullptr), Error);
     CHECK_THROWS_AS(forward(s, 1, data, nullptr, nullptr, nullptr, true), Error);
-    CHECK_THROWS_AS(cuda::pdhg_adjoint(test_stream(), s, 1, nullptr, nullptr, nullptr, nullptr,
-                                       Write::overwrite, {}),
-                    Error);
+    CHECK_THROWS_AS(
+        cuda::pdhg_adjoint(test_stream(), s, 1, nullptr, nullptr, nullptr, nullptr, Write::overwrite, {}),
+        Error);
     for (const PdhgMapping& mapping :
          {cluster_of(3), cluster_of(0), cluster_of(32), tiles_of(0, 16, 1), tiles_of(8, 24, 1),
           tiles_of(8, 16, 0), tiles_of(8, 16, 9), tiles_of(8, 32, 17), tiles_of(500, 16, 8)}) {
