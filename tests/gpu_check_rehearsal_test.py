@@ -89,6 +89,10 @@ def train():
     last, table = run / "checkpoints/last.safetensors", run / "metrics.csv"
     if {{"data.train", "data.val", "data.test"}} <= set(settings):
         assert (pathlib.Path(settings["data.train"]) / "1.png").exists() or "phantoms" in settings["data.train"]
+    given = "\\n".join(f'    {{key[5:]}}: "{{settings[key]}}"' for key in ("data.train", "data.val", "data.test"))
+    config = run / "config.yaml"
+    assert not config.exists() or "--resume" not in arguments or config.read_text() == given, "another run's images"
+    config.write_text(given)
     state, epoch, rows, stopped = b"start", 0, ["epoch,steps,loss,rate,val_psnr,seconds"], []
     if "--resume" in arguments and last.exists():
         known = metadata(last)
@@ -126,6 +130,7 @@ def tvmap():
     if command == "evaluate":
         journal("begin", "evaluate", os.path.basename(option("--out")))
         run = pathlib.Path(arguments[1])
+        assert f'"{{os.path.abspath("data/test")}}"' in (run / "config.yaml").read_text(), "images that are not here"
         content = (run / "checkpoints/best.safetensors").read_bytes()
         assert weights(bytes.fromhex(metadata(run / "checkpoints/best.safetensors")["state"])) in content
         work(10)

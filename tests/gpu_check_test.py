@@ -350,6 +350,8 @@ class WithTheCpu(Case):
         self.assertLess(best.stat().st_size, 0.6 * (workbench.out / best.relative_to(elsewhere.out)).stat().st_size)
         elsewhere = gpu_workbench.Workbench(workbench.binaries, self.folder / "elsewhere", data, quick=True, device="cpu",
                                             settings=SMALL)
+        config = next(elsewhere.out.glob("runs/*/config.yaml"))  # as a program writes it that was there
+        config.write_text(re.sub(r'(?m)^( +test: )".*"$', r'\1"/not/here"', config.read_text()))
         again = dict(measurements.experiment(elsewhere))["chest_xray fp32: σ = 0.5"]()
         self.assertEqual(again["summary"], found["chest_xray fp32: σ = 0.5"][1])
         self.assertEqual(again["map"],

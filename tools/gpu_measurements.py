@@ -8,11 +8,12 @@ import json
 import math
 import pathlib
 import random
+import re
 import shutil
 import statistics
 import struct
 
-from gpu_workbench import COMPARE_TORCH, Failed, Skipped, TooLong, Unfinished
+from gpu_workbench import COMPARE_TORCH, Failed, Skipped, TooLong, Unfinished, write_text
 
 PRECISIONS, BATCHES = ("fp32", "tf32", "bf16"), (1, 16)
 # The most that PyTorch gets for all its steps of one kind, in seconds: what is there by then counts.
@@ -259,12 +260,23 @@ def experiment(workbench):
     def settings():
         if workbench.data is None:
             raise Skipped("no --data FOLDER with train, val and test")
-        # (Below the working folder: the same names on every machine, by which a run knows its images.)
-        return {f"data.{part}": f"data/{part}" for part in ("train", "val", "test")}
+        return {f"data.{part}": workbench.work / "data" / part for part in ("train", "val", "test")}
+
+    def settle(run):
+        """A run that comes from elsewhere finds its images here. (That they are the same ones, the program checks.)"""
+        path = run / "config.yaml"
+        if path.exists():
+            text = path.read_text(encoding="utf-8")
+            for key, folder in settings().items():
+                name = key.partition(".")[2]
+                text = re.sub(rf'^( +{name}: )".*"$', lambda line, to=json.dumps(str(folder)): line[1] + to, text,
+                              flags=re.MULTILINE)
+            write_text(path, text)
 
     def training(config, precision, run):
         """Goes on where the last call left it."""
         short = {"train.epochs": 2} if workbench.quick else {}
+        settle(run)
         try:
             answer, rows = train(workbench, run, settings() | {"network.precision": precision} | short, f"{run.name}-train",
                                  config=config, resume=True)
@@ -290,6 +302,7 @@ def experiment(workbench):
         settings()
         if not (run / "trained").exists():
             raise Unfinished("not trained yet")
+        settle(run)
         out = workbench.out / "evaluation" / f"{run.name}-{name}"
         answer = workbench.tvmap(f"{run.name}-{name}", "evaluate", run, "--device", workbench.device, "--out", out,
                                "--set", f"evaluate.sigma={sigma}", limit=500)

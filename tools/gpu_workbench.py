@@ -128,7 +128,6 @@ class Workbench:
             self.ends, self.why = self.begin + self.time_limit, "the time was up"
         self.torch = None
         if self.data:
-            # Runs name their images by this place, which is the same on every machine.
             gpu_archive.pictures(self.data, self.work / "data")
 
     @contextlib.contextmanager
