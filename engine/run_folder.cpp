@@ -33,13 +33,12 @@ RunFolder::RunFolder(const std::string& path) : path_(path) {
     if (fs::is_directory(path)) lock_ = std::make_unique<FolderLock>(path);
 }
 
-bool RunFolder::holds_run() const {
-    return fs::exists(path("config.yaml")) || fs::exists(path("metrics.csv")) || !origin().empty();
-}
+// (A metrics.csv alone may be anybody's; MetricsFile keeps it.)
+bool RunFolder::holds_run() const { return fs::is_regular_file(path("config.yaml")) || !origin().empty(); }
 
 std::string RunFolder::origin() const {
     for (const char* name : names)
-        if (fs::exists(checkpoint(name))) return checkpoint(name);
+        if (fs::is_regular_file(checkpoint(name))) return checkpoint(name);
     return "";
 }
 
@@ -48,7 +47,7 @@ std::vector<Difference> RunFolder::check(const Config& config, const Progress& n
     std::vector<Difference> changes;
     for (const char* name : names) {
         const std::string file = checkpoint(name);
-        if (!fs::exists(file)) continue;
+        if (!fs::is_regular_file(file)) continue;
         const auto begun = stored_config(file);
         if (!begun)
             fail(file,
@@ -61,7 +60,7 @@ std::vector<Difference> RunFolder::check(const Config& config, const Progress& n
         check_counters(reached, steps_per_epoch, file);
         if (file == origin()) changes = found;
     }
-    if (const std::string file = path("config.yaml"); origin().empty() && fs::exists(file)) {
+    if (const std::string file = path("config.yaml"); origin().empty() && fs::is_regular_file(file)) {
         changes = check_continuation(read_config(file), config, file);
         for (Difference& d : changes) d.bearing = Bearing::result;  // no step was taken by any schedule
     }
