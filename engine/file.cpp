@@ -266,6 +266,9 @@ std::string read_file(const std::string& path, std::uint64_t most) {
     if (S_ISDIR(status.st_mode)) fail("cannot read ", path, ": it is a folder; name a file in it");
 
     if (std::uint64_t(status.st_size) > most) too_large(path, text(most, " bytes"));
+    // A system that promises more memory than it has would end the process instead of saying so.
+    const auto memory = std::uint64_t(::sysconf(_SC_PHYS_PAGES)) * std::uint64_t(::sysconf(_SC_PAGESIZE));
+    if (std::uint64_t(status.st_size) > memory) too_large(path, "fits in memory");
     try {
         std::string content;
         content.resize(std::size_t(status.st_size) + 1);  // one more, so that one read sees the end

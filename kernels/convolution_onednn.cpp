@@ -214,9 +214,13 @@ class OnednnConvolution : public Convolution {
     }
     static Pointer input(const float* data) { return {const_cast<float*>(data), 0}; }
 
-    // Whether one primitive may serve the batch. d_a is made dense where it has to be.
+    // Whether one primitive may serve the batch. d_a is made dense where it has to be. oneDNN 2 counts in 32 bits
+    // what Winograd makes of a tensor, up to 2.25 times its size, and divides by what is left of it: larger
+    // batches are worked on image by image.
     bool batches(Direction direction) const {
-        return problem_.x.dense() && (problem_.y.dense() || direction != Direction::forward);
+        constexpr std::int64_t most = std::int64_t(1) << 29;
+        const bool counted = problem_.x.n == 1 || std::max(problem_.x.size(), problem_.y.size()) <= most;
+        return counted && problem_.x.dense() && (problem_.y.dense() || direction != Direction::forward);
     }
 
     // The caller's layout first. oneDNN's own, through staging buffers, where its best kernels do not take
