@@ -80,7 +80,30 @@ struct Workshop {
         config.evaluate.search.count = 5;
     }
 
+    void train(const std::string& run, bool resume, int stop_after = -1) const {
+        std::atomic<bool> stop{false};
+        Trainer trainer(config, folder / run, resume);
+        int steps = 0;
+        trainer.run([&](const TrainReport&) { stop = ++steps == stop_after; }, stop);
+    }
+
     std::string file(const std::string& name) const { return read_file(folder / name); }
+
+    /// A run's metrics without the seconds, which no two runs share.
+    std::string metrics(const std::string& run) const {
+        std::istringstream lines(file(run + "/metrics.csv"));
+        std::string result;
+        for (std::string line; std::getline(lines, line);) result += line.substr(0, line.rfind(',')) + "\n";
+        return result;
+    }
+
+    void evaluate(const std::string& run) const {
+        const auto backend = make_backend("cpu");
+        const std::atomic<bool> stop{false};
+        tvmap::evaluate(
+            *backend, config, folder / (run + "/checkpoints/last.safetensors"),
+            folder / (run + "/evaluation"), 0, [](int, int) {}, stop);
+    }
 };
 
 }  // namespace
@@ -129,4 +152,28 @@ TEST_CASE("tables") {
         for (const auto& [name, content] : study_files(study)) all += content;
         return all;
     });
+}
+
+TEST_CASE("a run: interrupted and resumed in another locale, its files and its evaluation are the same") {
+    const Workshop shop;
+    shop.train("classic", false);
+    shop.evaluate("classic");
+    shop.train("begun", false, 4);  // in the second epoch
+    {
+        const DecimalComma comma;
+        shop.train("begun", true);
+        shop.train("comma", false, 4);
+        shop.evaluate("begun");
+    }
+    shop.train("comma", true);
+    for (const std::string run : {"begun", "comma"}) {
+        CAPTURE(run);
+        CHECK(shop.metrics(run) == shop.metrics("classic"));
+        CHECK(shop.file(run + "/config.yaml") == shop.file("classic/config.yaml"));
+        CHECK(shop.file(run + "/algorithms.json") == shop.file("classic/algorithms.json"));
+        CHECK((shop.file(run + "/checkpoints/last.safetensors") ==
+               shop.file("classic/checkpoints/last.safetensors")));
+    }
+    for (const std::string name : {"per_image.csv", "curves.csv", "summary.csv", "summary.txt"})
+        CHECK(shop.file("begun/evaluation/" + name) == shop.file("classic/evaluation/" + name));
 }
