@@ -31,6 +31,11 @@ double figure(const std::string& text) {
 
 std::string checksum_of(const std::string& content) { return text(checksum<crc32_polynomial>(content)); }
 
+/// Whether `checksum` is one of those that `list` names.
+bool names(const std::string& list, const std::string& checksum) {
+    return (" " + list + " ").find(" " + checksum + " ") != std::string::npos;
+}
+
 /// The first line in which two texts differ.
 std::pair<std::string, std::string> difference(const std::string& then, const std::string& now) {
     std::istringstream one(then), two(now);
@@ -78,15 +83,20 @@ void StudyRecord::depends_on(const std::string& what, const std::string& value) 
 
 void StudyRecord::write(const std::vector<std::pair<std::string, std::string>>& files) {
     std::vector<NewFile> together;
+    std::map<std::string, std::string> finished = written_;
     for (const auto& [file, content] : files) {
         const std::string path = folder_ + "/" + file;
         const std::string there = std::filesystem::exists(path) ? read_file(path) : "";
-        if (!there.empty() && there != content && checksum_of(there) != written_[file])
+        const std::string before = checksum_of(there), after = checksum_of(content);
+        if (!there.empty() && there != content && !names(written_[file], before))
             notes_.push_back(text(path, ": not as it was written; the file as it was: ", keep_copy(path)));
         together.push_back({path, {content}});
-        written_[file] = checksum_of(content);
+        written_[file] = before + " " + after;
+        finished[file] = after;
     }
+    save();  // until all are written, either is this study's
     write_files(together);
+    written_ = finished;
     save();
 }
 

@@ -72,7 +72,8 @@ class StudyRecord {
 
     std::string folder_;
     std::map<std::string, Piece> pieces_;
-    std::map<std::string, std::string> dependencies_, written_;  // by file, a checksum of what was written
+    std::map<std::string, std::string> dependencies_;
+    std::map<std::string, std::string> written_;  // by file, checksums: what was written, or is being
     std::vector<std::string> notes_;
 };
 

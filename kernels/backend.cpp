@@ -52,16 +52,18 @@ class CpuBackend final : public Backend {
         if (memory) munmap(memory, bytes);
     }
     void upload(void* memory, const void* host, std::size_t bytes) override {
-        std::memcpy(memory, host, bytes);
+        if (bytes) std::memcpy(memory, host, bytes);
     }
     void download(void* host, const void* memory, std::size_t bytes) override {
-        std::memcpy(host, memory, bytes);
+        if (bytes) std::memcpy(host, memory, bytes);
     }
     void clear(View x) override {
         for (int n = 0; n < x.shape.n; ++n) std::memset(x.image(n), 0, sizeof(float) * x.shape.image_size());
     }
 
-    void clear(void* memory, std::size_t bytes) override { std::memset(memory, 0, bytes); }
+    void clear(void* memory, std::size_t bytes) override {
+        if (bytes) std::memset(memory, 0, bytes);
+    }
     void copy(float* to, const float* from, std::int64_t floats) override {
         cpu::parallel_pieces(floats, 2 * floats, [&](std::int64_t offset, std::int64_t length) {
             std::memcpy(to + offset, from + offset, sizeof(float) * std::size_t(length));

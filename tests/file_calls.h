@@ -21,7 +21,9 @@ struct FileCall {
 /// Notes the calls of its lifetime on files below `folder` (and on the folder itself). One at a time.
 class FileCalls {
   public:
-    explicit FileCalls(const std::filesystem::path& folder) : folder_(std::filesystem::canonical(folder)) {
+    /// The process ends, as if it were killed, before it renames the file number `last` (from 0).
+    explicit FileCalls(const std::filesystem::path& folder, int last = -1)
+        : folder_(std::filesystem::canonical(folder)), renames_left_(last) {
         current = this;
     }
     ~FileCalls() { current = nullptr; }
@@ -35,6 +37,7 @@ class FileCalls {
     void note(FileCall call) {
         if (!call.path.starts_with(folder_.string())) return;
         const std::lock_guard lock(mutex_);
+        if (call.call == "rename" && renames_left_-- == 0) ::_exit(0);
         calls_.push_back(std::move(call));
     }
 
@@ -42,6 +45,7 @@ class FileCalls {
 
   private:
     std::filesystem::path folder_;
+    int renames_left_;
     mutable std::mutex mutex_;
     std::vector<FileCall> calls_;
 };

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 #include <functional>
@@ -11,6 +12,7 @@
 
 #include "engine/file.h"
 #include "engine/phantoms.h"
+#include "engine/study_record.h"
 #include "engine/trainer.h"
 #include "kernels/threads.h"
 #include "tests/temporary_folder.h"
@@ -130,5 +132,32 @@ TEST_CASE("an epoch writes its own row and no other, and syncs nothing but check
         CHECK(bytes[epoch] - bytes[epoch - 1] > 20);
         CHECK(bytes[epoch] - bytes[epoch - 1] < 300);
         CHECK(syncs[epoch] == syncs[epoch - 1]);
+    }
+}
+
+TEST_CASE("a study that is killed while it writes its tables does not take them for somebody else's") {
+    const std::vector<std::pair<std::string, std::string>> first = {{"a.csv", "1\n"}, {"b.csv", "2\n"}},
+                                                           second = {{"a.csv", "3\n"}, {"b.csv", "4\n"}};
+    bool finished = false;
+    for (int last = 0; !finished; ++last) {
+        CAPTURE(last);
+        REQUIRE(last < 20);
+        const TemporaryFolder folder;
+        tvmap::StudyRecord(folder.path, false).write(first);
+        const pid_t child = ::fork();
+        REQUIRE(child >= 0);
+        if (child == 0) {
+            const FileCalls calls(folder.path, last);
+            tvmap::StudyRecord(folder.path, true).write(second);
+            ::_exit(7);
+        }
+        int status = 0;
+        REQUIRE(::waitpid(child, &status, 0) == child);
+        REQUIRE(WIFEXITED(status));
+        finished = WEXITSTATUS(status) == 7;
+        tvmap::StudyRecord record(folder.path, true);
+        record.write(second);
+        CHECK(record.notes().empty());
+        for (const auto& [name, content] : second) CHECK(tvmap::read_file(folder / name) == content);
     }
 }

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <functional>
 #include <locale>
+#include <regex>
 #include <sstream>
 
 #include "engine/evaluator.h"
@@ -19,6 +20,10 @@
 #include "tests/temporary_folder.h"
 
 using namespace tvmap;
+
+/// For the leak sanitizer: glibc's setlocale() does not free the list that it makes of LOCPATH.
+extern "C" const char* __lsan_default_suppressions();
+extern "C" const char* __lsan_default_suppressions() { return "leak:__argz_add_sep"; }
 
 namespace {
 
@@ -58,6 +63,17 @@ void check_same(const std::function<std::string()>& make) {
     CHECK(classic.find_first_of("0123456789") != std::string::npos);
     const DecimalComma comma;
     CHECK(make() == classic);
+}
+
+/// A plan's table with each run of digits as one, without the rows of what the process has in use: that differs from
+/// plan to plan, and the form of its figures is that of the others.
+std::string form_of(const std::string& table) {
+    std::istringstream lines(table);
+    std::string form;
+    for (std::string line; std::getline(lines, line);)
+        if (!line.starts_with("primitives") && !line.starts_with("timing"))
+            form += std::regex_replace(line, std::regex("[0-9]+"), "9") + "\n";
+    return form;
 }
 
 /// Small runs on phantoms. Everything on one thread, so that it is the same to the bit.
@@ -138,10 +154,7 @@ TEST_CASE("configurations") {
 
 TEST_CASE("tables") {
     const Workshop shop;
-    check_same([&] {
-        const std::string table = Trainer::plan(shop.config).table;
-        return table.substr(0, table.find("primitives"));  // which depend on what is planned already
-    });
+    check_same([&] { return form_of(Trainer::plan(shop.config).table); });
     StudyResult study;
     study.gradient.push_back({"masks", 64, 1024, 0.0125, 0.25, 12345678, 12345678, {0.5, 1.5}, {}, {}, 8});
     study.training.push_back({"masks", "none", 8, 1500, 0.0125, 12345678, 12345678, 0.5, 31.25, 0.75});
