@@ -28,7 +28,7 @@ constexpr bool can_be_list = false;
 template <class Element>
 constexpr bool can_be_list<std::vector<Element>> = true;
 template <>
-constexpr bool can_be_list<Range> = true;
+inline constexpr bool can_be_list<Range> = true;
 
 /// What stands behind the = of an override, to the byte: no part of it is YAML. For a key whose value can be
 /// a list, [a, b] is one.

@@ -73,7 +73,7 @@ std::string name_at(Microseconds time) {
                   (long long)time.count() % second, place().c_str());
 }
 
-/// Of now; where the clock was set back, of the second after the last file's.
+/// Behind the last file in the order of names: of now; where the clock was set back, of the second after the last's.
 std::string new_name(const std::string& folder) {
     std::string last;
     for (const auto& entry : std::filesystem::directory_iterator(folder))
@@ -83,7 +83,8 @@ std::string new_name(const std::string& folder) {
     if (name > last) return name;
     long long second = 0;
     std::from_chars(last.data() + prefix.size(), last.data() + last.size(), second);
-    return name_at(std::chrono::seconds(second + 1));
+    constexpr long long latest = 9'999'999'998;  // with ten digits, as all have
+    return 0 <= second && second <= latest ? name_at(std::chrono::seconds(second + 1)) : last + ".1";
 }
 
 // Event: 1 wall_time, 2 step, 3 file_version, 5 summary, 7 session_log; Summary: 1 value; Value: 1 tag, 2
