@@ -312,7 +312,7 @@ std::vector<std::pair<std::string, std::function<BenchCase()>>> bench_cases(Back
     const auto cases = std::make_shared<Cases>(backend, options);  // the makers refer to it
     std::vector<std::pair<std::string, std::function<BenchCase()>>> result;
     for (const auto& [name, make] : cases->makers)
-        result.emplace_back(name, [cases, make] { return make(); });
+        result.emplace_back(name, [cases, maker = make] { return maker(); });
     return result;
 }
 

@@ -119,11 +119,12 @@ int run(const Options& options, const CommonOptions& common) {
     try {
         for (std::size_t i = 0; i < options.inputs.size(); ++i) {
             const auto [noisy, clean] = pair(i);
+            const int images = noisy.images;
             const int group = images_at_once(*backend, solver, noisy.height, noisy.width, options.count);
-            for (int first = 0; first < noisy.images; first += group) {
-                const int together = std::min(group, noisy.images - first);
+            for (int first = 0; first < images; first += group) {
+                const int together = std::min(group, images - first);
                 const auto proceed = [&](int done) {
-                    progress.update(double(i) + (first + double(done) / options.count) / noisy.images);
+                    progress.update(double(i) + (first + double(done) / options.count) / images);
                     return !interrupted();
                 };
                 const std::int64_t at = first * noisy.pixels();

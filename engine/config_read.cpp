@@ -1,10 +1,12 @@
 // Reading experiments: YAML files and overrides to lists of given values, and these to a Config.
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <map>
 #include <set>
+#include <sstream>
 
 #include "engine/ascii.h"
 #include "engine/config.h"
@@ -80,21 +82,48 @@ void override_values(Document& document, const std::vector<std::string>& overrid
     document.values.insert(document.values.end(), overriding.begin(), overriding.end());
 }
 
+/// Counts documents, to go no further: YAML::LoadAll finds documents without end where a text begins with a comma.
+struct DocumentCount final : YAML::EventHandler {
+    int documents = 0;
+    void OnDocumentStart(const YAML::Mark&) override { ++documents; }
+    void OnDocumentEnd() override {}
+    void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+    void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+    void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
+    void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                         YAML::EmitterStyle::value) override {}
+    void OnSequenceEnd() override {}
+    void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                    YAML::EmitterStyle::value) override {}
+    void OnMapEnd() override {}
+};
+
+/// The only document of a text; null where there is none. Throws Error and YAML::Exception.
+YAML::Node only_document(const std::string& yaml, const std::string& path) {
+    std::istringstream stream(yaml);
+    YAML::Parser parser(stream);
+    DocumentCount count;
+    while (count.documents < 2 && parser.HandleNextDocument(count)) {
+    }
+    if (count.documents > 1)
+        fail(path, ": several YAML documents, or a comma at the beginning; an experiment is one document");
+    return YAML::Load(yaml);
+}
+
 Document parse_document(const std::string& yaml, const std::string& path,
                         const std::vector<std::string>& overrides) {
     Document document{path, {}, {}};
     const auto place = [&](const YAML::Node& node) { return text(path, ":", node.Mark().line + 1); };
-    std::vector<YAML::Node> nodes;
+    YAML::Node experiment;
     try {
-        nodes = YAML::LoadAll(yaml);
+        experiment = only_document(yaml, path);
     } catch (const YAML::Exception& error) {
         fail(path, ":", error.mark.line + 1, ": not valid YAML: ", error.msg);
     }
-    if (nodes.size() > 1) fail(path, ": several YAML documents; an experiment is one");
-    if (!nodes.empty() && !nodes[0].IsNull()) {
-        if (!nodes[0].IsMap()) fail(place(nodes[0]), ": not a configuration; give lines like seed: 42");
+    if (!experiment.IsNull()) {
+        if (!experiment.IsMap()) fail(place(experiment), ": not a configuration; give lines like seed: 42");
         YAML::Node plain(YAML::NodeType::Map), sweep;
-        for (const auto& entry : nodes[0]) {
+        for (const auto& entry : experiment) {
             if (!entry.first.IsScalar() || entry.first.Scalar() != "sweep") {
                 plain.force_insert(entry.first, entry.second);
                 continue;

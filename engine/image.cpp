@@ -217,6 +217,7 @@ Picture decode(Bytes content, int orientation, bool whole_palette, PictureAllowa
         if (samples == nullptr && exceeded) throw PictureAllowance::Exceeded();
         if (source.overrun) truncated_picture(path);
         if (samples == nullptr) damaged_picture(path, stbi_failure_reason());
+        if (height < 1 || width < 1) damaged_picture(path, "it has no pixels");
         picture.channels = stored >= 3 ? 3 : 1;
         picture.height = orientation < 5 ? height : width;
         picture.width = orientation < 5 ? width : height;

@@ -20,10 +20,11 @@ HWY_BEFORE_NAMESPACE();
 namespace tvmap::cpu::HWY_NAMESPACE {
 namespace {
 
-/// E. Below −87 the exponential is not a normal number; it may as well be zero.
+/// E, and NaN where r is, which Highway's exponential takes for zero. Below −87 the exponential is not a normal number;
+/// it may as well be zero.
 template <class D>
 HWY_INLINE hn::Vec<D> exp_minus_abs(D d, hn::Vec<D> r) {
-    return hn::Exp(d, hn::Neg(hn::Abs(r)));
+    return hn::IfThenElse(hn::IsNaN(r), r, hn::Exp(d, hn::Neg(hn::Abs(r))));
 }
 
 template <class D>

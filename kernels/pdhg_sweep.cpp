@@ -118,6 +118,18 @@ struct RowPointers {
     std::uint8_t* masks;
 };
 
+// min(max(v, −Λ), Λ). Of equal values, and where either is NaN, the second, on every processor and on a GPU: so Λ = 0
+// gives +0, and a Λ that is NaN shows.
+HWY_INLINE V clip(V v, V lambda) {
+    const V lower = hn::Neg(lambda);
+#if HWY_ARCH_X86 && HWY_TARGET != HWY_EMU128 && HWY_TARGET != HWY_SCALAR  // whose instructions choose so
+    return hn::Min(hn::Max(v, lower), lambda);
+#else
+    const V raised = hn::IfThenElse(hn::Gt(v, lower), v, lower);
+    return hn::IfThenElse(hn::Lt(raised, lambda), raised, lambda);
+#endif
+}
+
 // v → q, by the clip (forward) or by the known decision (adjoint, where d_lambda takes its share).
 template <class Step>
 HWY_INLINE V resolve(V v, V lambda, std::uint8_t* masks, int lane, V& d_lambda) {
@@ -127,12 +139,11 @@ HWY_INLINE V resolve(V v, V lambda, std::uint8_t* masks, int lane, V& d_lambda) 
         d_lambda = hn::Add(d_lambda, hn::IfThenElseZero(below, v));
         return hn::IfThenZeroElse(hn::Or(above, below), v);
     } else {
-        const V lower = hn::Neg(lambda);
         if constexpr (Step::masks) {
             store_bits(hn::Gt(v, lambda), masks, lane);
-            store_bits(hn::Lt(v, lower), masks + 2, lane);
+            store_bits(hn::Lt(v, hn::Neg(lambda)), masks + 2, lane);
         }
-        return hn::Min(hn::Max(v, lower), lambda);
+        return clip(v, lambda);
     }
 }
 
@@ -151,7 +162,7 @@ HWY_INLINE V last_horizontal(const PdhgRecord& at, int width, const Coefficients
     } else {
         const std::ptrdiff_t map = Step::maps == 2 ? at.lambda_horizontal : at.lambda;
         const V lambda = hn::Set(d, Step::maps == 0 ? c.lambda : row.record[map + last]);
-        return hn::Min(hn::Max(v, hn::Neg(lambda)), lambda);
+        return clip(v, lambda);
     }
 }
 

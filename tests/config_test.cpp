@@ -303,6 +303,7 @@ TEST_CASE("files that are no configuration") {
     CHECK_REFUSED("just words", "FILE:1: not a configuration");
     CHECK_REFUSED("seed: 1\nsolver: {tau: 0.1\n", "FILE:");
     CHECK_REFUSED("seed: 1\n---\nseed: 2\n", "FILE: several YAML documents");
+    CHECK_REFUSED(",}\n", "FILE: several YAML documents, or a comma at the beginning");
     CHECK_THROWS_AS(tvmap::read_config("/nonexistent/x.yaml"), tvmap::Error);
     CHECK_THROWS_AS(tvmap::read_config("/"), tvmap::Error);
 }

@@ -157,7 +157,8 @@ TEST_CASE("upsampling and its transpose") {
 }
 
 TEST_CASE("upsampling keeps a constant, copies the corners, and repeats a single row or column") {
-    for (const auto& [h, w] : {std::pair{1, 1}, {1, 5}, {1, 6}, {40, 1}, {6, 37}, {5, 8}}) {
+    for (const auto& size : {std::pair{1, 1}, {1, 5}, {1, 6}, {40, 1}, {6, 37}, {5, 8}}) {
+        const int h = size.first, w = size.second;
         CAPTURE(h);
         CAPTURE(w);
         DeviceFeatures constant(1, 2, h, w, 0, Array(2 * h * w, double(0.3f)));
@@ -316,10 +317,20 @@ TEST_CASE("parameter map: extremes do not overflow") {
     CHECK(largest_difference(d_raw.get(), Array{0, 0, 0, 0, 0, 0.5}) < 1e-37);
 }
 
+TEST_CASE("parameter map: what is not a number stays so") {
+    const double nan = std::numeric_limits<double>::quiet_NaN();
+    DeviceFeatures raw(1, 1, 1, 6, 0, Array(6, nan)), lambda(1, 1, 1, 6);
+    for (const float up_bound : {0.0f, 2.0f}) {
+        cuda::parameter_map_forward(test_stream(), {0.5f, up_bound}, raw.view(), lambda.view());
+        for (const double value : lambda.get()) CHECK(std::isnan(value));
+    }
+}
+
 TEST_CASE("parameter map: a shared map leaves no gradient for the channels it does not use") {
-    for (const auto& [h, w] : {std::pair{17, 9}, {8, 12}})
+    for (const auto& size : {std::pair{17, 9}, {8, 12}})
         for (const int maps : {1, 2})
             for (const Write write : writes) {
+                const int h = size.first, w = size.second;
                 CAPTURE(maps);
                 CAPTURE(h);
                 const int n = 2;

@@ -136,6 +136,16 @@ TEST_CASE("the CPU's bits from global memory: any size") {
     }
 }
 
+TEST_CASE("a map that is not a number shows in the result") {
+    for (const MapKind map : {MapKind::scalar, MapKind::shared, MapKind::separate}) {
+        const PdhgProblem s = problem_of(17, 23, map);
+        Data data = make_data(s, 5);
+        data.lambda.assign(data.lambda.size(), std::numeric_limits<float>::quiet_NaN());
+        const PdhgMapping* const chosen = nullptr;
+        for (const float x : forward(s, 3, data, chosen)) CHECK(std::isnan(x));
+    }
+}
+
 TEST_CASE("the CPU's bits from clusters of any size") {
     // Panels of 32 columns full and not, strips of 2 and of 8 rows, full and not, blocks of unequal rows.
     for (const auto& [height, width] :

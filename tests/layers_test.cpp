@@ -195,7 +195,8 @@ TEST_CASE("upsampling and its transpose") {
 
 TEST_CASE("upsampling keeps a constant, copies the corners, and repeats a single row or column") {
     for (const int block : {1, 8, 16})
-        for (const auto& [h, w] : {std::pair{1, 1}, {1, 5}, {40, 1}, {6, 37}}) {
+        for (const auto& size : {std::pair{1, 1}, {1, 5}, {40, 1}, {6, 37}}) {
+            const int h = size.first, w = size.second;
             CAPTURE(block);
             CAPTURE(h);
             CAPTURE(w);
@@ -265,7 +266,8 @@ TEST_CASE("parameter map: values and slopes over the whole range of r") {
         for (int i = 0; i < count; ++i)
             r[i] = float((i - 1800) / 1800.0 * 85);  // exp(−85) is still a normal float
         const FeatureBuffer raw(1, 1, 1, count, 1, 0, r), ones(1, 1, 1, count, 1, 0, Array(count, 1.0));
-        for (const auto& [scale, bound] : {std::pair{0.1f, 0.0f}, {0.1f, 0.7f}}) {
+        for (const float bound : {0.0f, 0.7f}) {
+            const float scale = 0.1f;
             FeatureBuffer lambda(1, 1, 1, count, 1), d_raw(1, 1, 1, count, 1);
             cpu::parameter_map_forward({scale, bound}, raw.view(), lambda.view());
             cpu::parameter_map_backward({scale, bound}, raw.view(), ones.view(), d_raw.view(),
@@ -304,6 +306,16 @@ TEST_CASE("parameter map: extremes do not overflow") {
     CHECK(d_raw.get()[0] == 0.0);
     CHECK(d_raw.get()[5] == 0.0);
     CHECK(d_raw.get()[6] == 0.5);
+}
+
+TEST_CASE("parameter map: what is not a number stays so") {
+    const double nan = std::numeric_limits<double>::quiet_NaN();
+    const FeatureBuffer raw(1, 1, 1, 19, 1, 0, Array(19, nan));  // vectors and a rest, of any width
+    FeatureBuffer lambda(1, 1, 1, 19, 1);
+    for (const float up_bound : {0.0f, 2.0f}) {
+        cpu::parameter_map_forward({0.5f, up_bound}, raw.view(), lambda.view());
+        for (const double value : lambda.get()) CHECK(std::isnan(value));
+    }
 }
 
 TEST_CASE("parameter map: a shared map leaves no gradient for the channels it does not use") {

@@ -232,6 +232,15 @@ TEST_CASE("equality with the map counts as inside") {
     }
 }
 
+TEST_CASE("a map that is not a number shows in the result") {
+    for (const MapKind map : {MapKind::scalar, MapKind::shared, MapKind::separate}) {
+        const PdhgProblem s = problem_of(9, 21, map);
+        Data data = make_data(s, 5);
+        data.lambda.assign(data.lambda.size(), std::numeric_limits<float>::quiet_NaN());
+        for (const float x : denoise(s, 3, data.z, data.lambda)) CHECK(std::isnan(x));
+    }
+}
+
 TEST_CASE("closed forms: constant image, no regularisation, much of it") {
     PdhgProblem s = problem_of(9, 21, MapKind::scalar);
     const Data data = make_data(s, 61);

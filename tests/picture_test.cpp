@@ -284,6 +284,20 @@ TEST_CASE("bitmaps and greymaps, as text and in binary") {
     CHECK(tvmap::is_picture_name("a.PNM"));
 }
 
+TEST_CASE("a BMP without rows is refused") {
+    const Reader reader;
+    const auto number = [](std::uint32_t value) {
+        return std::string(reinterpret_cast<const char*>(&value), sizeof value);
+    };
+    const auto bmp = [&](std::uint32_t rows) {
+        const std::uint32_t one_plane_24_bits = 1 | 24 << 16;
+        return "BM" + number(58) + number(0) + number(54) + number(40) + number(1) + number(rows) +
+               number(one_plane_24_bits) + std::string(24, '\0') + std::string(4, 'x');
+    };
+    CHECK(reader.complaint("a.bmp", bmp(1)) == "");
+    CHECK(contains(reader.complaint("a.bmp", bmp(0)), "no pixels"));
+}
+
 TEST_CASE("a picture that takes more than the limit is refused before it takes it") {
     const TemporaryFolder folder;
     // 4 MB of samples in some kB; decoded and as floats, 24 MB.

@@ -77,7 +77,9 @@ TEST_CASE("what is written comes back bit by bit") {
 
     CHECK(back.metadata == content.metadata);
     REQUIRE(back.tensors.size() == 3);
-    for (const auto& [name, tensor] : content.tensors) {
+    for (const auto& entry : content.tensors) {
+        const auto& name = entry.first;
+        const auto& tensor = entry.second;
         CAPTURE(name);
         REQUIRE(back.tensors.count(name) == 1);
         CHECK(back.tensors.at(name).shape == tensor.shape);

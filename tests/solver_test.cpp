@@ -370,12 +370,13 @@ TEST_CASE("the scalar search: the same for any batch, and right") {
     // So many solves at once, and what is told after each call: some values of one image, or whole images.
     const std::pair<int, std::vector<int>> batches[] = {
         {4, {4, 8, 9, 13, 17, 18, 22, 26, 27}}, {9, {9, 18, 27}}, {20, {18, 27}}, {27, {27}}};
-    for (const auto& [solves, expected] : batches) {
+    for (const auto& batch : batches) {
+        const int solves = batch.first;
         CAPTURE(solves);
         std::vector<int> told;
         const auto pieces = search(
             lambdas, [&](int done) { return told.push_back(done), true; }, solves * h * w * sizeof(float));
-        CHECK(told == expected);
+        CHECK(told == batch.second);
         for (int k = 0; k < n; ++k)
             for (std::size_t i = 0; i < lambdas.size(); ++i) {
                 CHECK(curves[k].quality[i].psnr == pieces[k].quality[i].psnr);

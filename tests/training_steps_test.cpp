@@ -57,13 +57,15 @@ TEST_CASE("resident steps are taken several at a time, never beyond the epoch's 
 
 TEST_CASE("a loss that is not finite is told like any other") {
     Workshop w;
-    for (const Way way : {Way::host, Way::resident}) {
-        Training training(w, make_backend("cpu"));
-        std::vector<float> weights = training.parameters.host_weights();
-        weights[0] = std::numeric_limits<float>::quiet_NaN();
-        training.parameters.set_host_weights(weights);
-        CHECK(!std::isfinite(training.steps(w.config, way, 1, 0)->take()[0]));
-    }
+    for (const double up_bound : {0.0, 1.0})
+        for (const Way way : {Way::host, Way::resident}) {
+            w.config.map.up_bound = up_bound;
+            Training training(w, make_backend("cpu"));
+            std::vector<float> weights = training.parameters.host_weights();
+            weights[0] = std::numeric_limits<float>::quiet_NaN();
+            training.parameters.set_host_weights(weights);
+            CHECK(!std::isfinite(training.steps(w.config, way, 1, 0)->take()[0]));
+        }
 }
 
 TEST_CASE("the items of an epoch: every image at most once, squares inside, by the epoch alone") {

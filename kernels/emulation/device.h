@@ -11,9 +11,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <source_location>
 #include <type_traits>
 #include <utility>
+#include <version>
+#ifdef __cpp_lib_source_location
+#include <source_location>
+#else  // clang 14
+#include <experimental/source_location>
+#endif
 
 #include "kernels/emulation/control.h"
 
@@ -87,7 +92,11 @@ struct Launch;
 namespace tvmap::emulation {
 
 /// A place in the source: threads that meet must meet at the same one.
+#ifdef __cpp_lib_source_location
 using Where = std::source_location;
+#else
+using Where = std::experimental::source_location;
+#endif
 
 struct Thread {
     uint3 thread_index, block_index;
