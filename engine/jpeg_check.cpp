@@ -48,7 +48,7 @@ class HuffmanCode {
         for (int length = looked_up + 1; length <= 16; ++length) {
             const int place = int(bits >> (16 - length)) - first_[length];
             if (place >= 0 && place < count_[length])
-                return {symbols_[std::size_t(offset_[length] + place)], length};
+                return {symbols_[std::size_t(offset_[length]) + std::size_t(place)], length};
         }
         return {};
     }
@@ -180,8 +180,9 @@ class JpegWalk {
             most_down_ = std::max(most_down_, c.down);
         }
         for (Component& c : components_) {
-            c.blocks_across = std::size_t(units(width_, 8 * most_across_) * c.across);
-            const std::size_t blocks = c.blocks_across * std::size_t(units(height_, 8 * most_down_) * c.down);
+            c.blocks_across = std::size_t(units(width_, 8 * most_across_)) * std::size_t(c.across);
+            const std::size_t blocks =
+                c.blocks_across * std::size_t(units(height_, 8 * most_down_)) * std::size_t(c.down);
             if (!progressive_) continue;
             memory_.need(blocks * sizeof(std::uint64_t));
             c.nonzero.resize(blocks);

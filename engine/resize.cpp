@@ -38,8 +38,8 @@ struct Filter {
         for (int i = 0; i < output; ++i) {
             const double centre = (i + 0.5) * scale;
             Tap& tap = taps[i];
-            tap.first = std::max(int(centre - support + 0.5), 0);
-            const int end = std::min(int(centre + support + 0.5), input);
+            tap.first = std::max(int(std::floor(centre - support + 0.5)), 0);
+            const int end = std::min(int(std::floor(centre + support + 0.5)), input);
             double sum = 0;
             for (int j = tap.first; j < end; ++j) {
                 tap.weights.push_back(keys_cubic((j + 0.5 - centre) / widening));

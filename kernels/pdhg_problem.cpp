@@ -13,7 +13,8 @@ namespace tvmap {
 double pdhg_operator_norm(int height, int width, Boundary boundary) {
     double squared = 1.0;
     for (const int n : {height, width}) {
-        const double angle = boundary == Boundary::periodic ? double(n / 2) / n : double(n - 1) / (2.0 * n);
+        const int half = n / 2;
+        const double angle = boundary == Boundary::periodic ? double(half) / n : double(n - 1) / (2.0 * n);
         const double sine = std::sin(std::numbers::pi * angle);
         squared += 4.0 * sine * sine;
     }

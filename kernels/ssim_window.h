@@ -23,9 +23,10 @@ inline SsimWindow uniform_ssim_window() {
 inline SsimWindow gaussian_ssim_window() {
     constexpr double deviation = 1.5;
     SsimWindow window{.taps = 11};
+    const int centre = window.taps / 2;
     double sum = 0;
     for (int k = 0; k < window.taps; ++k) {
-        const double distance = k - window.taps / 2;
+        const double distance = k - centre;
         window.weight[k] = std::exp(-distance * distance / (2 * deviation * deviation));
         sum += window.weight[k];
     }
