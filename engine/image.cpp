@@ -11,6 +11,7 @@
 #include <limits>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <string_view>
 
@@ -23,9 +24,9 @@
 namespace tvmap {
 namespace {
 
-/// The allowance that the decoder of this thread takes its memory from.
+/// The allowance that the decoder of this thread takes its memory from, and what it was refused by.
 thread_local PictureAllowance* allowance = nullptr;
-thread_local bool exceeded = false;
+thread_local bool exceeded = false, out_of_memory = false;
 
 /// The decoder's memory: counted, and zeros. In front of each piece stands its size.
 constexpr std::size_t size_room = alignof(std::max_align_t);
@@ -38,6 +39,7 @@ void* take_memory(std::size_t bytes) {
     char* piece = static_cast<char*>(std::calloc(bytes + size_room, 1));
     if (piece == nullptr) {
         allowance->give(bytes + size_room);
+        out_of_memory = true;
         return nullptr;
     }
     std::memcpy(piece, &bytes, sizeof bytes);
@@ -215,8 +217,12 @@ Picture decode(Bytes content, int orientation, bool whole_palette, PictureAllowa
     const auto keep = [&](auto* samples, float scale) {
         const std::unique_ptr<void, decltype(&stbi_image_free)> owner(samples, stbi_image_free);
         if (samples == nullptr && exceeded) throw PictureAllowance::Exceeded();
+        if (samples == nullptr && out_of_memory) throw std::bad_alloc();
         if (source.overrun) truncated_picture(path);
-        if (samples == nullptr) damaged_picture(path, stbi_failure_reason());
+        if (samples == nullptr) {
+            const char* const reason = stbi_failure_reason();
+            damaged_picture(path, reason ? reason : "its decoder gives no reason");
+        }
         if (height < 1 || width < 1) damaged_picture(path, "it has no pixels");
         picture.channels = stored >= 3 ? 3 : 1;
         picture.height = orientation < 5 ? height : width;
@@ -264,7 +270,7 @@ Picture parse(Bytes content, PictureAllowance& memory, const std::string& path) 
 struct DecoderMemory {
     explicit DecoderMemory(PictureAllowance& memory) {
         allowance = &memory;
-        exceeded = false;
+        exceeded = out_of_memory = false;
     }
     ~DecoderMemory() { allowance = nullptr; }
 };

@@ -39,7 +39,10 @@ Opened open_library() {
             continue;
         }
         void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);  // stays open as long as the program
-        if (!handle) return {nullptr, text("cannot be opened: ", dlerror())};
+        if (!handle) {
+            const char* const why = dlerror();
+            return {nullptr, text("cannot be opened: ", why ? why : "no reason given")};
+        }
         const auto entry = reinterpret_cast<const CudaLibrary* (*)()>(dlsym(handle, "tvmap_cuda_library"));
         if (!entry) return {nullptr, text(path.string(), " is not a CUDA backend of tvmap")};
         const CudaLibrary* library = entry();

@@ -190,6 +190,7 @@ HWY_INLINE void row_step(const PdhgRecord& at, Boundary boundary, int width, con
 
     for (int group = 0; group < at.groups; ++group) {
         std::uint8_t* masks = Step::masks ? row.masks + group * pdhg_group_mask_bytes : nullptr;
+        std::uint8_t* horizontal_masks = Step::masks ? masks + 4 : nullptr;
         for (int lane = 0; lane < pdhg_group; lane += lanes) {
             const int j = group * pdhg_group + lane;
             V new_p, new_vertical, new_horizontal;
@@ -210,7 +211,7 @@ HWY_INLINE void row_step(const PdhgRecord& at, Boundary boundary, int width, con
                 V& other = Step::maps == 2 ? lambda_horizontal : lambda;
                 const V horizontal =
                     hn::Add(hn::Load(d, q_horizontal + j), hn::Mul(dual, hn::Sub(right, bar)));
-                new_horizontal = resolve<Step>(horizontal, other, masks + 4, lane, other);
+                new_horizontal = resolve<Step>(horizontal, other, horizontal_masks, lane, other);
                 hn::Store(new_horizontal, d, q_horizontal + j);
                 if constexpr (Step::adjoint) hn::Store(lambda, d, map + j);
                 if constexpr (Step::adjoint && Step::maps == 2) {

@@ -1,11 +1,16 @@
 // A picture is complete or refused, stands upright, and takes no more memory than allowed, alone or beside others.
 #include <doctest/doctest.h>
 #include <malloc.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <new>
 #include <string>
 
 #include "engine/dataset.h"
@@ -344,3 +349,49 @@ TEST_CASE("threads share the limit: all pictures are read, and no more memory is
     }
     CHECK_THROWS_AS(tvmap::Dataset(folder.path.string(), 16, count, "", 8, 5 << 20), tvmap::Error);
 }
+
+#if !defined(__SANITIZE_ADDRESS__)
+TEST_CASE("where memory ends the picture is not blamed for it") {
+    const TemporaryFolder folder;
+    const int side = 400;
+    std::vector<float> noise(std::size_t(side) * side);
+    std::uint32_t random = 1;
+    for (float& value : noise) value = float((random = random * 1664525u + 1013904223u) >> 24) / 255;
+    tvmap::write_png(folder / "a.png", {side, side, 1, 8, noise});
+
+    enum Ended { read, no_memory, file_too_large, blamed };
+    std::array<int, 4> ended{};
+    for (std::size_t more = 0; more < 2 << 20; more += 32 << 10) {
+        const pid_t child = ::fork();
+        REQUIRE(child >= 0);
+        if (child == 0) {
+            std::size_t pages = 0;
+            std::ifstream("/proc/self/statm") >> pages;
+            const rlim_t size = pages * std::size_t(::sysconf(_SC_PAGESIZE));
+            const rlimit nothing{size, RLIM_INFINITY}, something{size + more, RLIM_INFINITY};
+            ::setrlimit(RLIMIT_AS, &nothing);
+            for (std::size_t piece = 1 << 20; piece > 1000; piece /= 2)  // what the allocator has kept from earlier
+                while (std::malloc(piece) != nullptr) continue;
+            ::setrlimit(RLIMIT_AS, &something);
+            Ended how = read;
+            try {
+                tvmap::read_picture(folder / "a.png");
+            } catch (const std::bad_alloc&) {
+                how = no_memory;
+            } catch (const tvmap::Error& error) {
+                how = contains(error.what(), "more than fits in memory") ? file_too_large : blamed;
+            } catch (...) {
+                how = blamed;
+            }
+            ::_exit(how);
+        }
+        int status = 0;
+        ::waitpid(child, &status, 0);
+        REQUIRE(WIFEXITED(status));
+        ++ended.at(std::size_t(WEXITSTATUS(status)));
+    }
+    CHECK(ended[read] > 0);
+    CHECK(ended[no_memory] > 0);
+    CHECK(ended[blamed] == 0);
+}
+#endif
