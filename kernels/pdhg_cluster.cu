@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(most_threads, 1)
     meet(cluster);
     for (int k = 0; k < t.iterations; ++k) {
         strip.dual(t);
-        if (strip.ends(region)) *edge_below = *strip.next_edge;
+        if (strip.ends(region)) *edge_below = *strip.next_edge();
         meet(cluster);
         if constexpr (Step::adjoint) {
             if (k + 1 < t.iterations) strip.fetch_word(t, t.iterations - 2 - k);

@@ -111,21 +111,18 @@ __device__ inline Word load_word(const Task& t, std::int64_t offset) {
     const uint2 word = *reinterpret_cast<const uint2*>(t.masks + offset);
     return {word.x, word.y};
 }
-__device__ inline void store_word(const Task& t, std::int64_t offset, Word word) {
-    *reinterpret_cast<uint2*>(t.masks + offset) = make_uint2(word.vertical, word.horizontal);
-}
-
-/// Packs a warp's decisions on one component for the group that begins at lane 8·octet; `pixels` has the
-/// group's valid bits, in both halves.
-__device__ inline unsigned pack(unsigned above, unsigned below, unsigned octet, unsigned pixels) {
+/// Packs a warp's decisions on one component for the group that begins at lane 8·octet.
+__device__ inline unsigned pack(unsigned above, unsigned below, unsigned octet) {
     // Bytes octet and octet + 1 of either.
     const unsigned selector = (octet | (octet + 1) << 4 | (octet + 4) << 8 | (octet + 5) << 12) & 0x7777;
-    return __byte_perm(above, below, selector) & pixels;
+    return __byte_perm(above, below, selector);
 }
-/// The valid bits of a group that has so many columns of the image.
-__device__ inline unsigned valid_pixels(int columns) {
-    const unsigned half = (1u << min(max(columns, 0), pdhg_group)) - 1;
-    return half | half << 16;
+/// Stores the word of a group that begins `columns` before the image's right border: the bits of pixels that
+/// there are, and zeros.
+__device__ inline void store_word(const Task& t, std::int64_t offset, Word word, int columns) {
+    const unsigned half = (1u << min(max(columns, 0), pdhg_group)) - 1, pixels = half | half << 16;
+    *reinterpret_cast<uint2*>(t.masks + offset) =
+        make_uint2(word.vertical & pixels, word.horizontal & pixels);
 }
 
 __device__ inline float next_p(const Task& t, float p, float pull) { return (p + t.a * pull) * t.s; }

@@ -98,10 +98,10 @@ __global__ void pdhg_dual_kernel(Task t, Planes s, int iteration) {
         const unsigned below = __ballot_sync(~0u, vertical.below);
         const unsigned right_above = __ballot_sync(~0u, horizontal.above);
         const unsigned right_below = __ballot_sync(~0u, horizontal.below);
-        const unsigned octet = threadIdx.x % 32 / 8, pixels = valid_pixels(t.width - column);
+        const unsigned octet = threadIdx.x % 32 / 8;
         if (pixel.exists && column % pdhg_group == 0) {
-            store_word(t, word,
-                       {pack(above, below, octet, pixels), pack(right_above, right_below, octet, pixels)});
+            store_word(t, word, {pack(above, below, octet), pack(right_above, right_below, octet)},
+                       t.width - column);
         }
     }
 }

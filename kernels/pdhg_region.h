@@ -78,13 +78,12 @@ struct Strip {
     float* right;              // of the column to the right
     float* left;               // and to the left
     float* edge;               // q_vertical of the row above the strip
-    float* next_edge;          // and of the strip's last row
     float lambda;              // a scalar map's
     Word word;                 // that this lane holds
-    std::int64_t word_at;      // where it lies for step 0
-    bool has_word, owns_word;
-    unsigned octet, pixels;  // of the group that begins with this lane's octet: see pack()
-    unsigned pixel_bit;      // this lane's, in its group's words
+    int word_at;               // its number within the solve's step; −1: there is none
+    int solve;
+    unsigned octet;      // this lane's, within the warp
+    unsigned pixel_bit;  // this lane's, in its group's words
 
     __device__ Strip(const Task& t, const Region& region, const SharedLayout<Step>& layout, float* shared) {
         const int pitch = 32 * layout.panels, number = int(threadIdx.y);
@@ -106,22 +105,23 @@ struct Strip {
         right = shared + layout.x_bar(first, right_column);
         left = shared + layout.x_bar(first, left_column);
         edge = shared + layout.edge(number, column);
-        next_edge = shared + layout.edge(number + 1, column);
         lambda = !Step::adjoint && Step::maps == 0 ? t.lambda[region.solve] : 0.0f;
 
         const int within_octet = column % 8, octet_column = image_column - within_octet;
-        const int into_group = octet_column % pdhg_group;
         octet = unsigned(column % 32 / 8);
-        pixels = valid_pixels(t.width - octet_column);
         pixel_bit = 1u << image_column % pdhg_group;
-        has_word = within_octet < count && octet_column < t.width;
-        owns_word = has_word && into_group == 0 && region.owns(first + within_octet, column - within_octet);
-        word_at = has_word ? word_offset(t, region.solve, 0, row_of_image(t, within_octet),
-                                         octet_column / pdhg_group)
-                           : 0;
+        // Read by every lane that needs it, stored by one.
+        const bool has_word = within_octet < count && octet_column < t.width &&
+                              (Step::adjoint || (octet_column % pdhg_group == 0 &&
+                                                 region.owns(first + within_octet, column - within_octet)));
+        const int groups = (t.width + pdhg_group - 1) / pdhg_group;
+        word_at = has_word ? row_of_image(t, within_octet) * groups + octet_column / pdhg_group : -1;
+        solve = region.solve;
         word = {0, 0};
     }
 
+    /// q_vertical of the strip's last row: the next strip's edge.
+    __device__ float* next_edge() const { return edge + blockDim.x; }
     /// Of row r ≤ count. Past the border once at most: no strip has more rows than the image.
     __device__ int row_of_image(const Task& t, int r) const {
         const int row = image_row + r;
@@ -168,15 +168,15 @@ struct Strip {
     __device__ bool ends(const Region& region) const { return count > 0 && first + count == region.rows; }
 
     __device__ std::int64_t word_of(const Task& t, int iteration) const {
-        return word_at + word_offset(t, 0, iteration, 0, 0);
+        return word_offset(t, solve, iteration, 0, 0) + word_at * std::int64_t(pdhg_group_mask_bytes);
     }
     /// Adjoint: gets the decisions for the next dual().
     __device__ void fetch_word(const Task& t, int iteration) {
-        if (has_word) word = load_word(t, word_of(t, iteration));
+        if (word_at >= 0) word = load_word(t, word_of(t, iteration));
     }
     /// Forward: stores what dual() decided.
     __device__ void store_word_of(const Task& t, int iteration) const {
-        if (owns_word) store_word(t, word_of(t, iteration), word);
+        if (word_at >= 0) store_word(t, word_of(t, iteration), word, t.width - (image_column - column % 8));
     }
 
     /// p and q. Reads x̄ also from the right and from below; writes q_horizontal and the next strip's edge.
@@ -214,7 +214,7 @@ struct Strip {
                 bar = row_below;
             }
         }
-        if (count > 0) *next_edge = last_vertical;
+        if (count > 0) *next_edge() = last_vertical;
     }
     /// Collects the warp's decisions on row r in the lanes that hold its words.
     __device__ void record(int r, Decision vertical, Decision horizontal) {
@@ -222,7 +222,7 @@ struct Strip {
         const unsigned below = __ballot_sync(~0u, vertical.below);
         const unsigned right_above = __ballot_sync(~0u, horizontal.above);
         const unsigned right_below = __ballot_sync(~0u, horizontal.below);
-        const Word row{pack(above, below, octet, pixels), pack(right_above, right_below, octet, pixels)};
+        const Word row{pack(above, below, octet), pack(right_above, right_below, octet)};
         if (column % 8 == r) word = row;
     }
 

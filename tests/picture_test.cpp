@@ -370,7 +370,8 @@ TEST_CASE("where memory ends the picture is not blamed for it") {
             const rlim_t size = pages * std::size_t(::sysconf(_SC_PAGESIZE));
             const rlimit nothing{size, RLIM_INFINITY}, something{size + more, RLIM_INFINITY};
             ::setrlimit(RLIMIT_AS, &nothing);
-            for (std::size_t piece = 1 << 20; piece > 1000; piece /= 2)  // what the allocator has kept from earlier
+            for (std::size_t piece = 1 << 20; piece > 1000;
+                 piece /= 2)  // what the allocator has kept from earlier
                 while (std::malloc(piece) != nullptr) continue;
             ::setrlimit(RLIMIT_AS, &something);
             Ended how = read;

@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+"""What nvcc made of the kernels, for every architecture in the CUDA backend. The solver's products and sums are never
+fused, so that its bits are the CPU's; nothing is spilled; blocks of 1,024 threads fit; flags are released and acquired
+where they are read and written; what blocks exchange is not read through the cache of constants; neighbours in a
+cluster exchange rows without a barrier of the whole cluster. A kernel with each fault shows that each is found.
+Needs cuobjdump and nvdisasm: CUDA's own, else from PyPI; skipped where the backend is not built or neither is there."""
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+SOURCE = pathlib.Path(os.environ["TVMAP_SOURCE"])
+LIBRARY = pathlib.Path(os.environ["TVMAP"]).parent / "libtvmap_cuda.so"
+NVCC = os.environ.get("TVMAP_NVCC", "")
+REGISTERS = 64  # of 65,536 on a multiprocessor, for each of 1,024 threads
+
+FAULTY = """
+__device__ unsigned flag;
+__device__ float rows[64];
+__global__ void pdhg_faulty_kernel(const float* __restrict__ in, float* out, float a, int n) {
+    float kept[96];
+#pragma unroll
+    for (int i = 0; i < 96; ++i) kept[i] = in[i * n + threadIdx.x] * a + in[i];
+    *reinterpret_cast<volatile unsigned*>(&flag) = 1;
+    __syncthreads();
+    while (*reinterpret_cast<volatile unsigned*>(&flag) == 0) continue;
+#pragma unroll
+    for (int i = 0; i < 96; ++i) out[i * n + threadIdx.x] = kept[i] * kept[95 - i] + __ldg(rows + i % 64);
+}
+__global__ void __launch_bounds__(1024) pdhg_spilling_kernel(const float* in, float* out, int n) {
+    float kept[96];
+#pragma unroll
+    for (int i = 0; i < 96; ++i) kept[i] = in[i * n + threadIdx.x];
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < 96; ++i) out[i * n + threadIdx.x] = kept[i] - kept[95 - i];
+}
+__global__ void pdhg_relaxed_kernel(unsigned* to, const unsigned* from, float* rows) {
+    rows[threadIdx.x] = 1;
+    __syncthreads();
+    asm volatile("st.relaxed.gpu.global.u32 [%0], 1;" ::"l"(to) : "memory");
+    unsigned value;
+    do asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(from) : "memory");
+    while (value == 0);
+    rows[threadIdx.x + 32] = rows[threadIdx.x + 64];
+}
+"""
+
+
+class Kernel:
+    """A kernel's instructions: (address, name with its modifiers, operands), and its registers."""
+
+    def __init__(self, name, registers):
+        self.name, self.registers, self.code = name, registers, []
+
+    def all(self, pattern):
+        return [n for n, (_, name, _) in enumerate(self.code) if re.match(pattern, name)]
+
+    def loops(self):
+        """First and last instruction of what a branch backwards repeats."""
+        place = {address: n for n, (address, _, _) in enumerate(self.code)}
+        for n, (address, name, operands) in enumerate(self.code):
+            target = re.search(r"0x([0-9a-f]+)$", operands)
+            if name.startswith("BRA") and target and int(target[1], 16) < address:
+                yield place[int(target[1], 16)], n
+
+
+def read(tools, file):
+    """The kernels of a library or fatbin, by (architecture, name)."""
+    def run(*arguments):
+        result = subprocess.run([tools / "cuobjdump", *arguments, file], capture_output=True, text=True,
+                                env=dict(os.environ, PATH=f"{tools}:{os.environ['PATH']}"))
+        assert result.returncode == 0, result.stderr
+        return result.stdout.splitlines()
+
+    kernels, architecture, name = {}, "", ""
+    for line in run("-res-usage"):
+        if found := re.search(r"arch = (sm_\w+)|target\s*:?\s*(sm_\w+)", line):
+            architecture = found[1] or found[2]
+        elif found := re.match(r"\s*Function (\S+):", line):
+            name = found[1]
+        elif found := re.match(r"\s*REG:(\d+) ", line):
+            kernels[architecture, name] = Kernel(name, int(found[1]))
+    kernel = None
+    for line in run("-sass"):
+        if found := re.search(r"arch = (sm_\w+)|code for (sm_\w+)", line):
+            architecture = found[1] or found[2]
+        elif found := re.match(r"\s*Function : (\S+)", line):
+            kernel = kernels[architecture, found[1]]
+        elif found := re.match(r"\s*/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+ )?\s*([A-Z][\w.]*)\s*(.*?)\s*;", line):
+            kernel.code.append((int(found[1], 16), found[2], found[3]))
+    assert kernels and all(kernel.code for kernel in kernels.values()), "the listing was not understood"
+    return kernels
+
+
+def faults(kernel):
+    """In words."""
+    if kernel.all("FFMA"):
+        yield "fuses a product and a sum"
+    if kernel.all("LDL"):
+        yield "spills registers"
+    if kernel.all(r"LDG\S*\.CONSTANT"):
+        yield "reads through the cache of constants"
+    threads = 1024 if re.search("pdhg_(tiles|cluster)_kernel", kernel.name) else 256
+    if kernel.registers * threads > REGISTERS * 1024:
+        yield f"takes {kernel.registers} registers"
+    # To release is a fence and then the flag's store; to acquire, its load and then the caches' invalidation. Between
+    # the two nothing else is stored, or loaded.
+    for n in kernel.all(r"ST\S*STRONG\.GPU"):
+        fence = max((m for m in kernel.all(r"MEMBAR\.\S*GPU") if m < n), default=None)
+        if fence is None or any(fence < m < n for m in kernel.all(r"STG?\.E(?!\S*STRONG)")):
+            yield "sets a flag without releasing what was stored before"
+    for n in kernel.all(r"LD\S*STRONG\.GPU"):
+        invalidation = min((m for m in kernel.all(r"CCTL\.IVALL") if m > n), default=None)
+        if invalidation is None or any(n < m < invalidation for m in kernel.all(r"LDG?\.E(?!\S*STRONG)")):
+            yield "reads a flag without acquiring what was released"
+
+
+def cuda_tools():
+    beside = pathlib.Path(NVCC).parent if NVCC else pathlib.Path("/nonexistent")
+    for folder in (beside, pathlib.Path(shutil.which("cuobjdump") or "/nonexistent/x").parent):
+        if (folder / "cuobjdump").exists() and (folder / "nvdisasm").exists():
+            return folder
+    found = subprocess.run([SOURCE / "tools" / "pypi", "cuda_binary_tools", "nvidia-cuda-cuobjdump>=13,<14",
+                            "nvidia-cuda-nvdisasm>=13,<14"], stdout=subprocess.PIPE, text=True)
+    if found.returncode != 0:
+        return None
+    return next(pathlib.Path(found.stdout.strip()).parent.parent.rglob("cuobjdump")).parent
+
+
+def main():
+    if not LIBRARY.exists() or not NVCC:
+        print("SKIPPED: the CUDA backend is not built")
+        return 77
+    tools = cuda_tools()
+    if not tools:
+        print("SKIPPED: there is no cuobjdump here, and it cannot be installed")
+        return 77
+
+    kernels = read(tools, LIBRARY)
+    solver = {key: kernel for key, kernel in kernels.items() if "pdhg" in kernel.name}
+    wrong = [f"{architecture}: {name}: {fault}" for (architecture, name), kernel in sorted(solver.items())
+             for fault in dict.fromkeys(faults(kernel))]
+    wrong += [f"{architecture}: {name}: spills registers" for (architecture, name), kernel in sorted(kernels.items())
+              if "pdhg" not in name and kernel.all("LDL")]
+    architectures = sorted({architecture for architecture, _ in kernels})
+    for architecture in architectures:
+        def count(pattern):
+            return len([name for a, name in kernels if a == architecture and re.search(pattern, name)])
+        print(f"{architecture}: {count('')} kernels, {count('pdhg')} of the solver, {count('pdhg_tiles_kernel')} with flags")
+        assert count("pdhg_tiles_kernel") and count("pdhg_cluster_kernel") and count("pdhg_dual_kernel")
+    print(*wrong, sep="\n")
+
+    with tempfile.TemporaryDirectory() as folder:
+        source = pathlib.Path(folder, "faulty.cu")
+        source.write_text(FAULTY)
+        subprocess.run([NVCC, "-std=c++20", "-gencode", "arch=compute_90,code=sm_90", "-fatbin", "-o",
+                        source.with_suffix(".fatbin"), source], check=True)
+        found = {kernel.name: set(faults(kernel)) for kernel in read(tools, source.with_suffix(".fatbin")).values()}
+    planted = {"faulty": {"fuses a product and a sum", "reads through the cache of constants"},
+               "spilling": {"spills registers"},
+               "relaxed": {"sets a flag without releasing what was stored before",
+                           "reads a flag without acquiring what was released"}}
+    for word, expected in planted.items():
+        seen = next(faults for name, faults in found.items() if word in name)
+        assert expected <= seen, f"planted in {word}: {expected - seen} not found, {seen} found"
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
