@@ -59,6 +59,8 @@ class ResidentSteps final : public TrainingSteps {
     /// Where the training set is not `resident`, batches are uploaded before each replay.
     ResidentSteps(const TrainingParts& parts, int epoch, int step, bool resident);
     const std::vector<double>& take() override;
+    /// Of the graph that is a step.
+    std::size_t graph_nodes() const { return recording_->nodes(); }
 
   private:
     void start_epoch(int step);

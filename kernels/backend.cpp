@@ -23,6 +23,7 @@ class RecordedCall final : public Recording {
   public:
     explicit RecordedCall(std::function<void()> work) : work_(std::move(work)) {}
     void replay() override { work_(); }
+    std::size_t nodes() const override { return 1; }
 
   private:
     std::function<void()> work_;

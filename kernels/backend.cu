@@ -59,6 +59,7 @@ class GraphRecording final : public Recording {
     GraphRecording(gpu::Stream stream, const std::function<void()>& work)
         : stream_(stream), graph_(gpu::record(stream, work)) {}
     void replay() override { graph_->launch(stream_); }
+    std::size_t nodes() const override { return graph_->nodes(); }
 
   private:
     gpu::Stream stream_;

@@ -26,6 +26,8 @@ class Recording {
   public:
     virtual ~Recording() = default;
     virtual void replay() = 0;
+    /// What a replay hands to the device, in pieces: the graph's nodes; 1 on the CPU.
+    virtual std::size_t nodes() const = 0;
 };
 
 /// Operations are queued and carried out in order; upload, download and synchronise wait. By one thread.

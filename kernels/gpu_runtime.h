@@ -58,6 +58,8 @@ class Graph {
   public:
     virtual ~Graph() = default;
     virtual void launch(Stream stream) = 0;
+    /// Launches, copies and the like that one launch of the graph carries out.
+    virtual std::size_t nodes() const = 0;
 };
 /// Runs `work`, which must queue everything into `stream` and neither wait nor allocate; nothing of it is
 /// executed, all of it is recorded.

@@ -131,3 +131,19 @@ TEST_CASE("training steps on CUDA: replayed or fed from the host, in one go or r
             CHECK(compared_bits(outcome.weights, expected.weights));
         }
 }
+
+// What a launch costs on a device is a few microseconds, and a step of batch 1 has two milliseconds in all. (On a GPU an
+// algorithm of cuDNN may take several launches.)
+TEST_CASE("a step of the reference's network is a graph of at most 150 nodes") {
+    Workshop w;
+    w.config.network.channels = {32, 64, 128, 256};
+    w.config.train.batch = 1;
+    for (const MapKind kind : {MapKind::shared, MapKind::separate}) {
+        w.config.map.kind = kind;
+        Training training(w, cuda_backend());
+        CHECK(training.parameters.count() == (kind == MapKind::shared ? 1796001 : 1796034));
+        const ResidentSteps steps(training.parts(w.config), 1, 0, true);
+        MESSAGE("a training step is ", steps.graph_nodes(), " launches");
+        CHECK(steps.graph_nodes() <= 150);
+    }
+}

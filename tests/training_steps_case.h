@@ -67,8 +67,11 @@ struct Training {
         parameters.initialise(w.config.seed);
     }
 
+    TrainingParts parts(const Config& config) {
+        return {*backend, config, data, plan, parameters, model.noisy, model.target};
+    }
     std::unique_ptr<TrainingSteps> steps(const Config& config, Way way, int epoch, int step) {
-        const TrainingParts parts{*backend, config, data, plan, parameters, model.noisy, model.target};
+        const TrainingParts parts = this->parts(config);
         if (way == Way::host) return std::make_unique<HostSteps>(parts, epoch, step);
         return std::make_unique<ResidentSteps>(parts, epoch, step, way == Way::resident);
     }

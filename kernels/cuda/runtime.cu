@@ -69,7 +69,8 @@ std::string find_obstacle() {
 class RecordedGraph final : public Graph {
   public:
     explicit RecordedGraph(cudaGraph_t graph) {
-        const cudaError_t status = cudaGraphInstantiate(&executable_, graph, 0);
+        cudaError_t status = cudaGraphGetNodes(graph, nullptr, &nodes_);
+        if (status == cudaSuccess) status = cudaGraphInstantiate(&executable_, graph, 0);
         cudaGraphDestroy(graph);
         check(status, "cudaGraphInstantiate");
     }
@@ -79,9 +80,11 @@ class RecordedGraph final : public Graph {
     void launch(Stream stream) override {
         check(cudaGraphLaunch(executable_, stream_of(stream)), "cudaGraphLaunch");
     }
+    std::size_t nodes() const override { return nodes_; }
 
   private:
     cudaGraphExec_t executable_ = nullptr;
+    std::size_t nodes_ = 0;
 };
 
 struct EventPair {

@@ -281,6 +281,7 @@ class RecordedWork : public Graph {
             for (const Work& work : works_) work();
         });
     }
+    std::size_t nodes() const override { return works_.size(); }
 
   private:
     std::vector<Work> works_;
