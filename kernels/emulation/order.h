@@ -2,10 +2,12 @@
 // barrier, a flag or a fence orders on a GPU. Fibers run one after the other, so nothing here depends on it;
 // nothing is done while nobody observes.
 //
-// A new primitive says which objects (by their address) it hands its order over through. An asynchronous store
-// that arrives at an mbarrier would be
+// A primitive hands its order over through an object in memory, known by its address. An asynchronous store
+// that arrives at an mbarrier is
 //     { const order::Asynchronous operation; *remote = value; order::release(mbarrier); }
-// and the wait for the mbarrier, once it is over, order::acquire(mbarrier).
+// and the wait for the mbarrier, once it is over, order::acquire(mbarrier). What they read and write of the
+// object itself goes through strong() (kernels/emulation/device.h), after order::update() where it is one
+// update, or the object's state would look like a race.
 #pragma once
 #include <cstddef>
 #include <vector>
@@ -36,8 +38,8 @@ class Observer {
 };
 inline Observer* observer = nullptr;
 
-/// What the running thread did so far comes before what others do once they acquire the object; other threads'
-/// releases of it stay in force. (A plain or volatile store to the object ends them all.)
+/// What the running thread did so far comes before what others do once they acquire the object. Earlier
+/// releases of it stay in force. (A volatile store to it that is no update ends them all.)
 inline void release(const void* object) {
     if (observer != nullptr) observer->release(object);
 }
