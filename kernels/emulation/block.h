@@ -56,7 +56,8 @@ struct Fiber : Thread {
     std::uint64_t value = 0, received = 0;
     bool predicate = false;
     unsigned ballot = 0;
-    Votes votes{};  // taken home from one of the block
+    bool is_barrier = false;  // the meeting, and orders accesses to memory
+    Votes votes{};            // taken home from one of the block
 };
 
 /// The threads of a block that can run: first come, first served, or drawn.

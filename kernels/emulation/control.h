@@ -1,5 +1,6 @@
 // What tests and stand-ins for vendor libraries ask of the emulation, without the vocabulary of kernels.
 #pragma once
+#include <cstddef>
 #include <functional>
 #include <set>
 #include <string>
@@ -24,6 +25,9 @@ void set_processor_groups(std::vector<int> sizes);
 /// Work that a vendor's library would put into the stream: done at once, or recorded. It may touch device
 /// memory.
 void enqueue(gpu::Stream stream, std::function<void()> work);
+
+/// Memory that kernels may touch: device memory and pinned memory.
+void visit_memory(const std::function<void(void* memory, std::size_t bytes)>& visit);
 
 /// Kernels that ran since mark_compared() last, and those that had run when it was called.
 const std::set<std::string>& launched();

@@ -21,6 +21,7 @@
 #endif
 
 #include "kernels/emulation/control.h"
+#include "kernels/emulation/order.h"
 
 #define __global__
 #define __device__
@@ -101,7 +102,8 @@ using Where = std::experimental::source_location;
 struct Thread {
     uint3 thread_index, block_index;
     dim3 block_size, grid_size;
-    unsigned lane;  ///< within its warp of 32
+    unsigned lane;       ///< within its warp of 32
+    std::size_t number;  ///< within its launch
 };
 extern const Thread* running;
 
@@ -111,8 +113,10 @@ struct Votes {
 };
 Votes meet_block(const char* barrier, bool predicate, Where where);
 void meet_cluster(Where where);
+/// The lanes in `mask` meet, and see afterwards what each other wrote.
+void meet_warp(unsigned mask, Where where);
 /// Every lane in `mask` brings a value and leaves with that of its `source`; from a lane that is not in the
-/// mask or has returned, with all bits set.
+/// mask or has returned, with all bits set. (A shuffle or a vote orders no accesses to memory.)
 std::uint64_t exchange(unsigned mask, std::uint64_t value, unsigned source, Where where);
 /// The lanes in `mask` whose predicate holds.
 unsigned ballot(unsigned mask, bool predicate, Where where);
@@ -144,14 +148,22 @@ T shuffle(unsigned mask, T value, unsigned source, Where where) {
 /// First lane of the segment of `width` lanes that the running one belongs to.
 inline unsigned segment(int width) { return running->lane / unsigned(width) * unsigned(width); }
 
+/// A flag, or what atomics are for. Volatile accesses are CUDA's strong ones: each is done, and none races with
+/// another.
+template <class T>
+volatile T& strong(T& object) {
+    return object;
+}
+
 template <class T, class Change>
 T atomically(T* target, const Change& change) {
     static_assert(
         std::is_same_v<T, int> || std::is_same_v<T, unsigned> || std::is_same_v<T, unsigned long long>,
         "atomics are for int, unsigned and unsigned long long");
-    const T old = *target;
-    *target = change(old);
-    published(*target != old);
+    order::update(target);
+    const T old = strong(*target), value = change(old);
+    strong(*target) = value;
+    published(value != old);
     return old;
 }
 
@@ -182,7 +194,7 @@ inline int __syncthreads_and(int predicate,
 }
 inline void __syncwarp(unsigned mask = ~0u,
                        tvmap::emulation::Where where = tvmap::emulation::Where::current()) {
-    tvmap::emulation::ballot(mask, false, where);
+    tvmap::emulation::meet_warp(mask, where);
 }
 inline unsigned __ballot_sync(unsigned mask, int predicate,
                               tvmap::emulation::Where where = tvmap::emulation::Where::current()) {
@@ -226,9 +238,9 @@ T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32,
 
 // ---- memory ----
 
-inline void __threadfence() {}
-inline void __threadfence_block() {}
-inline void __threadfence_system() {}
+inline void __threadfence() { tvmap::emulation::order::fence(); }
+inline void __threadfence_block() {}  // what it orders within a block is not observed
+inline void __threadfence_system() { tvmap::emulation::order::fence(); }
 inline void __nanosleep(unsigned) { tvmap::emulation::pause(); }
 [[noreturn]] inline void __trap() { tvmap::emulation::trap("__trap()"); }
 
@@ -356,10 +368,13 @@ T* cluster_shared(T* here, unsigned rank) {
 
 inline unsigned load_acquire(const unsigned* flag) {
     emulation::polled();
-    return *flag;
+    const unsigned value = emulation::strong(*flag);
+    emulation::order::acquire(flag);
+    return value;
 }
 inline void store_release(unsigned* flag, unsigned value) {
-    *flag = value;
+    emulation::strong(*flag) = value;
+    emulation::order::release(flag);
     emulation::published(true);
 }
 inline void pause() { emulation::pause(); }

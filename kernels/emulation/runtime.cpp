@@ -110,6 +110,12 @@ namespace emulation {
 void set_device(const gpu::Device& device) { emulated_device = device; }
 void set_processor_groups(std::vector<int> sizes) { processor_groups = std::move(sizes); }
 
+void visit_memory(const std::function<void(void*, std::size_t)>& visit) {
+    const std::lock_guard lock(turn);
+    device_memory.each(visit);
+    pinned_memory.each(visit);
+}
+
 const std::set<std::string>& launched() { return launched_kernels; }
 const std::set<std::string>& compared() { return compared_kernels; }
 void mark_compared() {

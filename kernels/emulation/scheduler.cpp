@@ -6,7 +6,7 @@
 //
 // Memory is sequentially consistent here, and a thread is interrupted only where it waits, publishes
 // (atomics, store_release) or pauses. So what shows a missing barrier or flag is the order, drawn anew for
-// every launch.
+// every launch, or an observer (kernels/emulation/order.h).
 #include "kernels/emulation/scheduler.h"
 
 #include <algorithm>
@@ -46,7 +46,7 @@ class Grid {
 
     Votes meet_block(const char* barrier, bool predicate, Where where);
     void meet_cluster(Where where);
-    void meet_warp(unsigned mask, Where where);
+    void meet_warp(unsigned mask, Where where, bool is_barrier);
     void* cluster_shared(void* here, unsigned rank);
     void pause();
     void polled();
@@ -76,6 +76,8 @@ class Grid {
     void release_if_all_wait(Block& block);
     void release_if_all_wait(Cluster& cluster);
     void release_if_all_wait(Warp& warp, unsigned mask);
+    void let_go(Fiber* fiber, bool ordered = true);
+    void observe_meeting();
     void abandon();
     [[noreturn]] void fail_deadlock() const;
     Random* random() { return seeded_ ? &random_ : nullptr; }
@@ -94,6 +96,7 @@ class Grid {
     std::size_t focus_ = 0;
     unsigned alive_ = 0;
     std::vector<Fiber*> pausing_;
+    std::vector<std::size_t> met_;  // whose order is observed
     Fiber* handed_over_ = nullptr;  // by a worker that is done: to run next
     std::uint64_t progress_ = 0, progress_seen_ = 0;
     int idle_rounds_ = 0, polls_ = 0;
@@ -123,6 +126,8 @@ Grid::Grid(const gpu::Launch& how, const std::function<void()>& thread)
             slot.blocks.push_back(blocks_.back().get());
         }
     grid = this;
+    if (order::observer != nullptr)
+        order::observer->launch_begins(how.name, order_.size() * how.cluster * blocks_[0]->fibers.size());
 }
 
 Grid::~Grid() {
@@ -164,8 +169,13 @@ void Grid::place_next(Cluster& slot) {
         std::memset(block->shared.get(), 0xff, how_.shared_bytes);
         block->alive = unsigned(block->fibers.size());
         slot.alive += block->alive;
+        std::size_t thread = std::size_t(number) * block->fibers.size();
+        if (order::observer != nullptr)
+            order::observer->block_begins(thread, block->fibers.size(), block->shared.get(),
+                                          how_.shared_bytes);
         for (Fiber& fiber : block->fibers) {
             fiber.block_index = index;
+            fiber.number = thread++;
             fiber.warp->alive |= 1u << fiber.lane;
             make_ready(&fiber);
         }
@@ -219,6 +229,7 @@ void Grid::work(Worker& worker) {
             failure_ = std::current_exception();
         }
         fiber->worker = nullptr;
+        running = nullptr;
         if (!abandoned_ && !failure_) returned(*fiber);
     }
 }
@@ -253,6 +264,7 @@ void Grid::returned(Fiber& fiber) {
     release_if_all_wait(block);
     --block.cluster->alive;
     release_if_all_wait(*block.cluster);
+    if (block.alive == 0 && order::observer != nullptr) order::observer->block_ends(block.shared.get());
     // Other blocks of the cluster must not read what an ended one had.
     if (block.alive == 0 && block.cluster->alive > 0) {
         std::memset(block.shared.get(), 0xff, how_.shared_bytes);
@@ -290,8 +302,9 @@ void Grid::release_if_all_wait(Block& block) {
     for (Fiber& fiber : block.fibers)
         if (fiber.wait == Wait::block) {
             fiber.votes = block.votes;
-            make_ready(&fiber);
+            let_go(&fiber);
         }
+    observe_meeting();
 }
 
 void Grid::meet_cluster(Where where) {
@@ -315,11 +328,12 @@ void Grid::release_if_all_wait(Cluster& cluster) {
     ++progress_;
     for (Block* block : cluster.blocks)
         for (Fiber& fiber : block->fibers)
-            if (fiber.wait == Wait::cluster) make_ready(&fiber);
+            if (fiber.wait == Wait::cluster) let_go(&fiber);
+    observe_meeting();
 }
 
 /// The lanes in `mask` exchange what they brought: value and source, or predicate.
-void Grid::meet_warp(unsigned mask, Where where) {
+void Grid::meet_warp(unsigned mask, Where where, bool is_barrier) {
     Fiber& me = *current;
     Warp& warp = *me.warp;
     me.meeting = {"a shuffle, a vote or __syncwarp", where};
@@ -334,6 +348,7 @@ void Grid::meet_warp(unsigned mask, Where where) {
     }
     me.wait = Wait::warp;
     me.mask = mask;
+    me.is_barrier = is_barrier;
     warp.waiting |= 1u << me.lane;
     release_if_all_wait(warp, mask);
     leave();
@@ -351,10 +366,23 @@ void Grid::release_if_all_wait(Warp& warp, unsigned mask) {
         const bool there = lane->source < 32 && (expected >> lane->source & 1) != 0;
         lane->received = there ? warp.lanes[lane->source]->value : ~std::uint64_t(0);
         lane->ballot = votes;
-        make_ready(lane);
+        let_go(lane, lane->is_barrier);
     }
+    observe_meeting();
     warp.waiting &= ~expected;
     ++progress_;
+}
+
+/// From a meeting, which orders accesses to memory unless it is a shuffle or a vote.
+void Grid::let_go(Fiber* fiber, bool ordered) {
+    make_ready(fiber);
+    if (ordered && order::observer != nullptr) met_.push_back(fiber->number);
+}
+
+void Grid::observe_meeting() {
+    if (met_.empty()) return;
+    order::observer->meet(met_);
+    met_.clear();
 }
 
 void* Grid::cluster_shared(void* here, unsigned rank) {
@@ -423,18 +451,19 @@ Votes meet_block(const char* barrier, bool predicate, Where where) {
     return grid->meet_block(barrier, predicate, where);
 }
 void meet_cluster(Where where) { grid->meet_cluster(where); }
+void meet_warp(unsigned mask, Where where) { grid->meet_warp(mask, where, true); }
 
 std::uint64_t exchange(unsigned mask, std::uint64_t value, unsigned source, Where where) {
     Fiber& me = *grid->current;
     me.value = value;
     me.source = source;
-    grid->meet_warp(mask, where);
+    grid->meet_warp(mask, where, false);
     return me.received;
 }
 unsigned ballot(unsigned mask, bool predicate, Where where) {
     Fiber& me = *grid->current;
     me.predicate = predicate;
-    grid->meet_warp(mask, where);
+    grid->meet_warp(mask, where, false);
     return me.ballot;
 }
 
