@@ -49,6 +49,8 @@ class Pass {
     virtual ~Pass() = default;
     /// The algorithm, without ',' and '=': planned_pass() finds it again.
     virtual std::string algorithm() const = 0;
+    /// What the library says of its arithmetic, "tensor cores, inputs converted" say.
+    virtual std::string notes() const = 0;
     virtual std::size_t workspace_bytes() const = 0;
     /// Queues it. forward: x, weight, bias (null unless it activates), y. data: d_a, weight, null, d_x.
     /// weights: x, d_a, null, d_weight.

@@ -138,10 +138,10 @@ TEST_CASE("a step of the reference's network is a graph of at most 150 nodes") {
     Workshop w;
     w.config.network.channels = {32, 64, 128, 256};
     w.config.train.batch = 1;
-    for (const MapKind kind : {MapKind::shared, MapKind::separate}) {
-        w.config.map.kind = kind;
+    for (const bool separate : {false, true}) {
+        w.config.map.separate = separate;
         Training training(w, cuda_backend());
-        CHECK(training.parameters.count() == (kind == MapKind::shared ? 1796001 : 1796034));
+        CHECK(training.parameters.count() == (separate ? 1796034 : 1796001));
         const ResidentSteps steps(training.parts(w.config), 1, 0, true);
         MESSAGE("a training step is ", steps.graph_nodes(), " launches");
         CHECK(steps.graph_nodes() <= 150);

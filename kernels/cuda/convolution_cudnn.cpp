@@ -13,6 +13,7 @@
 
 #include "kernels/convolution_passes.h"
 #include "kernels/cuda/cudnn_descriptor.h"
+#include "kernels/cuda/described_device.h"
 #include "kernels/cuda/vendor_libraries.h"
 #include "kernels/error.h"
 #include "kernels/gpu_runtime.h"
@@ -26,6 +27,9 @@ constexpr std::size_t most_candidates = 16;
 // Engines that are compiled at run time take their time: enough of them is enough.
 constexpr double patience = 2.0;  // seconds
 constexpr std::size_t least_candidates = 3;
+
+// The device that plans are for, where it is not the one that is here.
+std::optional<Descriptor> described;
 
 // Names of the graph's tensors, by which pointers are bound at run time.
 enum Tensor : std::int64_t { x_tensor = 1, weight_tensor, y_tensor, bias_tensor, sum_tensor, biased_tensor };
@@ -172,11 +176,37 @@ Descriptor operation_graph(const PassProblem& problem) {
     std::vector<cudnnBackendDescriptor_t> handles;
     for (const Descriptor& o : operations) handles.push_back(o.get());
     Descriptor graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
-    graph.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, cudnn_handle());
+    if (!described) graph.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, cudnn_handle());
     graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, handles.data(),
               std::int64_t(handles.size()));
     graph.finalize("graph of operations");
     return graph;
+}
+
+std::vector<cudnnBackendNumericalNote_t> notes_of(const Descriptor& engine) {
+    return engine.get_all<cudnnBackendNumericalNote_t>(
+        CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT);
+}
+
+std::string words_of(const std::vector<cudnnBackendNumericalNote_t>& notes) {
+    static const std::map<cudnnBackendNumericalNote_t, const char*> words{
+        {CUDNN_NUMERICAL_NOTE_TENSOR_CORE, "tensor cores"},
+        {CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS, "inputs converted"},
+        {CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION, "sums reduced"},
+        {CUDNN_NUMERICAL_NOTE_FFT, "FFT"},
+        {CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC, "not deterministic"},
+        {CUDNN_NUMERICAL_NOTE_WINOGRAD, "Winograd"},
+        {CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_4x4, "Winograd 4x4"},
+        {CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_6x6, "Winograd 6x6"},
+        {CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13, "Winograd 13x13"},
+        {CUDNN_NUMERICAL_NOTE_STRICT_NAN_PROP, "NaN kept"}};
+    std::string line;
+    for (const cudnnBackendNumericalNote_t note : notes) {
+        const auto found = words.find(note);
+        line +=
+            text(line.empty() ? "" : ", ", found != words.end() ? found->second : text("note ", int(note)));
+    }
+    return line;
 }
 
 // Whether an engine may keep to what was promised: the same bits each time, and no less precision than asked
@@ -184,9 +214,7 @@ Descriptor operation_graph(const PassProblem& problem) {
 // (kernels/convolution_choice.cu). Winograd's small tiles are welcome in every precision, the largest would
 // cost two digits.
 bool keeps_promises(const Descriptor& engine, Precision precision) {
-    const auto notes = engine.get_all<cudnnBackendNumericalNote_t>(
-        CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT);
-    for (const cudnnBackendNumericalNote_t note : notes) switch (note) {
+    for (const cudnnBackendNumericalNote_t note : notes_of(engine)) switch (note) {
             case CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC:
             case CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION:
             case CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13:
@@ -215,14 +243,16 @@ std::string algorithm_name(const Descriptor& configuration, const Descriptor& en
 
 class CudnnPass final : public Pass {
   public:
-    CudnnPass(const PassProblem& problem, std::string algorithm, Descriptor plan)
+    CudnnPass(const PassProblem& problem, std::string algorithm, std::string notes, Descriptor plan)
         : problem_(problem),
           algorithm_(std::move(algorithm)),
+          notes_(std::move(notes)),
           plan_(std::move(plan)),
           workspace_bytes_(std::size_t(
               plan_.get<std::int64_t>(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64))) {}
 
     std::string algorithm() const override { return algorithm_; }
+    std::string notes() const override { return notes_; }
     std::size_t workspace_bytes() const override { return workspace_bytes_; }
 
     void run(gpu::Stream stream, const void* first, const void* second, const float* bias, void* result,
@@ -264,7 +294,7 @@ class CudnnPass final : public Pass {
 
   private:
     PassProblem problem_;
-    std::string algorithm_;
+    std::string algorithm_, notes_;
     Descriptor plan_;
     std::size_t workspace_bytes_;
 };
@@ -278,18 +308,22 @@ std::mutex plans_mutex;
 
 // Null, and *obstacle, where cuDNN does not support the configuration after all or it wants too much memory.
 std::shared_ptr<Pass> plan(const PassProblem& problem, const Descriptor& configuration,
-                           const std::string& algorithm, std::string* obstacle) {
-    const std::string key = text(gpu::device().name, " ", problem.key(), " ", algorithm);
+                           const Descriptor& engine, const std::string& algorithm, std::string* obstacle) {
+    const std::string device = described ? "" : gpu::device().name;
+    const std::string key = text(device, " ", problem.key(), " ", algorithm);
     const std::lock_guard lock(plans_mutex);
     if (const auto known = plans().find(key); known != plans().end()) return known->second;
     Descriptor made(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
-    made.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, cudnn_handle());
+    if (described)
+        made.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, *described);
+    else
+        made.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, cudnn_handle());
     made.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration);
     if (const cudnnStatus_t status = made.try_finalize(); status != CUDNN_STATUS_SUCCESS) {
         *obstacle = text(algorithm, ": ", message(status));
         return nullptr;
     }
-    auto pass = std::make_shared<CudnnPass>(problem, algorithm, std::move(made));
+    auto pass = std::make_shared<CudnnPass>(problem, algorithm, words_of(notes_of(engine)), std::move(made));
     if (pass->workspace_bytes() > problem.most_workspace) {
         *obstacle = text(algorithm, " wants ", pass->workspace_bytes(), " bytes of workspace, at most ",
                          problem.most_workspace, " are given");
@@ -304,6 +338,7 @@ std::vector<Descriptor> proposals(const Descriptor& graph, cudnnBackendHeurMode_
     Descriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
     heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
     heuristics.set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, mode);
+    if (described) heuristics.set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, *described);
     if (const cudnnStatus_t status = heuristics.try_finalize(); status != CUDNN_STATUS_SUCCESS) {
         *obstacle = message(status);
         return {};
@@ -330,6 +365,14 @@ bool read_number(const std::string& name, std::size_t* at, char mark, std::int64
 }
 
 }  // namespace
+
+void plan_for_device(const std::string& description) {
+    Descriptor device(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);
+    device.set(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, description.data(),
+               std::int64_t(description.size()));
+    device.finalize("described device");
+    described = std::move(device);
+}
 
 std::vector<std::shared_ptr<Pass>> available_passes(const PassProblem& problem, std::string* obstacle) {
     using Clock = std::chrono::steady_clock;
@@ -359,7 +402,7 @@ std::vector<std::shared_ptr<Pass>> available_passes(const PassProblem& problem, 
             if (!keeps_promises(engine, problem.precision)) continue;
             const std::string algorithm = algorithm_name(configuration, engine);
             if (seen(algorithm)) continue;
-            if (auto pass = plan(problem, configuration, algorithm, obstacle)) passes.push_back(pass);
+            if (auto pass = plan(problem, configuration, engine, algorithm, obstacle)) passes.push_back(pass);
         }
     return passes;
 }
@@ -377,6 +420,7 @@ std::shared_ptr<Pass> planned_pass(const PassProblem& problem, const std::string
         Descriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
         engine.set(CUDNN_ATTR_ENGINE_OPERATION_GRAPH, graph);
         engine.set(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, index);
+        if (described) engine.set(CUDNN_ATTR_ENGINE_DEVICEPROP, *described);
         engine.finalize("engine");
         if (!keeps_promises(engine, problem.precision)) {
             *obstacle = text(algorithm, " is not deterministic in this precision");
@@ -402,7 +446,7 @@ std::shared_ptr<Pass> planned_pass(const PassProblem& problem, const std::string
             configuration.set(CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR,
                               handles.data(), std::int64_t(handles.size()));
         configuration.finalize("configuration of an engine");
-        return plan(problem, configuration, algorithm, obstacle);
+        return plan(problem, configuration, engine, algorithm, obstacle);
     } catch (const Error& error) {
         *obstacle = error.what();
         return nullptr;

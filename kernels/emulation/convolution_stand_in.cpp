@@ -103,6 +103,7 @@ class LoopsPass final : public Pass {
         : problem_(problem), algorithm_(std::move(algorithm)) {}
 
     std::string algorithm() const override { return algorithm_; }
+    std::string notes() const override { return ""; }
     std::size_t workspace_bytes() const override { return 1000; }
 
     void run(gpu::Stream stream, const void* first, const void* second, const float* bias, void* result,
