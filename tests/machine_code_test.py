@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What nvcc made of the kernels, for every architecture in the CUDA backend. The solver's products and sums are never
+"""What nvcc made of the kernels for sm_90, the newest machine code in the CUDA backend. The solver's products and sums are never
 fused, so that its bits are the CPU's; nothing is spilled; blocks of 1,024 threads fit; flags are released and acquired
-where they are read and written; what blocks exchange is not read through the cache of constants; neighbours in a
-cluster exchange rows without a barrier of the whole cluster. A kernel with each fault shows that each is found.
+where they are read and written; what blocks exchange is not read through the cache of constants. A kernel with each fault
+shows that each is found.
 Needs cuobjdump and nvdisasm: CUDA's own, else from PyPI; skipped where the backend is not built or neither is there."""
 import os
 import pathlib
@@ -59,39 +59,27 @@ class Kernel:
     def all(self, pattern):
         return [n for n, (_, name, _) in enumerate(self.code) if re.match(pattern, name)]
 
-    def loops(self):
-        """First and last instruction of what a branch backwards repeats."""
-        place = {address: n for n, (address, _, _) in enumerate(self.code)}
-        for n, (address, name, operands) in enumerate(self.code):
-            target = re.search(r"0x([0-9a-f]+)$", operands)
-            if name.startswith("BRA") and target and int(target[1], 16) < address:
-                yield place[int(target[1], 16)], n
-
 
 def read(tools, file):
-    """The kernels of a library or fatbin, by (architecture, name)."""
+    """The kernels of a library or fatbin, by name."""
     def run(*arguments):
-        result = subprocess.run([tools / "cuobjdump", *arguments, file], capture_output=True, text=True,
+        result = subprocess.run([tools / "cuobjdump", "-arch", "sm_90", *arguments, file], capture_output=True, text=True,
                                 env=dict(os.environ, PATH=f"{tools}:{os.environ['PATH']}"))
         assert result.returncode == 0, result.stderr
         return result.stdout.splitlines()
 
-    kernels, architecture, name = {}, "", ""
+    kernels, name = {}, ""
     for line in run("-res-usage"):
-        if found := re.search(r"arch = (sm_\w+)|target\s*:?\s*(sm_\w+)", line):
-            architecture = found[1] or found[2]
-        elif found := re.match(r"\s*Function (\S+):", line):
+        if found := re.match(r"\s*Function (\S+):", line):
             name = found[1]
         elif found := re.match(r"\s*REG:(\d+) ", line):
-            kernels[architecture, name] = Kernel(name, int(found[1]))
+            kernels[name] = Kernel(name, int(found[1]))
     kernel = None
     for line in run("-sass"):
-        if found := re.search(r"arch = (sm_\w+)|code for (sm_\w+)", line):
-            architecture = found[1] or found[2]
-        elif found := re.match(r"\s*Function : (\S+)", line):
-            kernel = kernels[architecture, found[1]]
-        elif found := re.match(r"\s*/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+ )?\s*([A-Z][\w.]*)\s*(.*?)\s*;", line):
+        if found := re.match(r"\s*/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+ )?\s*([A-Z][\w.]*)\s*(.*?)\s*;", line):
             kernel.code.append((int(found[1], 16), found[2], found[3]))
+        elif found := re.match(r"\s*Function : (\S+)", line):
+            kernel = kernels[found[1]]
     assert kernels and all(kernel.code for kernel in kernels.values()), "the listing was not understood"
     return kernels
 
@@ -141,17 +129,14 @@ def main():
         return 77
 
     kernels = read(tools, LIBRARY)
-    solver = {key: kernel for key, kernel in kernels.items() if "pdhg" in kernel.name}
-    wrong = [f"{architecture}: {name}: {fault}" for (architecture, name), kernel in sorted(solver.items())
+    wrong = [f"{name}: {fault}" for name, kernel in sorted(kernels.items()) if "pdhg" in name
              for fault in dict.fromkeys(faults(kernel))]
-    wrong += [f"{architecture}: {name}: spills registers" for (architecture, name), kernel in sorted(kernels.items())
-              if "pdhg" not in name and kernel.all("LDL")]
-    architectures = sorted({architecture for architecture, _ in kernels})
-    for architecture in architectures:
-        def count(pattern):
-            return len([name for a, name in kernels if a == architecture and re.search(pattern, name)])
-        print(f"{architecture}: {count('')} kernels, {count('pdhg')} of the solver, {count('pdhg_tiles_kernel')} with flags")
-        assert count("pdhg_tiles_kernel") and count("pdhg_cluster_kernel") and count("pdhg_dual_kernel")
+    wrong += [f"{name}: spills registers" for name, kernel in sorted(kernels.items()) if "pdhg" not in name and kernel.all("LDL")]
+
+    def count(word):
+        return len([name for name in kernels if word in name])
+    print(f"{count('')} kernels, {count('pdhg')} of the solver, {count('pdhg_tiles_kernel')} with flags")
+    assert count("pdhg_tiles_kernel") and count("pdhg_cluster_kernel") and count("pdhg_dual_kernel")
     print(*wrong, sep="\n")
 
     with tempfile.TemporaryDirectory() as folder:
