@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What nvcc made of the kernels for sm_90, the newest machine code in the CUDA backend. The solver's products and sums are never
-fused, so that its bits are the CPU's; nothing is spilled; blocks of 1,024 threads fit; flags are released and acquired
+"""What nvcc made of the kernels for sm_90, the newest machine code in the CUDA backend. The solver's products and sums are
+never fused, so that its bits are the CPU's; nothing is spilled; blocks of 1,024 threads fit; flags are released and acquired
 where they are read and written; what blocks exchange is not read through the cache of constants. A kernel with each fault
 shows that each is found.
 Needs cuobjdump and nvdisasm: CUDA's own, else from PyPI; skipped where the backend is not built or neither is there."""
@@ -18,15 +18,12 @@ NVCC = os.environ.get("TVMAP_NVCC", "")
 REGISTERS = 64  # of 65,536 on a multiprocessor, for each of 1,024 threads
 
 FAULTY = """
-__device__ unsigned flag;
 __device__ float rows[64];
 __global__ void pdhg_faulty_kernel(const float* __restrict__ in, float* out, float a, int n) {
     float kept[96];
 #pragma unroll
     for (int i = 0; i < 96; ++i) kept[i] = in[i * n + threadIdx.x] * a + in[i];
-    *reinterpret_cast<volatile unsigned*>(&flag) = 1;
     __syncthreads();
-    while (*reinterpret_cast<volatile unsigned*>(&flag) == 0) continue;
 #pragma unroll
     for (int i = 0; i < 96; ++i) out[i * n + threadIdx.x] = kept[i] * kept[95 - i] + __ldg(rows + i % 64);
 }
@@ -51,13 +48,13 @@ __global__ void pdhg_relaxed_kernel(unsigned* to, const unsigned* from, float* r
 
 
 class Kernel:
-    """A kernel's instructions: (address, name with its modifiers, operands), and its registers."""
+    """A kernel's instructions, by name and modifiers, and how many registers it takes."""
 
     def __init__(self, name, registers):
         self.name, self.registers, self.code = name, registers, []
 
     def all(self, pattern):
-        return [n for n, (_, name, _) in enumerate(self.code) if re.match(pattern, name)]
+        return [n for n, name in enumerate(self.code) if re.match(pattern, name)]
 
 
 def read(tools, file):
@@ -76,8 +73,8 @@ def read(tools, file):
             kernels[name] = Kernel(name, int(found[1]))
     kernel = None
     for line in run("-sass"):
-        if found := re.match(r"\s*/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+ )?\s*([A-Z][\w.]*)\s*(.*?)\s*;", line):
-            kernel.code.append((int(found[1], 16), found[2], found[3]))
+        if found := re.match(r"\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?\s*([A-Z][\w.]*).*;", line):
+            kernel.code.append(found[1])
         elif found := re.match(r"\s*Function : (\S+)", line):
             kernel = kernels[found[1]]
     assert kernels and all(kernel.code for kernel in kernels.values()), "the listing was not understood"
