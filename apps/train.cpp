@@ -25,6 +25,7 @@ Json to_json(const MemoryReport& memory) {
     return {{"predicted", memory.predicted()},
             {"measured", memory.measured},
             {"limit", memory.limit ? Json(memory.limit) : Json(nullptr)},
+            {"copy", memory.copy},
             {"owners", owners}};
 }
 

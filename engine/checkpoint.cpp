@@ -113,8 +113,18 @@ std::string Use::line() const {
 
 void write_checkpoint(const std::string& path, const Parameters& parameters, const Config& config,
                       const Progress& progress) {
-    const Parameters::Stored stored = parameters.stored(true);
-    for (const auto& [name, tensor] : stored.tensors)
+    std::vector<float> copy;
+    if (!parameters.host_state()) {
+        copy.resize(parameters.state_floats());
+        parameters.download_state(copy.data());
+    }
+    const float* const state = copy.empty() ? parameters.host_state() : copy.data();
+    write_checkpoint(path, parameters.stored(state), config, progress);
+}
+
+void write_checkpoint(const std::string& path, const std::map<std::string, TensorView>& stored,
+                      const Config& config, const Progress& progress) {
+    for (const auto& [name, tensor] : stored)
         if (!std::all_of(tensor.values, tensor.values + tensor.count,
                          [](float v) { return std::isfinite(v); }))
             fail(path, ": is not written: '", name, "' is not finite");
@@ -130,7 +140,7 @@ void write_checkpoint(const std::string& path, const Parameters& parameters, con
                                                    {"tvmap.best_psnr", shortest_decimal(progress.best_psnr)},
                                                    {"tvmap.best_epoch", std::to_string(progress.best_epoch)}};
     if (!progress.changes.empty()) metadata["tvmap.changes"] = progress.changes;
-    write_safetensors(path, stored.tensors, metadata);
+    write_safetensors(path, stored, metadata);
 }
 
 Progress read_checkpoint(const std::string& path, Parameters& parameters) {
@@ -141,6 +151,12 @@ Progress read_checkpoint(const std::string& path, Parameters& parameters) {
 }
 
 Progress read_progress(const std::string& path) { return progress_of(read_safetensors(path), path); }
+
+bool has_moments(const std::string& path) {
+    const SafeTensors file = read_safetensors(path);
+    return std::any_of(file.tensors.begin(), file.tensors.end(),
+                       [](const auto& entry) { return entry.first.starts_with("optimiser."); });
+}
 
 Use read_weights(const std::string& path, const Config& config, Parameters& parameters) {
     const SafeTensors file = read_safetensors(path);

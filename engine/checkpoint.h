@@ -2,6 +2,7 @@
 // Adam's moments, and counters and configuration as metadata.
 #pragma once
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,7 +26,9 @@ struct Progress {
 };
 
 /// Written to a temporary name, synced, renamed. Throws Error and writes nothing where a weight or a moment is not
-/// finite.
+/// finite. `stored`: see Parameters.
+void write_checkpoint(const std::string& path, const std::map<std::string, TensorView>& stored,
+                      const Config& config, const Progress& progress);
 void write_checkpoint(const std::string& path, const Parameters& parameters, const Config& config,
                       const Progress& progress);
 
@@ -35,6 +38,9 @@ Progress read_checkpoint(const std::string& path, Parameters& parameters);
 
 /// The counters alone. Throws Error.
 Progress read_progress(const std::string& path);
+
+/// Whether a file has moments, without which no run goes on from it. Throws Error.
+bool has_moments(const std::string& path);
 
 /// What is to be said of weights that are used.
 struct Use {

@@ -144,6 +144,7 @@ const std::vector<Key>& keys() {
                                                              {"log_mse", LossKind::log_mse}}),
         key("train.validate_every", Bearing::result, MEMBER(train.validate_every)),
         key("train.checkpoint_every", Bearing::result, MEMBER(train.checkpoint_every)),
+        key("train.checkpoint_seconds", Bearing::result, MEMBER(train.checkpoint_seconds)),
         bytes("train.memory_limit", Bearing::place, MEMBER(train.memory_limit)),
         key("evaluate.sigma", Bearing::result, MEMBER(evaluate.sigma)),
         key("evaluate.iterations", Bearing::training, MEMBER(evaluate.iterations)),

@@ -76,6 +76,8 @@ struct TrainConfig {
     bool flip = false;
     LossKind loss = LossKind::mse;
     int validate_every = 1, checkpoint_every = 1;  ///< epochs
+    /// The last checkpoint is written at most so often, but at the end; 0: every checkpoint_every epochs.
+    double checkpoint_seconds = 30;
     std::uint64_t memory_limit = 0;  ///< bytes, in YAML also 250MB or 2GiB; a larger plan is refused; 0: none
 };
 

@@ -185,6 +185,7 @@ void check_config(const Config& config, const KeyPlace& where) {
     at_least(config.train.crop, 0, "train.crop");
     at_least(config.train.validate_every, 1, "train.validate_every");
     at_least(config.train.checkpoint_every, 1, "train.checkpoint_every");
+    at_least(config.train.checkpoint_seconds, 0, "train.checkpoint_seconds");
     require(config.train.crop <= config.data.size, where, "train.crop", config.train.crop,
             " is larger than data.size, ", config.data.size, "; give that or less");
 

@@ -8,6 +8,11 @@
 
 namespace tvmap {
 
+/// How many images a training run has.
+struct ImageCounts {
+    int train = 0, val = 0;
+};
+
 /// Square grey images in the sorted order of their file names. Does not change: threads may share it.
 class Dataset {
   public:

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/error.h"
+
 namespace tvmap {
 namespace {
 
@@ -68,14 +70,20 @@ void Denoiser::solve(const float* z, const float* lambda, float* x, std::byte* w
                             {workspace + sizeof(float) * state_floats(problem_), solver_bytes_});
 }
 
+void Denoiser::forward() {
+    if (padded())
+        fail("denoiser: ", height_, "×", width_, " needs padding, which run() does on the host; use that");
+    plan_->forward();
+}
+
 void Denoiser::run(const float* noisy, float* lambda, float* denoised) {
     const std::size_t pixels = std::size_t(height_) * width_;
     const std::size_t map_bytes = sizeof(float) * pixels * maps_;
     if (!padded()) {
-        backend_.upload(plan_->view(noisy_).data, noisy, sizeof(float) * pixels);
-        plan_->forward();
-        backend_.download(lambda, plan_->view(lambda_).data, map_bytes);
-        backend_.download(denoised, plan_->view(denoised_).data, sizeof(float) * pixels);
+        backend_.upload(input(), noisy, sizeof(float) * pixels);
+        forward();
+        backend_.download(lambda, map(), map_bytes);
+        backend_.download(denoised, output(), sizeof(float) * pixels);
         return;
     }
 

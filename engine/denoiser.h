@@ -29,6 +29,13 @@ class Denoiser {
     /// noisy: H×W, lambda: maps×H×W, denoised: H×W, all on the host.
     void run(const float* noisy, float* lambda, float* denoised);
 
+    /// The same in the backend's memory, without waiting (but for learned steps), for sides that the network can halve
+    /// often enough: forward() makes map() and output() of what stands at input().
+    void forward();
+    float* input() const { return plan_->view(noisy_).data; }
+    const float* map() const { return plan_->view(lambda_).data; }
+    const float* output() const { return plan_->view(denoised_).data; }
+
   private:
     void solve(const float* z, const float* lambda, float* x, std::byte* workspace);
     bool padded() const { return padded_height_ != height_ || padded_width_ != width_; }

@@ -38,7 +38,7 @@ std::string read_file(const std::string& path, std::uint64_t most = std::uint64_
 /// name. Throws Error.
 std::string keep_copy(const std::string& path);
 
-/// A file that grows at its end, made if need be. Not for several threads at once.
+/// A file that grows at its end, made if need be. One thread appends; another may sync at the same time.
 class GrowingFile {
   public:
     /// Throws Error.

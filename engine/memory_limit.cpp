@@ -42,7 +42,7 @@ LargestBatch largest_batch(std::size_t limit, int first, int most,
     return largest;
 }
 
-LargestBatch largest_batch(Backend& backend, Config config, Algorithms& algorithms, int images,
+LargestBatch largest_batch(Backend& backend, Config config, Algorithms& algorithms, ImageCounts images,
                            std::size_t primitives) {
     const auto predicted = [&](int batch) {
         config.train.batch = batch;
@@ -50,7 +50,7 @@ LargestBatch largest_batch(Backend& backend, Config config, Algorithms& algorith
         memory["primitives"].predicted = primitives;
         return memory.predicted();
     };
-    return largest_batch(config.train.memory_limit, config.train.batch, images, predicted);
+    return largest_batch(config.train.memory_limit, config.train.batch, images.train, predicted);
 }
 
 }  // namespace tvmap

@@ -6,6 +6,7 @@
 
 #include "engine/algorithms.h"
 #include "engine/config.h"
+#include "engine/dataset.h"
 #include "kernels/backend.h"
 
 namespace tvmap {
@@ -24,9 +25,9 @@ struct LargestBatch {
 LargestBatch largest_batch(std::size_t limit, int first, int most,
                            const std::function<std::size_t(int batch)>& predicted);
 
-/// That of a training run with `images` images, by plans that allocate nothing, searched from the configured
+/// That of a training run with so many images, by plans that allocate nothing, searched from the configured
 /// batch. `primitives`: what planning leaves behind, which does not depend on the batch.
-LargestBatch largest_batch(Backend& backend, Config config, Algorithms& algorithms, int images,
+LargestBatch largest_batch(Backend& backend, Config config, Algorithms& algorithms, ImageCounts images,
                            std::size_t primitives);
 
 }  // namespace tvmap

@@ -49,6 +49,9 @@ std::string MemoryReport::table() const {
     for (const MemoryOwner& o : owners)
         if (o.predicted || o.measured) line(o.name, o.predicted, o.measured);
     line("peak", predicted(), measured);
+    if (copy)
+        out << "and of the host's memory, pinned, for the copy that checkpoints are written from: " << copy
+            << "\n";
     return out.str();
 }
 

@@ -7,7 +7,7 @@
 //     validation    what validation needs of the arena beyond a training step
 //     parameters    weights, gradients and Adam's moments
 //     batches       on the host: the one in use and the next, each noisy and clean
-//     pictures      on the host: what validation reads and writes
+//     pictures      what validation reads and finds; on a device all its images, where they fit
 //     training_set, schedule
 //                   on a device
 //     primitives    what planning itself leaves behind (generated code, tables, handles) and, measured,
@@ -35,6 +35,9 @@ struct MemoryReport {
     /// use on the device, by other programs too.
     std::size_t measured = 0;
     std::size_t limit = 0;  ///< train.memory_limit; 0: none
+    /// Of the host's memory, for a training on a device: the copy that checkpoints are written from (see
+    /// CheckpointWriter). In no sum here, which is of the device's memory then.
+    std::size_t copy = 0;
 
     std::size_t predicted() const;
     /// The owner of this name, made at its first use.

@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <filesystem>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <optional>
@@ -124,6 +125,17 @@ std::string written(const std::map<int, Row>& rows) {
     return file;
 }
 
+/// Whether the rows after `start` may be those of a process that died before it wrote another checkpoint.
+bool died_after(const std::map<int, Row>& rows, const MetricsFile::Start& start) {
+    const auto first = rows.upper_bound(start.epoch);
+    const auto later = std::distance(first, rows.end());
+    if (later <= start.unsaved) return true;
+    double seconds = 0;
+    std::for_each(first, std::next(first, later - start.unsaved),
+                  [&](const auto& entry) { seconds += entry.second.seconds; });
+    return seconds < start.unsaved_seconds;
+}
+
 std::string listed(const std::vector<int>& lines) {
     std::string list;
     for (std::size_t i = 0; i < lines.size() && i < 5; ++i) list += text(i ? ", " : "", lines[i]);
@@ -138,11 +150,12 @@ MetricsFile::MetricsFile(const std::string& folder, const Start& start) : events
     std::map<int, Row>& rows = contents.rows;
     const bool ours = found.empty() || found == written(rows);
     const std::size_t all = rows.size();
+    const bool explained = died_after(rows, start);
     rows.erase(rows.upper_bound(start.epoch), rows.end());
     const std::size_t cut = all - rows.size();
     for (const auto& [epoch, row] : rows) seconds_ += row.seconds;
 
-    if (!ours || cut > std::size_t(start.unsaved)) {
+    if (!ours || !explained) {
         note_ = text(path, ": ", ours ? "" : "not as it was written; ", rows.size(), " rows are kept");
         if (cut) note_ += text(", ", cut, " after epoch ", start.epoch, " will be computed again");
         if (!contents.odd.empty())

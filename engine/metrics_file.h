@@ -10,7 +10,7 @@
 
 namespace tvmap {
 
-/// Not for several threads at once.
+/// For one thread at a time, but for sync().
 class MetricsFile {
   public:
     struct Row {
@@ -26,7 +26,10 @@ class MetricsFile {
     struct Start {
         int epoch = 0;        ///< finished epochs: later rows will be computed again and are cut off
         long long steps = 0;  ///< of these epochs and of the one under way
-        int unsaved = 0;  ///< so many rows may be later ones of a process that died; more are worth a copy
+        /// Later rows may be those of a process that died: as many as took less than so many seconds together, and so
+        /// many more. Yet more are worth a copy.
+        double unsaved_seconds = 0;
+        int unsaved = 0;
     };
 
     /// Opens the files in `folder`. metrics.csv may be as a spreadsheet left it (quotes, other separators,
@@ -40,8 +43,8 @@ class MetricsFile {
     /// Throws Error; neither file holds a part of the row then.
     void append(const Row& row);
 
-    /// From here on, the rows of metrics.csv survive a power cut. A checkpoint that counts on them comes
-    /// after.
+    /// From here on, the rows that metrics.csv has now survive a power cut. A checkpoint that counts on them comes
+    /// after. May be called by another thread, while rows are appended.
     void sync() { csv_->sync(); }
 
     /// Of the run in `folder`: the row of its last epoch, none where there is none.

@@ -14,24 +14,37 @@ namespace {
 /// So many that each of the four arrays starts at 64 bytes.
 std::int64_t padded_count(std::int64_t count) { return (count + 15) / 16 * 16; }
 
+/// What the names of stored weights and of both moments begin with, in the order of a state.
+constexpr const char* prefixes[] = {"", "optimiser.m.", "optimiser.v."};
+
+std::int64_t count_of(const std::vector<Parameter>& list) {
+    std::int64_t count = 0;
+    for (const Parameter& p : list) count += p.size;
+    return count;
+}
+
 }  // namespace
 
 std::size_t Parameters::bytes_for(const std::vector<Parameter>& list, bool training) {
-    std::int64_t count = 0;
-    for (const Parameter& p : list) count += p.size;
-    return sizeof(float) * padded_count(count) * (training ? 4 : 1);
+    return sizeof(float) * padded_count(count_of(list)) * (training ? 4 : 1);
+}
+
+std::size_t Parameters::state_bytes_for(const std::vector<Parameter>& list) {
+    return sizeof(float) * 3 * padded_count(count_of(list));
 }
 
 Parameters::Parameters(Backend& backend, const std::vector<Parameter>& list, bool training)
-    : backend_(backend), list_(list) {
-    for (const Parameter& p : list_) count_ += p.size;
-    bytes_ = bytes_for(list_, training);
-    weights_ = static_cast<float*>(backend_.allocate(bytes_));
+    : backend_(backend),
+      list_(list),
+      count_(count_of(list)),
+      bytes_(bytes_for(list, training)),
+      found_(backend, training && backend.separate_memory() ? 1 : 0),
+      weights_(static_cast<float*>(backend.allocate(bytes_))) {
     if (training) {
         const std::int64_t padded = padded_count(count_);
-        gradients_ = weights_ + padded;
-        m_ = gradients_ + padded;
+        m_ = weights_ + padded;
         v_ = m_ + padded;
+        gradients_ = v_ + padded;
     }
 }
 
@@ -105,30 +118,44 @@ std::vector<float> load_array(const SafeTensors& file, const std::vector<Paramet
 
 }  // namespace
 
-Parameters::Stored Parameters::stored(bool moments) const {
-    Stored result;
-    const auto add = [&](const std::string& prefix, const float* values) {
-        if (backend_.separate_memory()) values = result.copies.emplace_back(download(values)).data();
+std::int64_t Parameters::state_floats() const { return 3 * padded_count(count_); }
+
+void Parameters::download_state(float* host) const {
+    backend_.download(host, weights_, sizeof(float) * state_floats());
+}
+
+std::map<std::string, TensorView> Parameters::stored(const float* state) const {
+    std::map<std::string, TensorView> tensors;
+    for (const std::string prefix : prefixes) {
         for (const Parameter& p : list_)
-            result.tensors[prefix + p.name] = {p.shape, values + p.offset, std::size_t(p.size)};
-    };
-    add("", weights_);
-    if (moments) {
-        add("optimiser.m.", m_);
-        add("optimiser.v.", v_);
+            tensors[prefix + p.name] = {p.shape, state + p.offset, std::size_t(p.size)};
+        state += padded_count(count_);
     }
-    return result;
+    return tensors;
+}
+
+bool Parameters::device_is_finite() const {
+    std::uint32_t found = 0;
+    backend_.clear(found_.data(), found_.bytes());
+    backend_.find_not_finite(weights_, state_floats(), found_.data());
+    found_.download(&found, 1);
+    return found == 0;
 }
 
 std::string Parameters::not_finite() const {
-    for (const auto& [from, prefix] : {std::pair{weights_, ""}, {m_, "optimiser.m."}, {v_, "optimiser.v."}}) {
-        if (from == nullptr) continue;
-        std::vector<float> copy;
-        if (backend_.separate_memory()) copy = download(from);
-        const float* const values = copy.empty() ? from : copy.data();
+    const float* state = host_state();
+    std::vector<float> copy;
+    if (!state) {
+        if (device_is_finite()) return "";
+        copy.resize(state_floats());
+        download_state(copy.data());
+        state = copy.data();
+    }
+    for (const std::string prefix : prefixes) {
         for (const Parameter& p : list_)
             for (std::int64_t k = 0; k < p.size; ++k)
-                if (!std::isfinite(values[p.offset + k])) return prefix + p.name;
+                if (!std::isfinite(state[p.offset + k])) return prefix + p.name;
+        state += padded_count(count_);
     }
     return "";
 }

@@ -2,11 +2,11 @@
 // moments.
 #pragma once
 #include <cstdint>
-#include <list>
 #include <map>
 #include <string>
 #include <vector>
 
+#include "engine/device_array.h"
 #include "engine/graph.h"
 #include "engine/safetensors.h"
 #include "kernels/adam.h"
@@ -38,21 +38,22 @@ class Parameters {
     void adam_step(const Adam& adam);
     void adam_step(const Schedule& schedule);
 
-    /// What a file is written from.
-    struct Stored {
-        std::map<std::string, TensorView> tensors;
-        std::list<std::vector<float>> copies;  ///< what tensors point to that lies on a device
-    };
-    /// The weights under their names and, where `moments`, Adam's moments as optimiser.m.NAME and
-    /// optimiser.v.NAME; to be used before these change.
-    Stored stored(bool moments) const;
+    /// The state of a training, weights and both moments, is one piece of memory: its size, where it lies if the
+    /// backend works in the host's memory (else null), and a copy of it, in one download.
+    std::int64_t state_floats() const;
+    static std::size_t state_bytes_for(const std::vector<Parameter>& list);
+    const float* host_state() const { return backend_.separate_memory() ? nullptr : weights_; }
+    void download_state(float* host) const;
+    /// What a checkpoint holds of a state on the host: the weights under their names, Adam's moments as
+    /// optimiser.m.NAME and optimiser.v.NAME.
+    std::map<std::string, TensorView> stored(const float* state) const;
     /// Takes them back. A weight may have a trailing dimension of 1 (the reference's five-dimensional ones).
     /// Throws Error naming the first tensor that is missing, left over, of another shape, or has a value that it
     /// cannot have; nothing is changed then. `path` is for messages.
     void load(const SafeTensors& file, bool moments, const std::string& path);
 
-    /// The first array of weights or moments that has a value which is not finite, by its stored name; "" if there is
-    /// none.
+    /// The first array of weights or moments of a training that has a value which is not finite, by its stored name;
+    /// "" if there is none.
     std::string not_finite() const;
 
     /// Copies of all weights or gradients on the host, in the order of the list.
@@ -62,15 +63,18 @@ class Parameters {
 
   private:
     std::vector<float> download(const float* from) const;
+    bool device_is_finite() const;
 
     Backend& backend_;
     std::vector<Parameter> list_;
     std::int64_t count_ = 0;
     std::size_t bytes_ = 0;
+    DeviceArray<std::uint32_t> found_;  // by find_not_finite, on a device
+    // One after the other, each from 64 bytes on; what lies between them is zero.
     float* weights_ = nullptr;
-    float* gradients_ = nullptr;
     float* m_ = nullptr;
     float* v_ = nullptr;
+    float* gradients_ = nullptr;
 };
 
 }  // namespace tvmap

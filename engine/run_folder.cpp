@@ -1,7 +1,9 @@
 #include "engine/run_folder.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 
 #include "engine/file.h"
 #include "kernels/error.h"
@@ -11,8 +13,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* names[] = {"last",
-                                 "best"};  // of checkpoints, in the order in which a run goes on from them
+constexpr const char* names[] = {"last", "best"};  // of checkpoints
 
 void check_counters(const Progress& p, int steps_per_epoch, const std::string& path) {
     if (p.step >= steps_per_epoch || p.steps != std::int64_t(p.epoch) * steps_per_epoch + p.step)
@@ -34,17 +35,16 @@ RunFolder::RunFolder(const std::string& path) : path_(path) {
 }
 
 // (A metrics.csv alone may be anybody's; MetricsFile keeps it.)
-bool RunFolder::holds_run() const { return fs::is_regular_file(path("config.yaml")) || !origin().empty(); }
-
-std::string RunFolder::origin() const {
-    for (const char* name : names)
-        if (fs::is_regular_file(checkpoint(name))) return checkpoint(name);
-    return "";
+bool RunFolder::holds_run() const {
+    return fs::is_regular_file(path("config.yaml")) ||
+           std::any_of(std::begin(names), std::end(names),
+                       [&](const char* name) { return fs::is_regular_file(checkpoint(name)); });
 }
 
-std::vector<Difference> RunFolder::check(const Config& config, const Progress& now, int steps_per_epoch,
+RunFolder::Continuation RunFolder::check(const Config& config, const Progress& now, int steps_per_epoch,
                                          const std::vector<std::string>& change) const {
-    std::vector<Difference> changes;
+    Continuation result;
+    std::int64_t steps = 0;  // of the origin
     for (const char* name : names) {
         const std::string file = checkpoint(name);
         if (!fs::is_regular_file(file)) continue;
@@ -58,14 +58,17 @@ std::vector<Difference> RunFolder::check(const Config& config, const Progress& n
         check_images("data.train", config.data.train, now.train_images, reached.train_images, file);
         check_images("data.val", config.data.val, now.val_images, reached.val_images, file);
         check_counters(reached, steps_per_epoch, file);
-        if (file == origin()) changes = found;
+        const bool later = reached.steps > steps;
+        if (result.origin.empty() || (later && has_moments(file))) result = {file, found};
+        steps = std::max(steps, reached.steps);
     }
-    if (const std::string file = path("config.yaml"); origin().empty() && fs::is_regular_file(file)) {
-        changes = check_continuation(read_config(file), config, file);
-        for (Difference& d : changes) d.bearing = Bearing::result;  // no step was taken by any schedule
+    if (const std::string file = path("config.yaml"); result.origin.empty() && fs::is_regular_file(file)) {
+        result.changes = check_continuation(read_config(file), config, file);
+        for (Difference& d : result.changes)
+            d.bearing = Bearing::result;  // no step was taken by any schedule
     }
-    check_named(changes, change, origin());
-    return changes;
+    check_named(result.changes, change, result.origin);
+    return result;
 }
 
 void RunFolder::make() {

@@ -25,15 +25,20 @@ class RunFolder {
 
     /// Whether there is anything that a new run would write over.
     bool holds_run() const;
-    /// The checkpoint to go on from, the last or else the best; "" if there is none.
-    std::string origin() const;
-
+    /// How a run goes on.
+    struct Continuation {
+        /// The checkpoint to go on from, "" if there is none: the last, or the best where that is of a later step, as
+        /// a process leaves it that was killed between two last ones. (A best one may be kept without moments; then
+        /// it is found again.)
+        std::string origin;
+        std::vector<Difference> changes;  ///< settings that change; those of schedule since the origin
+    };
     /// Whether all that the folder holds is of the run that is to go on: throws Error for a checkpoint of other
     /// settings (see engine/agreement.h), of other images than those of `now` or with counters that cannot be, and
     /// for a change that must be named in `change` and is not. The checkpoint goes before config.yaml, which may be
-    /// lost. Returns the settings that change; changes of schedule are those since the origin.
-    std::vector<Difference> check(const Config& config, const Progress& now, int steps_per_epoch,
-                                  const std::vector<std::string>& change) const;
+    /// lost.
+    Continuation check(const Config& config, const Progress& now, int steps_per_epoch,
+                       const std::vector<std::string>& change) const;
 
     /// Makes and locks the folder, and clears what a killed process left. Throws Error where it cannot be written in,
     /// and where another process has begun a run since it was found missing.

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <sstream>
 
+#include "engine/checkpoint_writer.h"
 #include "engine/file.h"
 #include "engine/memory_limit.h"
 #include "engine/metrics_file.h"
@@ -15,16 +16,10 @@
 #include "engine/stopwatch.h"
 #include "engine/training_plan.h"
 #include "engine/training_steps.h"
+#include "engine/validation.h"
 #include "kernels/error.h"
 
 namespace tvmap {
-namespace {
-
-bool all_finite(const std::vector<float>& values) {
-    return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
-}
-
-}  // namespace
 
 struct Trainer::State {
     Config config;
@@ -34,8 +29,12 @@ struct Trainer::State {
     std::unique_ptr<TrainingPlan> plan;
     std::unique_ptr<Parameters> parameters;
     std::unique_ptr<Arena> arena;
-    std::vector<float> pictures;  ///< of validation
+    std::unique_ptr<Validation> validation;
     std::unique_ptr<MetricsFile> metrics;
+    std::unique_ptr<CheckpointWriter> checkpoints;  // which syncs metrics
+    std::string origin;     // the checkpoint that the run went on from, "" if from none
+    Stopwatch since_last;   // since `last` was due, or training began
+    bool last_due = false;  // and not written, since another file was
     Progress progress;
     MemoryReport memory;
     std::string said_of_validation;  // the last line on images that are left out, said once
@@ -53,6 +52,7 @@ struct Trainer::State {
             files.push_back({path(name)});
         return files;
     }
+    ImageCounts images() const { return {train->count(), val->count()}; }
     int steps_per_epoch() const { return Batches::steps_per_epoch(config, *train); }
 
     void read_data();
@@ -65,7 +65,8 @@ struct Trainer::State {
     void count(const std::vector<double>& losses);
     void validate(TrainReport& report);
     void finish_epoch(TrainReport& report, double rate, double seconds);
-    void save(const std::string& name);
+    void save(const std::vector<std::string>& names);
+    void save_epoch(bool best, bool last);
     [[noreturn]] void broken(const std::string& what) const;
     void check_finite() const;
 };
@@ -84,20 +85,22 @@ void Trainer::State::read_data() {
 
 // Nothing is allocated before it is known to fit.
 void Trainer::State::make_plan(Algorithms& algorithms) {
-    plan = std::make_unique<TrainingPlan>(*backend, config, algorithms, train->count());
+    plan = std::make_unique<TrainingPlan>(*backend, config, algorithms, images());
     memory = plan->memory;
     check_limit(algorithms);
     parameters = std::make_unique<Parameters>(*backend, plan->step->graph().parameters(), true);
     arena = std::make_unique<Arena>(*backend, plan->arena_bytes);
     plan->step->bind(*arena, *parameters);
     plan->validation->bind(*arena, *parameters);
-    pictures.resize(plan->picture_floats);
+    validation = std::make_unique<Validation>(*backend, config, *val, *plan->validation, plan->recorded,
+                                              plan->resident);
+    checkpoints = std::make_unique<CheckpointWriter>(*backend, *parameters);
 }
 
 void Trainer::State::check_limit(Algorithms& algorithms) {
     if (memory.limit == 0 || memory.predicted() <= memory.limit) return;
     const LargestBatch largest =
-        largest_batch(*backend, config, algorithms, train->count(), memory["primitives"].predicted);
+        largest_batch(*backend, config, algorithms, images(), memory["primitives"].predicted);
     fail("train.batch: ", config.train.batch, " needs ", memory.predicted(),
          " bytes, more than train.memory_limit, ", memory.limit, "; ",
          largest.batch ? text("the largest batch that fits is ", largest.batch)
@@ -112,7 +115,7 @@ void Trainer::State::open(bool resume, const std::vector<std::string>& change) {
              ": holds a run already; go on with it by --resume, or choose another folder with --run");
     progress.train_images = train->digest();
     progress.val_images = val->digest();
-    const std::vector<Difference> changes = folder->check(config, progress, steps_per_epoch(), change);
+    const RunFolder::Continuation from = folder->check(config, progress, steps_per_epoch(), change);
     const bool has_algorithms = exists && std::filesystem::exists(path("algorithms.json"));
     Algorithms algorithms =
         has_algorithms ? Algorithms::read(path("algorithms.json")) : Algorithms::of_machine();
@@ -122,19 +125,23 @@ void Trainer::State::open(bool resume, const std::vector<std::string>& change) {
 
     prepare_outputs(outputs());
     folder->make();
-    const std::string file = folder->origin();
-    if (!file.empty()) {
-        progress = read_checkpoint(file, *parameters);
-        saved = text(file, " (epoch ", progress.epoch, ", step ", progress.step, ")");
+    origin = from.origin;
+    if (!origin.empty()) {
+        progress = read_checkpoint(origin, *parameters);
+        saved = text(origin, " (epoch ", progress.epoch, ", step ", progress.step, ")");
         release_free_memory();  // reading the file took more than a step's memory, once
         reset_peak_resident();
     }
     algorithms.save(path("algorithms.json"));
     if (!has_algorithms) algorithms.save_for_machine();
-    const int unsaved = exists ? config.train.checkpoint_every : 0;
-    metrics = std::make_unique<MetricsFile>(folder->name(),
-                                            MetricsFile::Start{progress.epoch, progress.steps, unsaved});
-    record(changes);
+    MetricsFile::Start start{progress.epoch, progress.steps};
+    if (exists) {
+        // Half of it until a checkpoint is due; to write it may take as long again.
+        start.unsaved_seconds = 2 * config.train.checkpoint_seconds;
+        start.unsaved = config.train.checkpoint_every;
+    }
+    metrics = std::make_unique<MetricsFile>(folder->name(), start);
+    record(from.changes);
     log(text(progress.steps ? "resumed" : "started", " at epoch ", progress.epoch + 1, ", step ",
              progress.step, " on ", backend->description(), "; ", parameters->count(), " parameters"));
     if (!metrics->note().empty()) {
@@ -154,7 +161,8 @@ void Trainer::State::record(const std::vector<Difference>& changes) {
         progress.changes += describe(change) + place + "\n";
         schedule = true;
     }
-    if (schedule) save("last");
+    if (schedule) save({"last"});
+    checkpoints->finish();
     std::istringstream lines(progress.changes);
     std::string comments;
     for (std::string line; std::getline(lines, line);) comments += "# " + line + "\n";
@@ -162,13 +170,31 @@ void Trainer::State::record(const std::vector<Difference>& changes) {
 }
 
 // A checkpoint counts on the rows of its epochs.
-void Trainer::State::save(const std::string& name) {
-    metrics->sync();
-    write_checkpoint(checkpoint(name), *parameters, config, progress);
-    saved = text(checkpoint(name), " (epoch ", progress.epoch, ", step ", progress.step, ")");
+void Trainer::State::save(const std::vector<std::string>& names) {
+    std::vector<std::string> paths;
+    for (const std::string& name : names) paths.push_back(checkpoint(name));
+    checkpoints->write(paths, config, progress, [this] { metrics->sync(); });
+    saved = text(paths.back(), " (epoch ", progress.epoch, ", step ", progress.step, ")");
+}
+
+// The best before the last, which names its epoch. The best waits where another checkpoint is being written; the last is
+// put off to the next epoch then, unless it is wanted every so many epochs.
+void Trainer::State::save_epoch(bool best, bool last) {
+    const double least = config.train.checkpoint_seconds;
+    if (progress.epoch % config.train.checkpoint_every == 0 && since_last.seconds() >= least) last_due = true;
+    const bool put_off = checkpoints->busy() && !best && least > 0;
+    std::vector<std::string> names;
+    if (best) names.push_back("best");
+    if (last || (last_due && !put_off)) {
+        names.push_back("last");
+        last_due = false;
+        since_last = {};
+    }
+    if (!names.empty()) save(names);
 }
 
 void Trainer::State::broken(const std::string& what) const {
+    checkpoints->finish();
     fail(what, " after ", progress.steps, " steps; ",
          saved.empty() ? "nothing was saved before" : "the last good weights are " + saved,
          "; try a smaller optimiser.rate");
@@ -219,25 +245,15 @@ void Trainer::State::count(const std::vector<double>& losses) {
     }
 }
 
-// The same noise every time: the validation images are numbered like the training images, but in an epoch of
-// their own.
 void Trainer::State::validate(TrainReport& report) {
-    const int side = config.data.size;
-    const std::int64_t pixels = std::int64_t(side) * side;
+    const Validation::Result all = validation->run();
+    if (!all.finite) broken("a validation image's map or result is not finite");
     std::vector<Quality> of_noisy, of_denoised;
     std::vector<std::string> left_out;
-    float *const noisy_image = pictures.data(), *const denoised = noisy_image + pixels,
-                 *const clean = denoised + pixels, *const lambda = clean + pixels;
     for (int i = 0; i < val->count(); ++i) {
-        val->copy(i, clean);
-        make_noisy(config.noise, config.noise.sigma, config.seed, validation_epoch, *val, i, pixels, clean,
-                   noisy_image);
-        plan->validation->run(noisy_image, lambda, denoised);
-        if (!all_finite(pictures)) broken("a validation image's map or result is not finite");
-        const std::vector<Quality> quality = measure(*backend, noisy_image, clean, 2, 2, side, side);
-        if (belongs_in_means({quality[0], quality[1]})) {
-            of_noisy.push_back(quality[0]);
-            of_denoised.push_back(quality[1]);
+        if (belongs_in_means({all.noisy[i], all.denoised[i]})) {
+            of_noisy.push_back(all.noisy[i]);
+            of_denoised.push_back(all.denoised[i]);
         } else {
             left_out.push_back(val->name(i));
         }
@@ -271,8 +287,7 @@ void Trainer::State::finish_epoch(TrainReport& report, double rate, double secon
     progress.seconds = 0;
     metrics->append({progress.epoch, progress.steps, loss, rate, report.validated, report.psnr, report.ssim,
                      report.noisy_psnr, seconds + watch.seconds()});
-    if (report.best) save("best");
-    if (last || progress.epoch % config.train.checkpoint_every == 0) save("last");
+    save_epoch(report.best, last);
 }
 
 bool Trainer::run(const std::function<void(const TrainReport&)>& report, const std::atomic<bool>& stop) {
@@ -281,9 +296,11 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
     const int steps_per_epoch = s.steps_per_epoch();
     const std::int64_t total = std::int64_t(s.config.train.epochs) * steps_per_epoch;
     if (progress.steps >= total) {
-        if (!std::filesystem::exists(s.checkpoint("last"))) s.save("last");
+        if (s.origin != s.checkpoint("last")) s.save({"last"});
+        s.checkpoints->finish();
         return true;
     }
+    s.since_last = {};
     const std::unique_ptr<TrainingSteps> steps = s.steps();
     const Stopwatch whole;
     Stopwatch epoch;
@@ -293,7 +310,8 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
         if (stop) {
             progress.seconds += epoch.seconds();
             s.check_finite();
-            s.save("last");
+            s.save({"last"});
+            s.checkpoints->finish();
             s.measure_memory("when interrupted");
             s.log(text("interrupted at epoch ", progress.epoch + 1, ", step ", progress.step));
             return false;
@@ -317,6 +335,7 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
         now.seconds_left = double(total - progress.steps) / now.steps_per_second;
         report(now);
     }
+    s.checkpoints->finish();
     s.measure_memory("at the end");
     s.log(text("finished after ", progress.steps, " steps, ", s.metrics->seconds(),
                " seconds; best validation PSNR ", progress.best_psnr, " dB in epoch ", progress.best_epoch));
@@ -326,12 +345,12 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
 PlanReport Trainer::plan(const Config& config) {
     const std::unique_ptr<Backend> backend = make_backend(config.device, config.network.precision);
     Algorithms algorithms = Algorithms::of_machine();
-    const int images = config.data.limit.train;
+    const ImageCounts images{config.data.limit.train, config.data.limit.val};
     algorithms.plan_untimed(Algorithms::Untimed::least);
     // The primitives of a single image serve validation too, those of a batch do not: for the search, two
     // images stand for all.
     std::size_t primitives = 0;
-    if (config.train.memory_limit > 0 && config.train.batch == 1 && images > 1) {
+    if (config.train.memory_limit > 0 && config.train.batch == 1 && images.train > 1) {
         Config pair = config;
         pair.train.batch = 2;
         primitives = TrainingPlan(*backend, pair, algorithms, images).memory["primitives"].predicted;

@@ -43,7 +43,7 @@ class Trainer {
   public:
     /// Reads the data, plans, and opens the run folder, which no other trainer may work in as long as this one
     /// lives. Without `resume` the folder must not hold a run yet; with it, the run goes on from its last
-    /// checkpoint (the best one where there is no last), or from the start if there is none. What a run cannot change
+    /// checkpoint (the best one where that is of a later step), or from the start if there is none. What a run cannot change
     /// is in engine/agreement.h; `change` names the settings that it changes from here on, of those that must be
     /// named. Throws Error; nothing is changed then. Without a backend, the configured one is opened.
     Trainer(const Config& config, const std::string& run_folder, bool resume,
@@ -51,7 +51,8 @@ class Trainer {
     ~Trainer();
 
     /// Trains until the configured epochs are done (true) or `stop` is set (false: the state is saved and can
-    /// be resumed). Throws Error when losses or weights are no longer finite: the checkpoints stay as they were.
+    /// be resumed). Throws Error when losses or weights are no longer finite: the checkpoints stay as they were; and
+    /// when a checkpoint cannot be written, at the end of an epoch after that at the latest.
     bool run(const std::function<void(const TrainReport&)>& report, const std::atomic<bool>& stop);
 
     const Progress& progress() const;

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 
+#include "engine/checkpoint_writer.h"
 #include "engine/process_memory.h"
 #include "engine/training_steps.h"
 #include "engine/unet.h"
+#include "engine/validation.h"
 
 namespace tvmap {
 
@@ -12,7 +14,8 @@ std::size_t memory_in_use(const Backend& backend) {
     return backend.memory_in_use().value_or(resident_bytes());
 }
 
-TrainingPlan::TrainingPlan(Backend& backend, const Config& config, Algorithms& algorithms, int images) {
+TrainingPlan::TrainingPlan(Backend& backend, const Config& config, Algorithms& algorithms,
+                           ImageCounts images) {
     reset_peak_resident();
     in_use_before = memory_in_use(backend);
     const std::size_t peak_before = peak_resident_bytes();
@@ -28,7 +31,6 @@ TrainingPlan::TrainingPlan(Backend& backend, const Config& config, Algorithms& a
     const std::size_t in_use = memory_in_use(backend);
 
     arena_bytes = std::max(step->arena_bytes(), validation->arena_bytes());
-    picture_floats = std::size_t(config.data.size) * config.data.size * (3 + validation->maps());
     parameter_bytes = Parameters::bytes_for(step->graph().parameters(), true);
     add_arena(memory, *step, arena_bytes);
     memory["parameters"].predicted = parameter_bytes;
@@ -36,14 +38,16 @@ TrainingPlan::TrainingPlan(Backend& backend, const Config& config, Algorithms& a
         // Learned steps of the solver are read by the host, which no recording can.
         recorded = config.solver.train_steps == TrainSteps::none;
         const std::size_t placed = arena_bytes + parameter_bytes, free = backend.memory_free();
-        const std::size_t set = ResidentSteps::image_bytes(config, images);
-        resident = recorded && placed < free && set <= (free - placed) / 2;
+        const std::size_t set = ResidentSteps::image_bytes(config, images.train);
+        const std::size_t both = set + Validation::bytes(config, images.val, true);
+        resident = recorded && placed < free && both <= (free - placed) / 2;
         memory["training_set"].predicted = resident ? set : 0;
-        memory["schedule"].predicted = recorded ? ResidentSteps::schedule_bytes(config, images) : 0;
+        memory["schedule"].predicted = recorded ? ResidentSteps::schedule_bytes(config, images.train) : 0;
+        memory.copy = CheckpointWriter::copy_bytes(backend, step->graph().parameters());
     } else {
         memory["batches"].predicted = 4 * sizeof(float) * std::size_t(config.train.batch) * side * side;
-        memory["pictures"].predicted = sizeof(float) * picture_floats;
     }
+    memory["pictures"].predicted = Validation::bytes(config, images.val, resident);
     memory["primitives"].predicted = std::max(in_use, in_use_before) - in_use_before;
     std::size_t timing = algorithms.timing_bytes();
     if (const std::size_t peak = peak_resident_bytes(); !backend.separate_memory() && peak > peak_before)

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "engine/config.h"
+#include "engine/dataset.h"
 #include "engine/denoiser.h"
 #include "engine/memory_report.h"
 #include "engine/plan.h"
@@ -10,11 +11,11 @@
 namespace tvmap {
 
 struct TrainingPlan {
-    /// For a training set of `images`. What the process or the device has in use grows by the primitives
+    /// For so many images. What the process or the device has in use grows by the primitives
     /// alone, which are measured, and for a while by what timing takes. With train.memory_limit a batch that was never timed takes the algorithms
     /// of a smaller one (Algorithms::borrow). What Algorithms::plan_untimed says is not timed makes this a plan
     /// that cannot be run.
-    TrainingPlan(Backend& backend, const Config& config, Algorithms& algorithms, int images);
+    TrainingPlan(Backend& backend, const Config& config, Algorithms& algorithms, ImageCounts images);
 
     Value noisy, target;
     std::unique_ptr<Plan> step;
@@ -22,10 +23,9 @@ struct TrainingPlan {
     /// arena.
     std::unique_ptr<Denoiser> validation;
     std::size_t arena_bytes = 0, parameter_bytes = 0;
-    std::size_t picture_floats = 0;  ///< that validation works on: clean, noisy, denoised, maps
-    bool recorded = false;           ///< whether a step is recorded and replayed
-    bool resident = false;           ///< whether the training set lies in the backend's memory
-    std::size_t in_use_before = 0;   ///< by the process or on the device
+    bool recorded = false;          ///< whether a step is recorded and replayed
+    bool resident = false;          ///< whether training and validation set lie in the backend's memory
+    std::size_t in_use_before = 0;  ///< by the process or on the device
     MemoryReport memory;
 };
 

@@ -52,6 +52,8 @@ class CpuBackend final : public Backend {
     void release(void* memory, std::size_t bytes) noexcept override {
         if (memory) munmap(memory, bytes);
     }
+    void* allocate_host(std::size_t bytes) override { return allocate(bytes); }
+    void release_host(void* memory, std::size_t bytes) noexcept override { release(memory, bytes); }
     void upload(void* memory, const void* host, std::size_t bytes) override {
         if (bytes) std::memcpy(memory, host, bytes);
     }
@@ -69,6 +71,9 @@ class CpuBackend final : public Backend {
         cpu::parallel_pieces(floats, 2 * floats, [&](std::int64_t offset, std::int64_t length) {
             std::memcpy(to + offset, from + offset, sizeof(float) * std::size_t(length));
         });
+    }
+    void find_not_finite(const float* x, std::int64_t count, std::uint32_t* found) override {
+        cpu::find_not_finite(x, count, found);
     }
 
     void synchronise() override {}

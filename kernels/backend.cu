@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "kernels/activation_gradient.h"
 #include "kernels/convolution_passes.h"
@@ -31,27 +32,29 @@ class StreamOwner {
     gpu::Stream stream_;
 };
 
-/// Device memory that grows when more is asked for.
+/// Device memory that grows when more is asked for. What it had before stays: a recording may work in it. Since it
+/// at least doubles, that is less than what it has.
 class Scratch {
   public:
     Scratch() = default;
-    ~Scratch() { gpu::release(memory_); }
+    ~Scratch() {
+        for (void* memory : all_) gpu::release(memory);
+    }
     Scratch(const Scratch&) = delete;
     Scratch& operator=(const Scratch&) = delete;
     void* of(std::size_t bytes) {
         if (bytes > bytes_) {
-            gpu::release(memory_);
-            memory_ = nullptr;
-            bytes_ = 0;
-            memory_ = gpu::allocate(bytes);
-            bytes_ = bytes;
+            const std::size_t grown = std::max(bytes, 2 * bytes_);
+            all_.reserve(all_.size() + 1);
+            all_.push_back(gpu::allocate(grown));
+            bytes_ = grown;
         }
-        return memory_;
+        return all_.empty() ? nullptr : all_.back();
     }
 
   private:
-    void* memory_ = nullptr;
-    std::size_t bytes_ = 0;
+    std::vector<void*> all_;
+    std::size_t bytes_ = 0;  // of the last
 };
 
 class GraphRecording final : public Recording {
@@ -89,6 +92,8 @@ class CudaBackend final : public Backend {
         return memory;
     }
     void release(void* memory, std::size_t) noexcept override { gpu::release(memory); }
+    void* allocate_host(std::size_t bytes) override { return gpu::allocate_pinned(bytes); }
+    void release_host(void* memory, std::size_t) noexcept override { gpu::release_pinned(memory); }
     void upload(void* memory, const void* host, std::size_t bytes) override {
         gpu::copy(stream(), memory, host, bytes);
         gpu::synchronise(stream());
@@ -102,6 +107,9 @@ class CudaBackend final : public Backend {
     void clear(void* memory, std::size_t bytes) override { gpu::fill(stream(), memory, 0, bytes); }
     void copy(float* to, const float* from, std::int64_t floats) override {
         gpu::copy(stream(), to, from, sizeof(float) * std::size_t(floats));
+    }
+    void find_not_finite(const float* x, std::int64_t count, std::uint32_t* found) override {
+        cuda::find_not_finite(stream(), x, count, found);
     }
 
     void synchronise() override { gpu::synchronise(stream()); }

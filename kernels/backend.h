@@ -11,6 +11,7 @@
 #include "kernels/adam.h"
 #include "kernels/convolution.h"
 #include "kernels/features.h"
+#include "kernels/finite.h"
 #include "kernels/loss.h"
 #include "kernels/machine_peak.h"
 #include "kernels/metrics.h"
@@ -49,6 +50,10 @@ class Backend {
     /// Memory aligned to at least 64 bytes, zero at first. Throws Error when there is not enough.
     virtual void* allocate(std::size_t bytes) = 0;
     virtual void release(void* memory, std::size_t bytes) noexcept = 0;
+    /// Memory of the host, for every thread of it, that download and upload copy to and from at full speed (pinned
+    /// on CUDA). Throws Error when there is not enough.
+    virtual void* allocate_host(std::size_t bytes) = 0;
+    virtual void release_host(void* memory, std::size_t bytes) noexcept = 0;
     virtual void upload(void* memory, const void* host, std::size_t bytes) = 0;
     virtual void download(void* host, const void* memory, std::size_t bytes) = 0;
     virtual void clear(View x) = 0;
@@ -56,6 +61,7 @@ class Backend {
     virtual void clear(void* memory, std::size_t bytes) = 0;
     /// Copies within the backend's memory, between places that do not overlap.
     virtual void copy(float* to, const float* from, std::int64_t floats) = 0;
+    virtual void find_not_finite(const float* x, std::int64_t count, std::uint32_t* found) = 0;
 
     /// Waits until everything queued is done; on CUDA, errors of kernels come up here at the latest.
     virtual void synchronise() = 0;

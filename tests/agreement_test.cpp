@@ -71,8 +71,9 @@ TEST_CASE("a run goes on under the settings that it was started with") {
         CHECK(complaint([&] { check_continuation(begun, with(setting), "FILE"); }).find("not ") !=
               std::string::npos);
     }
-    for (const char* setting : {"train.validate_every=2", "train.checkpoint_every=2", "evaluate.sigma=0.3",
-                                "data.test=x", "data.limit.test=3", "evaluate.search.count=3"})
+    for (const char* setting :
+         {"train.validate_every=2", "train.checkpoint_every=2", "train.checkpoint_seconds=2",
+          "evaluate.sigma=0.3", "data.test=x", "data.limit.test=3", "evaluate.search.count=3"})
         CHECK(check_continuation(begun, with(setting), "FILE").size() == 1);
     for (const char* setting :
          {"data.train=x", "data.val=x", "data.limit.train=3", "output.folder=x", "device=cpu"})

@@ -70,7 +70,7 @@ network: {channels: [8, 16], outputs: 3, slope: 0.2, precision: bf16}
 map: {kind: separate, scale: 0.3, up_bound: 0.7}
 solver: {iterations: 17, norm: auto, tau: 0.125, sigma: 0.0625, theta: 0.5, dual_start: image, boundary: neumann, gradient: truncated:7, implicit: {tolerance: 1e-3, cap: 77}}
 optimiser: {kind: adam, rate: 3e-3, betas: [0.8, 0.99], eps: 1e-7, schedule: cosine, warmup: 9}
-train: {epochs: 11, batch: 6, crop: 32, flip: true, loss: log_mse, validate_every: 2, checkpoint_every: 7, memory_limit: 1.5 GiB}
+train: {epochs: 11, batch: 6, crop: 32, flip: true, loss: log_mse, validate_every: 2, checkpoint_every: 7, checkpoint_seconds: 2.5, memory_limit: 1.5 GiB}
 evaluate: {sigma: [0.2, 0.4], iterations: 99, search: {from: 0.1, to: 0.3, count: 21}}
 output: {folder: f, name: n}
 )";
@@ -119,6 +119,7 @@ void check_every_key(const Config& c) {
     CHECK(c.train.loss == tvmap::LossKind::log_mse);
     CHECK(c.train.validate_every == 2);
     CHECK(c.train.checkpoint_every == 7);
+    CHECK(c.train.checkpoint_seconds == 2.5);
     CHECK(c.train.memory_limit == 1610612736);
     CHECK(c.evaluate.sigma.from == 0.2);
     CHECK(c.evaluate.sigma.to == 0.4);

@@ -17,7 +17,7 @@ data: {{train: {0}/images, val: {0}/images, test: {0}/images, size: 16, limit: {
 network: {{channels: [4, 8]}}
 solver: {{iterations: 12}}
 optimiser: {{rate: 1e-3, schedule: cosine, warmup: 3}}
-train: {{epochs: 3, batch: 2, crop: 8, flip: true}}
+train: {{epochs: 3, batch: 2, crop: 8, flip: true, checkpoint_seconds: 0.001}}
 evaluate: {{iterations: 12, search: {{from: 0, to: 0.2, count: 5}}}}
 """
 
@@ -101,6 +101,13 @@ def check_training(run, folder):
                 # Nine steps: convolutions and losses add up in another order.
                 assert near(float(a[key]), float(b[key]), 1e-3), (key, a, b)
     assert "cuda" in (folder / "cuda" / "log.txt").read_text()
+
+    # The copy that checkpoints are written from: weights and two moments, each padded to 64 bytes. The CPU needs none.
+    for device, copies in (("cpu", 0), ("cuda", 3)):
+        plan = json.loads(run("train", config, "--plan", "--device", device, "--json"))
+        assert plan["memory"]["copy"] == copies * ((4 * plan["parameters"] + 63) // 64 * 64), (device, plan)
+        table = run("train", config, "--plan", "--device", device)
+        assert ("pinned" in table) == (copies > 0) and (not copies or str(plan["memory"]["copy"]) in table), table
 
     # Interrupted and killed, resumed: the same bits as in one go.
     for name, ending in (("interrupted", signal.SIGINT), ("killed", signal.SIGKILL)):

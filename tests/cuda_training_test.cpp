@@ -9,6 +9,7 @@
 
 #include "kernels/adam.h"
 #include "kernels/error.h"
+#include "kernels/finite.h"
 #include "kernels/gpu_runtime.h"
 #include "kernels/loss.h"
 #include "kernels/metrics.h"
@@ -302,6 +303,43 @@ TEST_CASE("a recorded step makes the next batch, takes the next factors and note
         CHECK(losses.intact());
         CHECK(counter.intact());
     }
+}
+
+TEST_CASE("what is not finite is found wherever it stands, and what is large is not") {
+    constexpr float infinity = std::numeric_limits<float>::infinity(),
+                    nan = std::numeric_limits<float>::quiet_NaN(), most = std::numeric_limits<float>::max(),
+                    least = std::numeric_limits<float>::denorm_min();
+    // One value, an end of a block's share, and many blocks; from any address.
+    for (const int count : {1, 5, 2048, 2049, 20000})
+        for (const int place : {0, count / 2, count - 1})
+            for (const auto& [value, expected] : {std::pair{infinity, 1u},
+                                                  {-infinity, 1u},
+                                                  {nan, 1u},
+                                                  {-nan, 1u},
+                                                  {most, 0u},
+                                                  {-most, 0u},
+                                                  {least, 0u}}) {
+                CAPTURE(count);
+                CAPTURE(place);
+                CAPTURE(value);
+                std::vector<float> x(count + 2, nan);  // which is around what is looked at
+                std::fill(x.begin() + 1, x.end() - 1, 0.5f);
+                x[1 + place] = value;
+                DeviceBuffer<float> device(x.size());
+                device.upload(x);
+                DeviceBuffer<std::uint32_t> found(1);
+                found.upload({0});
+                cuda::find_not_finite(test_stream(), device.data() + 1, count, found.data());
+                CHECK(compared_bits(found.download(), std::vector<std::uint32_t>{expected}));
+                std::uint32_t from_cpu = 0;
+                cpu::find_not_finite(x.data() + 1, count, &from_cpu);
+                CHECK(from_cpu == expected);
+                // What was found before stays found.
+                found.upload({1});
+                cuda::find_not_finite(test_stream(), device.data() + 1, count, found.data());
+                CHECK(found.download() == std::vector<std::uint32_t>{1});
+                CHECK(found.intact());
+            }
 }
 
 TEST_CASE("a batch of a wrong shape is refused") {

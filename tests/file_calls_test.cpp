@@ -65,6 +65,7 @@ void train(
     config.solver.iterations = config.evaluate.iterations = 2;
     config.train.epochs = epochs;
     config.train.checkpoint_every = config.train.validate_every = checkpoint_every;
+    config.train.checkpoint_seconds = 0;
     tvmap::Trainer trainer(config, folder / "run", false);
     const std::atomic<bool> stop{false};
     CHECK(trainer.run([&](const tvmap::TrainReport& report) { epoch(report.epoch); }, stop));
@@ -110,6 +111,11 @@ TEST_CASE("all that a training leaves is synced, and metrics before the checkpoi
         ++checkpoints;
     }
     CHECK(checkpoints == 3);
+    // The last one names the epoch of the best one, which is there then.
+    const auto first = [&](const char* name) {
+        return find(calls, 0, [&](const FileCall& c) { return c.call == "rename" && c.to.ends_with(name); });
+    };
+    CHECK(first("best.safetensors") < first("last.safetensors"));
 }
 
 TEST_CASE("an epoch writes its own row and no other, and syncs nothing but checkpoints") {

@@ -80,7 +80,7 @@ TEST_CASE("a plan allocates nothing: it can exceed the address space") {
     run.config.train.batch = 2;
     run.config.solver.gradient.kind = GradientMode::Kind::stored;
     run.config.solver.iterations = 1 << 30;
-    const TrainingPlan plan(*run.backend, run.config, algorithms, 8);
+    const TrainingPlan plan(*run.backend, run.config, algorithms, {8, 8});
     // x, x̄, p and q of every step but the first.
     CHECK(plan.memory.predicted() > 20ull * 2 * 64 * 64 * ((1ull << 30) - 1));
     CHECK(plan.memory.predicted() > 1ull << 47);
@@ -92,7 +92,7 @@ TEST_CASE("batches that were never timed borrow from a smaller one, and the mach
     run.config.train.memory_limit = 1;
     const auto planned = [&](Algorithms& algorithms, int batch) {
         run.config.train.batch = batch;
-        return TrainingPlan(*run.backend, run.config, algorithms, 8).memory.predicted();
+        return TrainingPlan(*run.backend, run.config, algorithms, {8, 8}).memory.predicted();
     };
     Algorithms algorithms;
     planned(algorithms, 9);
@@ -116,7 +116,7 @@ TEST_CASE("owners share the arena out to the last byte") {
     Algorithms algorithms;
     for (const int batch : {1, 3}) {
         run.config.train.batch = batch;
-        const TrainingPlan plan(*run.backend, run.config, algorithms, 8);
+        const TrainingPlan plan(*run.backend, run.config, algorithms, {8, 8});
         std::size_t tensors = 0, all = 0;
         for (const MemoryOwner& owner : plan.memory.owners) {
             all += owner.predicted;

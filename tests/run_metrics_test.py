@@ -15,7 +15,7 @@ data: {{train: {0}/images, val: {0}/images, size: 16, limit: {{train: 2, val: 1}
 network: {{channels: [2, 4]}}
 solver: {{iterations: 4}}
 optimiser: {{rate: 1e-6}}
-train: {{epochs: {1}, validate_every: 2, checkpoint_every: 2}}
+train: {{epochs: {1}, validate_every: 2, checkpoint_every: 2, checkpoint_seconds: 0}}
 evaluate: {{iterations: 4}}
 """
 
@@ -112,12 +112,15 @@ def main():
             assert train(run, "--resume") == "" and others(run) == ["metrics.1.csv"], what
             assert (run / "metrics.csv").stat().st_mtime_ns == before, what
 
-        # Rows that a crash explains, up to train.checkpoint_every of them, are computed again; more are worth a copy.
-        for rows, copies in ((1, []), (2, []), (3, ["metrics.1.csv"])):
-            run = train.copy(f"{rows} rows too many")
-            later = [f"{EPOCHS + 1 + i},{2 * (EPOCHS + 1 + i)},{line.split(',', 2)[2]}" for i, line in enumerate(lines[1:rows + 1])]
+        # Rows that a crash explains are computed again: train.checkpoint_every of them, and before these as many as begin and
+        # end within twice train.checkpoint_seconds. More are worth a copy.
+        for rows, seconds, each, copies in ((1, 0, 1, []), (2, 0, 1, []), (3, 0, 1, ["metrics.1.csv"]), (5, 2, 1, []),
+                                            (6, 2, 1, ["metrics.1.csv"]), (5, 2, 1.5, ["metrics.1.csv"])):
+            run = train.copy(f"{rows} rows of {each} s too many, {seconds} s")
+            later = [f"{EPOCHS + 1 + i},{2 * (EPOCHS + 1 + i)},{line.split(',', 2)[2].rpartition(',')[0]},{each:.3f}"
+                     for i, line in enumerate(lines[1:rows + 1])]
             (run / "metrics.csv").write_text("\n".join([*lines, *later]) + "\n")
-            said = train(run, "--resume")
+            said = train(run, "--resume", "--set", f"train.checkpoint_seconds={seconds}")
             assert (run / "metrics.csv").read_bytes() == original and others(run) == copies, (rows, others(run))
             if copies:
                 check_note(run, said, f"{rows} after epoch {EPOCHS} will be computed again")

@@ -29,6 +29,8 @@ class NotingBackend final : public Backend {
     MachinePeak measure_peak() override { return {}; }
     void* allocate(std::size_t) override { return nullptr; }
     void release(void*, std::size_t) noexcept override {}
+    void* allocate_host(std::size_t) override { return nullptr; }
+    void release_host(void*, std::size_t) noexcept override {}
     void upload(void*, const void*, std::size_t) override {}
     void download(void* host, const void*, std::size_t bytes) override {
         std::fill_n(static_cast<char*>(host), bytes, 0);
@@ -36,6 +38,7 @@ class NotingBackend final : public Backend {
     void clear(View x) override { cleared_bytes.push_back(sizeof(float) * std::size_t(x.shape.size())); }
     void clear(void*, std::size_t bytes) override { cleared_bytes.push_back(bytes); }
     void copy(float*, const float*, std::int64_t floats) override { copied_floats.push_back(floats); }
+    void find_not_finite(const float*, std::int64_t, std::uint32_t*) override {}
     void synchronise() override {}
     std::unique_ptr<Recording> record(std::function<void()>) override { return nullptr; }
     bool separate_memory() const override { return true; }

@@ -169,17 +169,85 @@ TEST_CASE("resuming where there is no checkpoint yet starts from the start") {
     w.check_same("whole", "killed");
 }
 
-TEST_CASE("resuming from an older checkpoint cuts the metrics back and computes them again") {
+TEST_CASE("resuming from older checkpoints cuts the metrics back and computes them again") {
     Workshop w;
     CHECK(w.train("whole"));
     CHECK_FALSE(w.train("back", false, 4));
-    const std::string early = w.checkpoint("back");
+    const std::string early = w.checkpoint("back"), early_best = w.checkpoint("back", "best");
     CHECK(w.train("back", true));
     write_file(w.folder / "back/checkpoints/last.safetensors", early);
+    write_file(w.folder / "back/checkpoints/best.safetensors", early_best);
     CHECK_FALSE(w.train("back", true, 0));
     CHECK(w.column("back", "epoch") == std::vector<std::string>{"1"});
     CHECK(w.train("back", true));
     w.check_same("whole", "back");
+}
+
+TEST_CASE("a run goes on from the best checkpoint where that is of a later step than the last one") {
+    Workshop w;
+    CHECK(w.train("whole"));
+    const auto reached = [&](const std::string& run, const char* name) {
+        return read_progress(w.folder / (run + "/checkpoints/" + name + ".safetensors"));
+    };
+    REQUIRE(reached("whole", "best").epoch == 3);
+    for (const std::string run : {"older", "missing", "older, best without moments"}) {
+        CAPTURE(run);
+        const bool weights_alone = run.ends_with("moments");
+        const std::string last = w.folder / (run + "/checkpoints/last.safetensors");
+        CHECK_FALSE(w.train(run, false, 4));
+        const std::string early = w.checkpoint(run);
+        const auto killed_after_best = [&] {
+            if (run == "missing")
+                std::filesystem::remove(last);
+            else
+                write_file(last, early);
+            if (!weights_alone) return;
+            const std::string best = w.folder / (run + "/checkpoints/best.safetensors");
+            SafeTensors file = read_safetensors(best);
+            std::erase_if(file.tensors,
+                          [](const auto& entry) { return entry.first.starts_with("optimiser."); });
+            write_safetensors(best, file);
+        };
+        CHECK_FALSE(w.train(run, true, 3));
+        killed_after_best();
+        CHECK_FALSE(w.train(run, true, 0));
+        CHECK(reached(run, "last").steps == (weights_alone ? 4 : 6));
+        CHECK(reached(run, "last").best_epoch == (weights_alone ? 1 : 2));
+        CHECK(w.column(run, "epoch").size() == (weights_alone ? 1 : 2));
+        CHECK(w.train(run, true));
+        w.check_same("whole", run);
+        killed_after_best();
+        CHECK(w.train(run, true));  // the best one is of the last epoch
+        w.check_same("whole", run);
+    }
+}
+
+TEST_CASE("the last checkpoint is written when its time has come, when it is stopped and at the end") {
+    Workshop w;
+    w.config.train.epochs = 4;
+    const auto last_epochs = [&](double seconds, const std::string& run) {
+        w.config.train.checkpoint_seconds = seconds;
+        const std::string last = w.folder / (run + "/checkpoints/last.safetensors");
+        std::vector<int> epochs;  // that it had when an epoch was over
+        const std::atomic<bool> stop{false};
+        Trainer(w.config, w.folder / run, false)
+            .run(
+                [&](const TrainReport& report) {
+                    if (report.step == report.steps_per_epoch)
+                        epochs.push_back(std::filesystem::exists(last) ? read_progress(last).epoch : 0);
+                },
+                stop);
+        return epochs;
+    };
+    CHECK(last_epochs(0, "always") == std::vector<int>{1, 2, 3, 4});
+    CHECK(last_epochs(1e6, "rarely") == std::vector<int>{0, 0, 0, 4});
+    w.config.train.checkpoint_every = 2;
+    CHECK(last_epochs(0, "every second") == std::vector<int>{0, 2, 2, 4});
+    // Epochs of any length take longer than a nanosecond.
+    CHECK(last_epochs(1e-9, "as soon as may be") == std::vector<int>{0, 2, 2, 4});
+    w.config.train.checkpoint_seconds = 1e6;
+    CHECK_FALSE(w.train("stopped", false, 2));
+    CHECK(read_progress(w.folder / "stopped/checkpoints/last.safetensors").steps == 2);
 }
 
 TEST_CASE("a run goes on with more epochs") {

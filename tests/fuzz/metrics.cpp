@@ -9,7 +9,7 @@
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace tvmap;
     if (size < 1) return 0;
-    const MetricsFile::Start start{data[0], 10LL * data[0], 1};
+    const MetricsFile::Start start{data[0], 10LL * data[0], 0, 1};
     const std::string given(reinterpret_cast<const char*>(data) + 1, size - 1);
     const fuzz::Folder folder("metrics");
     folder.write("metrics.csv", given);
