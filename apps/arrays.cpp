@@ -5,10 +5,10 @@
 #include <optional>
 
 #include "apps/command.h"
-#include "engine/ascii.h"
-#include "engine/image.h"
-#include "engine/npy.h"
-#include "kernels/decimal.h"
+#include "engine/files/ascii.h"
+#include "engine/files/npy.h"
+#include "engine/pictures/image.h"
+#include "kernels/base/decimal.h"
 
 namespace tvmap {
 namespace {

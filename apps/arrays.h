@@ -3,8 +3,8 @@
 #include <string>
 
 #include "apps/image_options.h"
-#include "engine/outputs.h"
-#include "engine/solver.h"
+#include "engine/files/outputs.h"
+#include "engine/solver/solver.h"
 
 namespace tvmap {
 

@@ -8,10 +8,10 @@
 
 #include "apps/bench_cases.h"
 #include "apps/command.h"
-#include "engine/solver.h"
-#include "kernels/machine_peak.h"
-#include "kernels/simd.h"
-#include "kernels/threads.h"
+#include "engine/solver/solver.h"
+#include "kernels/base/machine_peak.h"
+#include "kernels/base/simd.h"
+#include "kernels/base/threads.h"
 
 namespace tvmap {
 namespace {

@@ -2,13 +2,13 @@
 
 #include <array>
 
-#include "engine/algorithms.h"
-#include "engine/config.h"
-#include "engine/device_array.h"
-#include "engine/parameters.h"
-#include "engine/plan.h"
-#include "engine/unet.h"
-#include "kernels/random.h"
+#include "engine/config/config.h"
+#include "engine/graph/algorithms.h"
+#include "engine/graph/parameters.h"
+#include "engine/graph/plan.h"
+#include "engine/model/unet.h"
+#include "kernels/device_array.h"
+#include "kernels/training/random.h"
 
 namespace tvmap {
 namespace {

@@ -14,11 +14,11 @@
 #include <utility>
 #include <vector>
 
-#include "engine/edit_distance.h"
+#include "engine/config/edit_distance.h"
 #include "kernels/backend.h"
-#include "kernels/decimal.h"
-#include "kernels/room.h"
-#include "kernels/threads.h"
+#include "kernels/base/decimal.h"
+#include "kernels/base/room.h"
+#include "kernels/base/threads.h"
 
 namespace tvmap {
 namespace {

@@ -11,7 +11,7 @@
 
 #include <CLI/CLI.hpp>
 
-#include "kernels/error.h"
+#include "kernels/base/error.h"
 
 namespace tvmap {
 

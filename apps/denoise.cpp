@@ -7,12 +7,12 @@
 #include "apps/arrays.h"
 #include "apps/command.h"
 #include "apps/read_twice.h"
-#include "engine/checkpoint.h"
-#include "engine/denoiser.h"
-#include "engine/evaluation_files.h"
-#include "engine/figures.h"
-#include "engine/file.h"
-#include "engine/npy.h"
+#include "engine/evaluation/evaluation_files.h"
+#include "engine/evaluation/figures.h"
+#include "engine/files/file.h"
+#include "engine/files/npy.h"
+#include "engine/model/checkpoint.h"
+#include "engine/model/denoiser.h"
 
 namespace tvmap {
 namespace {

@@ -5,7 +5,7 @@
 
 #include "apps/command.h"
 #include "apps/warning.h"
-#include "engine/evaluator.h"
+#include "engine/evaluation/evaluator.h"
 
 namespace tvmap {
 namespace {

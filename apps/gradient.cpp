@@ -5,8 +5,8 @@
 
 #include "apps/command.h"
 #include "apps/solver_options.h"
-#include "engine/npy.h"
-#include "engine/process_memory.h"
+#include "engine/files/npy.h"
+#include "engine/training/process_memory.h"
 
 namespace tvmap {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "apps/warning.h"
-#include "engine/byte_count.h"
+#include "engine/files/byte_count.h"
 
 namespace tvmap {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "apps/command.h"
-#include "engine/picture_limit.h"
+#include "engine/pictures/picture_limit.h"
 
 namespace tvmap {
 

@@ -3,9 +3,9 @@
 
 #include "apps/command.h"
 #include "kernels/backend.h"
-#include "kernels/machine_peak.h"
-#include "kernels/simd.h"
-#include "kernels/threads.h"
+#include "kernels/base/machine_peak.h"
+#include "kernels/base/simd.h"
+#include "kernels/base/threads.h"
 
 namespace tvmap {
 namespace {

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "apps/command.h"
-#include "engine/outputs.h"
-#include "engine/phantoms.h"
+#include "engine/data/phantoms.h"
+#include "engine/files/outputs.h"
 
 namespace tvmap {
 namespace {

@@ -8,9 +8,10 @@
 #include "apps/read_twice.h"
 #include "apps/solver_options.h"
 #include "apps/warning.h"
-#include "engine/csv.h"
-#include "engine/file.h"
-#include "engine/search.h"
+#include "engine/config/equally_spaced.h"
+#include "engine/files/csv.h"
+#include "engine/files/file.h"
+#include "engine/solver/search.h"
 
 namespace tvmap {
 namespace {

@@ -5,8 +5,8 @@
 
 #include "apps/command.h"
 #include "apps/solver_options.h"
-#include "engine/file.h"
-#include "engine/solver_state.h"
+#include "engine/files/file.h"
+#include "engine/solver/solver_state.h"
 
 namespace tvmap {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <optional>
 
-#include "kernels/decimal.h"
+#include "kernels/base/decimal.h"
 
 namespace tvmap {
 

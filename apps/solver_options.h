@@ -4,7 +4,7 @@
 
 #include "apps/arrays.h"
 #include "apps/command.h"
-#include "engine/config.h"
+#include "engine/config/config.h"
 
 namespace tvmap {
 

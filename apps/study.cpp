@@ -4,7 +4,7 @@
 
 #include "apps/command.h"
 #include "apps/warning.h"
-#include "engine/study.h"
+#include "engine/study/study.h"
 
 namespace tvmap {
 namespace {

@@ -5,7 +5,7 @@
 
 #include "apps/command.h"
 #include "apps/warning.h"
-#include "engine/trainer.h"
+#include "engine/training/trainer.h"
 
 namespace tvmap {
 namespace {

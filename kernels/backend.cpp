@@ -7,14 +7,14 @@
 #include <cstring>
 #include <utility>
 
+#include "kernels/base/error.h"
+#include "kernels/base/machine_peak.h"
+#include "kernels/base/parallel.h"
+#include "kernels/base/threads.h"
 #include "kernels/cuda_loader.h"
-#include "kernels/error.h"
-#include "kernels/leaky_relu.h"
-#include "kernels/machine_peak.h"
-#include "kernels/max_pool.h"
-#include "kernels/parallel.h"
-#include "kernels/threads.h"
-#include "kernels/upsample.h"
+#include "kernels/layers/leaky_relu.h"
+#include "kernels/layers/max_pool.h"
+#include "kernels/layers/upsample.h"
 
 namespace tvmap {
 namespace {

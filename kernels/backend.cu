@@ -6,16 +6,16 @@
 #include <cstring>
 #include <vector>
 
-#include "kernels/activation_gradient.h"
-#include "kernels/convolution_passes.h"
+#include "kernels/base/error.h"
+#include "kernels/base/gpu_runtime.h"
+#include "kernels/base/machine_peak.h"
+#include "kernels/convolution/activation_gradient.h"
+#include "kernels/convolution/convolution_passes.h"
 #include "kernels/cuda_loader.h"
-#include "kernels/error.h"
-#include "kernels/gpu_runtime.h"
-#include "kernels/leaky_relu.h"
-#include "kernels/machine_peak.h"
-#include "kernels/max_pool.h"
-#include "kernels/random.h"
-#include "kernels/upsample.h"
+#include "kernels/layers/leaky_relu.h"
+#include "kernels/layers/max_pool.h"
+#include "kernels/layers/upsample.h"
+#include "kernels/training/random.h"
 
 namespace tvmap {
 namespace {

@@ -8,16 +8,16 @@
 #include <optional>
 #include <string>
 
-#include "kernels/adam.h"
-#include "kernels/convolution.h"
-#include "kernels/features.h"
-#include "kernels/finite.h"
-#include "kernels/loss.h"
-#include "kernels/machine_peak.h"
-#include "kernels/metrics.h"
-#include "kernels/parameter_map.h"
-#include "kernels/pdhg.h"
-#include "kernels/training_step.h"
+#include "kernels/base/features.h"
+#include "kernels/base/machine_peak.h"
+#include "kernels/convolution/convolution.h"
+#include "kernels/layers/parameter_map.h"
+#include "kernels/solver/pdhg.h"
+#include "kernels/training/adam.h"
+#include "kernels/training/finite.h"
+#include "kernels/training/loss.h"
+#include "kernels/training/metrics.h"
+#include "kernels/training/training_step.h"
 
 namespace tvmap {
 
@@ -75,7 +75,7 @@ class Backend {
     /// Bytes that can still be allocated, roughly.
     virtual std::size_t memory_free() const = 0;
 
-    /// Channels per block of a tensor of C channels (see kernels/features.h).
+    /// Channels per block of a tensor of C channels (see kernels/base/features.h).
     virtual int channel_block(int channels) const = 0;
 
     virtual std::unique_ptr<Convolution> convolution(const ConvolutionProblem& problem,

@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "kernels/error.h"
+#include "kernels/base/error.h"
 
 namespace tvmap {
 namespace {

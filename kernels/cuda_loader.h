@@ -11,7 +11,7 @@ namespace tvmap {
 
 /// What the library shows, through `extern "C" const CudaLibrary* tvmap_cuda_library()`.
 struct CudaLibrary {
-    const char* interface;  ///< version and a hash of kernels/*.h: program and library must agree
+    const char* interface;  ///< version and a hash of the headers of kernels/: program and library must agree
     /// Empty where the backend can be used, else why not in one line.
     std::string (*unavailable)();
     /// The device and the versions of what it runs on, in one line.

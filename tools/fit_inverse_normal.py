@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Fits the three polynomials of the inverse normal distribution function in kernels/random.cpp and prints them.
+"""Fits the three polynomials of the inverse normal distribution function in kernels/training/random.cpp and prints them.
 
 With y the distance of the probability from 1/2 and h = 1/2 - |y| the tail beyond it:
     centre  h > 0.1     x = y * P(y^2)

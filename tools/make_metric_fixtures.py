@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Prints PSNR and SSIM by scikit-image for the images of tests/metrics_test.cpp, as rows to paste there.
+"""Prints PSNR and SSIM by scikit-image for the images of tests/kernels/metrics_test.cpp, as rows to paste there.
 
 The images are integer formulas over 256, so that this script and the test make the same numbers exactly. Needs numpy and
 scikit-image.

@@ -11,12 +11,12 @@
 #include <optional>
 #include <system_error>
 
-#include "kernels/convolution_passes.h"
+#include "kernels/base/error.h"
+#include "kernels/base/gpu_runtime.h"
+#include "kernels/convolution/convolution_passes.h"
 #include "kernels/cuda/cudnn_descriptor.h"
 #include "kernels/cuda/described_device.h"
 #include "kernels/cuda/vendor_libraries.h"
-#include "kernels/error.h"
-#include "kernels/gpu_runtime.h"
 
 namespace tvmap::cuda {
 namespace {
@@ -211,7 +211,7 @@ std::string words_of(const std::vector<cudnnBackendNumericalNote_t>& notes) {
 
 // Whether an engine may keep to what was promised: the same bits each time, and no less precision than asked
 // for. In TF32 operands are converted by definition; how far an engine is off is measured before it is taken
-// (kernels/convolution_choice.cu). Winograd's small tiles are welcome in every precision, the largest would
+// (kernels/convolution/convolution_choice.cu). Winograd's small tiles are welcome in every precision, the largest would
 // cost two digits.
 bool keeps_promises(const Descriptor& engine, Precision precision) {
     for (const cudnnBackendNumericalNote_t note : notes_of(engine)) switch (note) {

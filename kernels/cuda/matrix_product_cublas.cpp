@@ -2,9 +2,9 @@
 //     C = A·B   as   Cᵀ = Bᵀ·Aᵀ        columns×rows = columns×inner · inner×rows
 #include <cublas_v2.h>
 
-#include "kernels/convolution_passes.h"
+#include "kernels/base/error.h"
+#include "kernels/convolution/convolution_passes.h"
 #include "kernels/cuda/vendor_libraries.h"
-#include "kernels/error.h"
 
 namespace tvmap::cuda {
 

@@ -1,11 +1,11 @@
-// kernels/gpu_runtime.h and the launches of kernels/gpu.h on the CUDA runtime.
+// kernels/base/gpu_runtime.h and the launches of kernels/base/gpu.h on the CUDA runtime.
 #include <algorithm>
 #include <map>
 #include <mutex>
 #include <set>
 #include <vector>
 
-#include "kernels/gpu.h"
+#include "kernels/base/gpu.h"
 
 namespace tvmap::gpu {
 namespace {

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
-#include "kernels/convolution_passes.h"
-#include "kernels/error.h"
-#include "kernels/library_search.h"
+#include "kernels/base/error.h"
+#include "kernels/convolution/convolution_passes.h"
+#include "kernels/cuda/library_search.h"
 
 namespace tvmap::cuda {
 namespace {

@@ -9,9 +9,9 @@
 #include <cstring>
 #include <functional>
 
-#include "kernels/convolution_passes.h"
+#include "kernels/base/error.h"
+#include "kernels/convolution/convolution_passes.h"
 #include "kernels/emulation/control.h"
-#include "kernels/error.h"
 
 namespace tvmap::emulation {
 namespace {

@@ -1,4 +1,4 @@
-// CUDA's vocabulary on the host: what kernels/gpu.h gives kernels where TVMAP_EMULATED is defined. Each
+// CUDA's vocabulary on the host: what kernels/base/gpu.h gives kernels where TVMAP_EMULATED is defined. Each
 // thread of a block is a fiber (kernels/emulation/scheduler.cpp); everything runs on the OS thread that
 // launches.
 //
@@ -349,7 +349,7 @@ inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {
     return result;
 }
 
-// ---- kernels/gpu.h ----
+// ---- kernels/base/gpu.h ----
 
 namespace tvmap::gpu {
 

@@ -2,7 +2,7 @@
 #pragma once
 #include <functional>
 
-#include "kernels/gpu.h"
+#include "kernels/base/gpu.h"
 
 namespace tvmap::emulation {
 

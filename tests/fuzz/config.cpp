@@ -1,5 +1,5 @@
 // YAML configurations. One that is accepted says what it means: its own text gives it again.
-#include "engine/config.h"
+#include "engine/config/config.h"
 
 #include "tests/fuzz/input.h"
 

@@ -1,6 +1,6 @@
 // TensorBoard's event files, which the program only writes: the names of those that are there, and the scalars, are
 // anything; what is written is read back by a reader that shares nothing with the writer.
-#include "engine/event_file.h"
+#include "engine/files/event_file.h"
 
 #include <cstring>
 

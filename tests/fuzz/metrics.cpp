@@ -1,6 +1,6 @@
-// metrics.csv as anything may have left it. Whatever it holds, a run goes on with it: nothing of it is lost (it stays as
-// it was or stands in a copy), what was read once reads the same again, and a new row is the last one.
-#include "engine/metrics_file.h"
+// metrics.csv as anything may have left it. Whatever it holds, a run goes on with it: nothing of it is lost (it stays
+// as it was or stands in a copy), what was read once reads the same again, and a new row is the last one.
+#include "engine/training/metrics_file.h"
 
 #include <cmath>
 

@@ -1,5 +1,5 @@
 // NumPy's arrays. One that is accepted holds as many values as its shape says, all of them finite.
-#include "engine/npy.h"
+#include "engine/files/npy.h"
 
 #include <cmath>
 

@@ -1,6 +1,6 @@
-// Pictures of every kind that is read. One that is accepted is whole: as many values as its size says, in [0, 1], within the
-// limit of memory.
-#include "engine/image.h"
+// Pictures of every kind that is read. One that is accepted is whole: as many values as its size says, in [0, 1],
+// within the limit of memory.
+#include "engine/pictures/image.h"
 #include "tests/fuzz/input.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

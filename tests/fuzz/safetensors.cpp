@@ -1,9 +1,9 @@
 // Safetensors files. One that is accepted holds as many values as its shapes say, and writes and reads as itself.
-#include "engine/safetensors.h"
+#include "engine/files/safetensors.h"
 
 #include <cstring>
 
-#include "engine/checkpoint.h"
+#include "engine/model/checkpoint.h"
 #include "tests/fuzz/input.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

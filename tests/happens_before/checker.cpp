@@ -2,8 +2,8 @@
 
 #include <bit>
 
+#include "kernels/base/error.h"
 #include "kernels/emulation/control.h"
-#include "kernels/error.h"
 
 namespace happens_before {
 namespace {

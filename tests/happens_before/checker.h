@@ -14,7 +14,7 @@
 // of that block did (it has started), and before the end of one of its threads (it has not ended).
 //
 // Not modelled:
-// - scopes: strong accesses, flags and __threadfence reach the whole GPU, as those of kernels/gpu.h do;
+// - scopes: strong accesses, flags and __threadfence reach the whole GPU, as those of kernels/base/gpu.h do;
 //   __threadfence_block is taken to order nothing, not even within its block;
 // - values: a strong read is taken to see the last write before it, as it does on the emulation, and a failed
 //   atomicCAS to write. So what ran is judged with the values that its flags had, though for every order that

@@ -4,11 +4,11 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/pdhg.h"
-#include "tests/cuda_pdhg_mappings.h"
-#include "tests/device_buffer.h"
+#include "kernels/solver/pdhg.h"
 #include "tests/happens_before/checker.h"
-#include "tests/pdhg_case.h"
+#include "tests/solver/cuda_pdhg_mappings.h"
+#include "tests/solver/pdhg_case.h"
+#include "tests/support/device_buffer.h"
 
 using namespace pdhg_case;
 

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "kernels/gpu.h"
-#include "tests/device_buffer.h"
+#include "kernels/base/gpu.h"
 #include "tests/happens_before/checker.h"
+#include "tests/support/device_buffer.h"
 
 using namespace tvmap;
 namespace order = tvmap::emulation::order;

@@ -1,0 +1,43 @@
+#include "engine/config/agreement.h"
+
+#include <algorithm>
+
+#include "kernels/base/error.h"
+
+namespace tvmap {
+
+std::string describe(const Difference& d) { return text(d.key, ": ", d.then, " -> ", d.now); }
+
+std::vector<Difference> check_use(const Config& trained, const Config& used, const std::string& path) {
+    std::vector<Difference> all = differences(trained, used);
+    for (const Difference& d : all)
+        if (d.bearing == Bearing::weights)
+            fail(path, ": was trained with ", d.key, ": ", d.then, ", not ", d.now,
+                 ", and means nothing otherwise: use it with that setting, or train another network");
+    return all;
+}
+
+std::vector<Difference> check_continuation(const Config& begun, const Config& now, const std::string& path) {
+    std::vector<Difference> all = differences(begun, now);
+    for (Difference& d : all) {
+        if (d.bearing == Bearing::weights || d.bearing == Bearing::training)
+            fail(path, ": the run was started with ", d.key, ": ", d.then, ", not ", d.now,
+                 ": resume with the same settings, or start another run with --run");
+        if (d.bearing == Bearing::schedule && !begun.optimiser.cosine) d.bearing = Bearing::result;
+    }
+    return all;
+}
+
+void check_named(const std::vector<Difference>& changes, const std::vector<std::string>& named,
+                 const std::string& path) {
+    for (const std::string& key : named)
+        if (bearing_of(key) != Bearing::schedule)
+            fail("--change ", key,
+                 ": no run may change this setting, only train.epochs; start another run with --run");
+    for (const Difference& d : changes)
+        if (d.bearing == Bearing::schedule && std::find(named.begin(), named.end(), d.key) == named.end())
+            fail(path, ": the learning rates of this run end at ", d.key, ": ", d.then, ", not ", d.now,
+                 ": resume with that, or move their end from here on with --change ", d.key);
+}
+
+}  // namespace tvmap

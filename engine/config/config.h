@@ -1,0 +1,175 @@
+// An experiment, as read from YAML. Every default stands here and nowhere else.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "engine/config/gradient_mode.h"
+#include "engine/pictures/picture_limit.h"
+#include "kernels/solver/pdhg.h"
+#include "kernels/training/loss.h"
+
+namespace tvmap {
+
+/// A number, or a range that a number is drawn from uniformly. YAML: 0.5 or [0.1, 0.5].
+struct Range {
+    double from = 0, to = 0;
+    bool fixed() const { return from == to; }
+};
+
+struct DataConfig {
+    std::string train, val, test;  ///< folders of images
+    int size = 256;                ///< side of the square that images are cropped and resized to
+    struct Limit {
+        int train = 200, val = 8, test = 100;  ///< at most so many, in sorted order
+    } limit;
+    /// Bytes that reading pictures may take, in YAML also 250MB or 2GiB; 0: no limit. See PictureReader.
+    std::uint64_t picture_limit = usual_picture_limit;
+};
+
+struct NoiseConfig {
+    Range sigma{0.1, 0.5};
+    bool relative_to_image_std = true;  ///< relative_to: image_std | one
+};
+
+struct NetworkConfig {
+    std::vector<int> channels{32, 64, 128, 256};
+    int outputs = 2;
+    double slope = 0.01;
+    std::string precision = "fp32";  ///< fp32 (the only one on the CPU) | tf32 | bf16
+};
+
+struct MapConfig {
+    bool separate = false;  ///< kind: shared | separate
+    double scale = 0.1, up_bound = 0;
+};
+
+/// Whether the solver's steps are learned: fixed, one triple (τ, σ, θ) for all iterations, or one for each.
+enum class TrainSteps { none, shared, per_step };
+
+struct SolverConfig {
+    int iterations = 256;
+    bool norm_auto = false;  ///< norm: auto
+    double norm = 3;
+    double tau = 0, sigma = 0;  ///< 0: 1 / norm
+    double theta = 1;
+    DualStart dual_start = DualStart::zero;
+    Boundary boundary = Boundary::periodic;
+    GradientMode gradient;  ///< gradient: its name; implicit: {tolerance, cap}
+    TrainSteps train_steps =
+        TrainSteps::none;  ///< starts from tau, sigma, theta; see engine/unrolled/step_sizes.h
+};
+
+struct OptimiserConfig {
+    std::string kind = "adam";
+    double rate = 1e-4;
+    double beta1 = 0.9, beta2 = 0.999;  ///< betas: [β1, β2]
+    double eps = 1e-8;
+    bool cosine = false;  ///< schedule: constant | cosine (to zero at the last step)
+    int warmup = 0;       ///< steps of linear warm-up
+};
+
+struct TrainConfig {
+    int epochs = 500;
+    int batch = 1;
+    int crop = 0;  ///< side of random squares; 0: whole images
+    bool flip = false;
+    LossKind loss = LossKind::mse;
+    int validate_every = 1, checkpoint_every = 1;  ///< epochs
+    /// The last checkpoint is written at most so often, but at the end; 0: every checkpoint_every epochs.
+    double checkpoint_seconds = 30;
+    std::uint64_t memory_limit = 0;  ///< bytes, in YAML also 250MB or 2GiB; a larger plan is refused; 0: none
+};
+
+struct EvaluateConfig {
+    Range sigma{0.5, 0.5};  ///< drawn once per image where it is a range
+    int iterations = 256;
+    struct Search {
+        double from = 0, to = 0.8;
+        int count = 81;
+    } search;
+};
+
+/// What `tvmap study` measures: gradients of every mode, T and size, and what short trainings come to.
+struct StudyConfig {
+    std::vector<std::string> modes{"masks", "checkpoint", "stored", "truncated:1", "truncated:8", "implicit"};
+    std::vector<int> iterations{8, 16, 32, 64, 128, 256};  ///< T
+    std::vector<int> sizes{64, 128};                       ///< sides of the images
+    int images = 2;                                        ///< test images of each size
+    int repeat = 5;                                        ///< runs, of which times are the median
+    int reference_iterations = 1024;  ///< T of the gradient that stands for the limit; 0: none
+    int steps = 300;                  ///< optimiser steps of each training; 0: none is trained
+    std::vector<int> train_iterations{8, 16, 32, 64, 256};
+    std::vector<int> test_iterations{8, 16, 32, 64, 256};
+    std::vector<std::string> step_sizes{"none", "shared", "per_step"};  ///< solver.train_steps
+    std::vector<int> step_sizes_iterations{8, 16, 32};                  ///< T that they are trained at
+
+    bool operator==(const StudyConfig&) const = default;
+};
+
+struct OutputConfig {
+    std::string folder = "runs", name = "chest_xray";
+};
+
+struct Config {
+    std::uint64_t seed = 42;
+    std::string device = "auto";  ///< auto | cpu | cuda
+    DataConfig data;
+    NoiseConfig noise;
+    NetworkConfig network;
+    MapConfig map;
+    SolverConfig solver;
+    OptimiserConfig optimiser;
+    TrainConfig train;
+    EvaluateConfig evaluate;
+    StudyConfig study;
+    OutputConfig output;
+
+    /// The whole configuration as YAML that read_config accepts and that gives this configuration again (a
+    /// study that is the default one goes without saying).
+    std::string to_yaml() const;
+};
+
+/// Reads a YAML file and applies `key.path=value` overrides, which take the place of what the file says: the
+/// value is all that stands behind the first =, to the byte, and [a, b] for a list (for a section, YAML:
+/// data={size: 64}). Throws Error with file and line (or the override), key and, for an unknown one, the
+/// nearest known key; also for anything of a wrong type, given twice, or impossible (T < 1, σ < 0, στL² > 1,
+/// channels that do not fit …), and for a file with a sweep. Folders of images become absolute: a relative
+/// one belongs to the working directory of now, not to that of a later reader.
+Config read_config(const std::string& path, const std::vector<std::string>& overrides = {});
+
+/// The same from YAML text; `where` stands for the path in messages.
+Config parse_config(const std::string& yaml, const std::string& where,
+                    const std::vector<std::string>& overrides = {});
+
+/// The configurations of a file with a `sweep:` section, whose entries are KEY: [value, …] (KEY as in
+/// solver.tau): one for each element of the product of its lists, in the order written (the last list turns
+/// fastest), with output.name extended by the swept values; a file without one gives itself.
+std::vector<Config> read_sweep(const std::string& path, const std::vector<std::string>& overrides = {});
+
+/// The start of a message about a key: where its value was given (file and line, say) and the name it has
+/// there.
+using KeyPlace = std::function<std::string(const std::string& key)>;
+
+/// Throws Error for values that are impossible or cannot work together. The message opens with `where` and
+/// the key, or with what the KeyPlace gives.
+void check_config(const Config& config, const std::string& where);
+void check_config(const Config& config, const KeyPlace& where);
+
+/// The part of it that concerns the solver alone, and not its gradient.
+void check_solver(const SolverConfig& solver, const KeyPlace& where);
+
+/// The part of it that concerns the gradient through the solver.
+void check_gradient_mode(const SolverConfig& solver, const KeyPlace& where);
+
+/// L of learned steps for an operator of this norm: the configured norm, but at least the operator's.
+double step_norm(const SolverConfig& solver, double operator_norm);
+
+/// The solver's problem and steps for N images of H×W: τ and σ resolved from norm, everything checked (στL² ≤
+/// 1 with the exact norm of this size). `where` opens messages about a key; without one the images' size
+/// does.
+PdhgProblem pdhg_problem(const SolverConfig& solver, const MapConfig& map, int images, int height, int width,
+                         KeyPlace where = {});
+
+}  // namespace tvmap

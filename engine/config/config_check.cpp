@@ -1,0 +1,248 @@
+// What values an experiment can have, alone and together, and the solver's problem that follows from them. A
+// message is  PLACE: what is wrong; what to give instead.
+#include <algorithm>
+#include <cmath>
+
+#include "engine/config/config.h"
+#include "engine/config/equally_spaced.h"
+#include "kernels/base/error.h"
+#include "kernels/base/sizes.h"
+
+namespace tvmap {
+namespace {
+
+// στL² ≤ 1 is met with equality by the usual steps; their rounding to fp32 exceeds it by a few 1e-7.
+constexpr double step_slack = 1e-6;
+
+/// Above these, numbers of parameters would not fit what counts them, nor an image's pixels what numbers them.
+constexpr int most_channels = 8192, largest_side = 65535;
+
+/// The largest ‖[I, ∇]‖ of any image: √(1+8).
+constexpr double norm_bound = 3.0;
+
+template <class... Parts>
+void require(bool holds, const KeyPlace& where, const std::string& key, const Parts&... message) {
+    if (!holds) fail(where(key), ": ", message...);
+}
+
+/// τ and σ, where `norm` (of the operator) stands in for norm: auto.
+struct Steps {
+    double tau, sigma;
+};
+Steps steps(const SolverConfig& solver, double norm) {
+    const double step = 1 / (solver.norm_auto ? norm : solver.norm);
+    return {solver.tau > 0 ? solver.tau : step, solver.sigma > 0 ? solver.sigma : step};
+}
+
+/// Refuses steps with which the iteration may diverge on an operator of this norm.
+void check_steps(const SolverConfig& solver, double norm, const std::string& operator_name,
+                 const KeyPlace& where) {
+    const auto [tau, sigma] = steps(solver, norm);
+    const double product = tau * sigma * norm * norm;
+    const std::string key = solver.tau > 0 ? "solver.tau" : solver.sigma > 0 ? "solver.sigma" : "solver.norm";
+    require(product <= 1 + step_slack, where, key, "tau·sigma·L² is ", product, " with tau = ", tau,
+            ", sigma = ", sigma, " and L = ", norm, " (", operator_name,
+            "), and the iteration may diverge above 1; give smaller steps, or ", norm, " as the norm");
+    if (solver.train_steps == TrainSteps::none) return;
+    const double bound = 1 / step_norm(solver, norm);
+    for (const auto& [name, step] : {std::pair{"solver.tau", tau}, {"solver.sigma", sigma}})
+        require(step <= bound * (1 + step_slack), where, name, step,
+                " is out of the reach of learned steps, which start from it and stay below 1/L, ", bound,
+                "; give that or less");
+}
+
+void check_range(const Range& range, const KeyPlace& where, const std::string& key) {
+    require(range.from >= 0 && range.to >= 0, where, key, "a noise level of ", std::min(range.from, range.to),
+            " is impossible; give 0 or more");
+    require(range.from <= range.to, where, key, "the range runs backwards from ", range.from, " to ",
+            range.to, "; give the smaller number first");
+}
+
+void check_at_least(double value, double least, const KeyPlace& where, const std::string& key) {
+    require(value >= least, where, key, value, " is too small; give ", least, " or more");
+}
+
+void check_within(double value, double least, int most, const KeyPlace& where, const std::string& key) {
+    check_at_least(value, least, where, key);
+    require(value <= most, where, key, value, " is too large; give ", most, " or less");
+}
+
+void check_positive(double value, const KeyPlace& where, const std::string& key) {
+    require(value > 0, where, key, value, " is impossible; give a number above 0");
+}
+
+void check_study(const StudyConfig& study, const KeyPlace& where) {
+    const std::pair<const char*, const std::vector<int>*> lists[] = {
+        {"study.iterations", &study.iterations},
+        {"study.sizes", &study.sizes},
+        {"study.train_iterations", &study.train_iterations},
+        {"study.test_iterations", &study.test_iterations},
+        {"study.step_sizes_iterations", &study.step_sizes_iterations}};
+    for (const auto& [key, list] : lists)
+        for (const int value : *list) check_at_least(value, 1, where, key);
+    for (const std::string& mode : study.modes)
+        require(gradient_mode(mode).has_value(), where, "study.modes", "there is no gradient '", mode,
+                "'; give some of ", gradient_mode_names);
+    for (const std::string& trained : study.step_sizes)
+        require(trained == "none" || trained == "shared" || trained == "per_step", where, "study.step_sizes",
+                "got '", trained, "'; give some of none | shared | per_step");
+    check_at_least(study.images, 1, where, "study.images");
+    check_at_least(study.repeat, 1, where, "study.repeat");
+    check_at_least(study.reference_iterations, 0, where, "study.reference_iterations");
+    check_at_least(study.steps, 0, where, "study.steps");
+}
+
+/// What a batch may take at most: the widest tensor of the network, and the iterates of every step of the solver.
+void check_products(const Config& config, const KeyPlace& where) {
+    const double side = config.train.crop > 0 ? config.train.crop : config.data.size;
+    const double pixels = double(config.train.batch) * side * side;
+    const std::vector<int>& channels = config.network.channels;
+    const double widest =
+        2.0 * std::max(config.network.outputs, *std::max_element(channels.begin(), channels.end()));
+    constexpr double iterates = 5;  // x, x̄, p and q
+    const std::pair<const char*, double> products[] = {
+        {"train.batch", sizeof(float) * pixels * widest},
+        {"solver.iterations", sizeof(float) * pixels * iterates * config.solver.iterations}};
+    for (const auto& [key, bytes] : products)
+        require(bytes < double(largest_size), where, key, "with images of ", side, "×", side,
+                " in batches of ", config.train.batch, ", a step would take ", bytes,
+                " bytes; give smaller numbers");
+}
+
+}  // namespace
+
+void check_solver(const SolverConfig& solver, const KeyPlace& where) {
+    check_at_least(solver.iterations, 1, where, "solver.iterations");
+    if (!solver.norm_auto) check_positive(solver.norm, where, "solver.norm");
+    require(solver.tau >= 0, where, "solver.tau", solver.tau,
+            " is impossible; give a number above 0, or 0 for 1 / norm");
+    require(solver.sigma >= 0, where, "solver.sigma", solver.sigma,
+            " is impossible; give a number above 0, or 0 for 1 / norm");
+    require(solver.theta >= 0 && solver.theta <= 1, where, "solver.theta", solver.theta,
+            " is impossible; give a number between 0 and 1");
+}
+
+void check_gradient_mode(const SolverConfig& solver, const KeyPlace& where) {
+    const GradientMode& mode = solver.gradient;
+    require(mode.kind != GradientMode::Kind::truncated || mode.steps <= solver.iterations, where,
+            "solver.gradient", mode.name(), " counts more steps than solver.iterations, ", solver.iterations,
+            "; give that or fewer");
+    require(solver.train_steps == TrainSteps::none || mode.kind == GradientMode::Kind::masks ||
+                mode.kind == GradientMode::Kind::checkpoint,
+            where, "solver.gradient", mode.name(),
+            " does not go with solver.train_steps, whose gradient comes from checkpoints; give masks or "
+            "checkpoint");
+    check_at_least(mode.tolerance, 0, where, "solver.implicit.tolerance");
+    check_at_least(mode.cap, 1, where, "solver.implicit.cap");
+}
+
+void check_config(const Config& config, const std::string& where) {
+    check_config(config, [&](const std::string& key) { return where + ": " + key; });
+}
+
+void check_config(const Config& config, const KeyPlace& where) {
+    const auto at_least = [&](double value, double least, const char* key) {
+        check_at_least(value, least, where, key);
+    };
+    const auto positive = [&](double value, const char* key) { check_positive(value, where, key); };
+
+    check_within(config.data.size, 1, largest_side, where, "data.size");
+    at_least(config.data.limit.train, 1, "data.limit.train");
+    at_least(config.data.limit.val, 1, "data.limit.val");
+    at_least(config.data.limit.test, 1, "data.limit.test");
+
+    check_range(config.noise.sigma, where, "noise.sigma");
+    check_range(config.evaluate.sigma, where, "evaluate.sigma");
+
+    const std::vector<int>& channels = config.network.channels;
+    require(!channels.empty(), where, "network.channels",
+            "the list is empty; give one number for each level, like [32, 64]");
+    for (int count : channels) check_within(count, 1, most_channels, where, "network.channels");
+    check_within(config.network.outputs, 1, most_channels, where, "network.outputs");
+    require(config.network.slope > 0 && config.network.slope <= 1, where, "network.slope",
+            config.network.slope, " is impossible; give a number above 0 and up to 1");
+    require(!config.map.separate || config.network.outputs >= 2, where, "map.kind",
+            "separate maps need network.outputs of 2 or more, and it is ", config.network.outputs);
+    positive(config.map.scale, "map.scale");
+    require(config.map.up_bound >= 0, where, "map.up_bound", config.map.up_bound,
+            " is impossible; give a number above 0, or 0 for scale·softplus");
+
+    check_solver(config.solver, where);
+    check_gradient_mode(config.solver, where);
+    check_steps(config.solver, norm_bound, "for images of any size", where);
+
+    require(config.optimiser.rate >= 0, where, "optimiser.rate", config.optimiser.rate,
+            " is impossible; give 0 or more");
+    for (double beta : {config.optimiser.beta1, config.optimiser.beta2})
+        require(beta >= 0 && beta < 1, where, "optimiser.betas", beta,
+                " is impossible; give numbers from 0 to below 1");
+    positive(config.optimiser.eps, "optimiser.eps");
+    at_least(config.optimiser.warmup, 0, "optimiser.warmup");
+
+    at_least(config.train.epochs, 0, "train.epochs");
+    at_least(config.train.batch, 1, "train.batch");
+    at_least(config.train.crop, 0, "train.crop");
+    at_least(config.train.validate_every, 1, "train.validate_every");
+    at_least(config.train.checkpoint_every, 1, "train.checkpoint_every");
+    at_least(config.train.checkpoint_seconds, 0, "train.checkpoint_seconds");
+    require(config.train.crop <= config.data.size, where, "train.crop", config.train.crop,
+            " is larger than data.size, ", config.data.size, "; give that or less");
+
+    // Each level but the first halves the image; 30 levels would not leave a pixel of the largest int.
+    require(channels.size() <= 30, where, "network.channels", channels.size(),
+            " levels are too many; give 30 or fewer");
+    const int multiple = 1 << (channels.size() - 1);
+    const auto halves = [&](int side, const char* key) {
+        require(side % multiple == 0, where, key, side, " cannot be halved ", channels.size() - 1,
+                " times, as the ", channels.size(), " levels of network.channels do; give a multiple of ",
+                multiple);
+    };
+    halves(config.data.size, "data.size");
+    halves(config.train.crop, "train.crop");
+    check_products(config, where);
+
+    at_least(config.evaluate.iterations, 1, "evaluate.iterations");
+    check_within(config.evaluate.search.count, 1, most_values, where, "evaluate.search.count");
+    at_least(config.evaluate.search.from, 0, "evaluate.search.from");
+    require(config.evaluate.search.from <= config.evaluate.search.to, where, "evaluate.search.to",
+            config.evaluate.search.to, " is below evaluate.search.from, ", config.evaluate.search.from,
+            "; give that or more");
+
+    check_study(config.study, where);
+
+    require(!config.output.folder.empty(), where, "output.folder",
+            "the folder's name is empty; give one, like runs");
+    const std::string& name = config.output.name;
+    require(!name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos, where,
+            "output.name", "'", name, "' cannot name a run's folder; give a name without '/'");
+}
+
+double step_norm(const SolverConfig& solver, double operator_norm) {
+    return solver.norm_auto ? operator_norm : std::max(solver.norm, operator_norm);
+}
+
+PdhgProblem pdhg_problem(const SolverConfig& solver, const MapConfig& map, int images, int height, int width,
+                         KeyPlace where) {
+    const std::string images_name = text(images, "×", height, "×", width);
+    if (images < 1 || height < 1 || width < 1)
+        fail("solver on ", images_name, ": there is nothing to solve; give at least one pixel");
+    if (!where) where = [&](const std::string& key) { return "solver on " + images_name + ": " + key; };
+    check_solver(solver, where);
+    const double norm = pdhg_operator_norm(height, width, solver.boundary);
+    check_steps(solver, norm, "for images of " + text(height, "×", width), where);
+
+    PdhgProblem problem;
+    problem.solves = images;
+    problem.height = height;
+    problem.width = width;
+    problem.map = map.separate ? MapKind::separate : MapKind::shared;
+    problem.boundary = solver.boundary;
+    problem.dual_start = solver.dual_start;
+    const auto [tau, sigma] = steps(solver, norm);
+    problem.tau = float(tau);
+    problem.sigma = float(sigma);
+    problem.theta = float(solver.theta);
+    return problem;
+}
+
+}  // namespace tvmap

@@ -1,0 +1,153 @@
+#include "engine/evaluation/evaluator.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "engine/config/equally_spaced.h"
+#include "engine/data/noise.h"
+#include "engine/evaluation/evaluation_files.h"
+#include "engine/files/file.h"
+#include "engine/files/stopwatch.h"
+#include "engine/model/denoiser.h"
+#include "engine/solver/search.h"
+#include "engine/solver/solver.h"
+#include "kernels/base/error.h"
+
+namespace tvmap {
+namespace {
+
+/// One λ for the whole image.
+std::vector<float> denoise_by_scalar(Backend& backend, const SolverConfig& solver, const float* noisy,
+                                     int side, double lambda) {
+    const std::vector<float> z(noisy, noisy + std::ptrdiff_t(side) * side);
+    return solve(backend, solver, {1, side, side, z}, {MapKind::scalar, {float(lambda)}}, {}).x;
+}
+
+/// The best of a curve by each measure.
+void pick_best(EvaluatedImage& image, const std::vector<double>& lambdas) {
+    for (const auto measure : {&Quality::psnr, &Quality::ssim, &Quality::ssim_uniform}) {
+        const auto best = best_of(image.curve, measure);
+        constexpr double none = std::numeric_limits<double>::quiet_NaN();
+        image.scalar.*measure = best ? image.curve[*best].*measure : none;
+        image.scalar_at.*measure = best ? lambdas[*best] : none;
+    }
+}
+
+}  // namespace
+
+Statistic statistic(const std::vector<EvaluatedImage>& images,
+                    const std::function<double(const EvaluatedImage&)>& pick) {
+    std::vector<double> values;
+    for (const EvaluatedImage& image : images)
+        if (image.counts()) values.push_back(pick(image));
+    return statistic(values);
+}
+
+std::vector<std::string> Evaluation::left_out() const {
+    std::vector<std::string> names;
+    for (const EvaluatedImage& image : images)
+        if (!image.counts()) names.push_back(image.name);
+    return names;
+}
+
+Quality Evaluation::gain() const {
+    auto mean_gain = [&](double Quality::*measure) {
+        return statistic(images, [&](const EvaluatedImage& i) { return i.map.*measure - i.scalar.*measure; })
+            .mean;
+    };
+    return {mean_gain(&Quality::psnr), mean_gain(&Quality::ssim), mean_gain(&Quality::ssim_uniform)};
+}
+
+Evaluation evaluate(Backend& backend, const Config& config, const std::string& checkpoint,
+                    const std::string& folder, int pictures, const std::function<void(int, int)>& report,
+                    const std::atomic<bool>& stop) {
+    const int maps = config.map.separate ? 2 : 1;
+    if (pictures > 0) check_example_size(folder, config.data.size, maps);
+    const Dataset data(config.data.test, config.data.size, config.data.limit.test, "data.test",
+                       1 << halvings(config.network), config.data.picture_limit);
+    Evaluation result;
+    result.use = check_use(checkpoint, config);
+    const int side = config.data.size;
+    const std::int64_t pixels = std::int64_t(side) * side;
+
+    std::vector<std::string> names;
+    for (int i = 0; i < data.count(); ++i) names.push_back(data.name(i));
+
+    Algorithms algorithms = Algorithms::of_machine();
+    Denoiser denoiser(backend, algorithms, config, side, side);
+    algorithms.save_for_machine();
+    Parameters parameters(backend, denoiser.graph().parameters(), false);
+    read_weights(checkpoint, config, parameters);
+    const Arena arena(backend, denoiser.arena_bytes());
+    denoiser.bind(arena, parameters);
+    if (stop) throw Interrupted("interrupted before the first image; nothing was written");
+    prepare_outputs(evaluation_outputs(folder, names, pictures, maps));
+    write_file(folder + "/config.yaml", config.to_yaml());
+
+    const EvaluateConfig::Search& search = config.evaluate.search;
+    result.lambdas = equally_spaced(search.from, search.to, search.count);
+    const std::vector<float> lambdas(result.lambdas.begin(), result.lambdas.end());
+    SolverConfig solver = config.solver;
+    solver.iterations = config.evaluate.iterations;
+    std::vector<double> search_seconds, map_seconds;
+    const auto finish = [&] {
+        result.search_seconds = median(search_seconds);
+        result.map_seconds = median(map_seconds);
+        result.missing_figures = write_evaluation(folder, result);
+    };
+    const auto leave_if_asked = [&] {
+        const std::size_t done = result.images.size();
+        if (!stop || done == 0) return;
+        finish();
+        throw Interrupted(text("interrupted; the tables and pictures in ", folder, " are of the first ", done,
+                               " of ", data.count(), " images"));
+    };
+
+    const int group = std::min(images_at_once(backend, solver, side, side, search.count), data.count());
+    std::vector<float> clean(group * pixels), noisy(group * pixels), lambda(pixels * denoiser.maps()),
+        denoised(pixels);
+    for (int first = 0; first < data.count(); first += group) {
+        leave_if_asked();
+        const int together = std::min(group, data.count() - first);
+        std::vector<float> sigmas;
+        for (int n = 0; n < together; ++n) {
+            data.copy(first + n, &clean[n * pixels]);
+            sigmas.push_back(make_noisy(config.noise, config.evaluate.sigma, config.seed, test_epoch, data,
+                                        first + n, pixels, &clean[n * pixels], &noisy[n * pixels]));
+        }
+        const std::vector<ScalarCurve> curves = scalar_search(
+            backend, solver, {noisy.data(), clean.data(), together, side, side}, lambdas, 1, {});
+        const std::vector<Quality> of_noisy =
+            measure(backend, noisy.data(), clean.data(), together, 1, side, side);
+
+        for (int n = 0; n < together; ++n) {
+            leave_if_asked();
+            const float *truth = &clean[n * pixels], *z = &noisy[n * pixels];
+            EvaluatedImage image;
+            image.name = data.name(first + n);
+            image.sigma = sigmas[n];
+            image.noisy = of_noisy[n];
+            image.curve = curves[n].quality;
+            pick_best(image, result.lambdas);
+            search_seconds.push_back(curves[n].seconds);
+
+            const Stopwatch watch;
+            denoiser.run(z, lambda.data(), denoised.data());
+            map_seconds.push_back(watch.seconds());
+            image.map = measure(backend, denoised.data(), truth, 1, 1, side, side).front();
+            for (float value : lambda) image.lambda_mean += value / double(lambda.size());
+            if (first + n < pictures)
+                write_example(
+                    folder, image,
+                    {truth, z, denoise_by_scalar(backend, solver, z, side, image.scalar_at.psnr).data(),
+                     denoised.data(), lambda.data()},
+                    side, denoiser.maps());
+            result.images.push_back(std::move(image));
+            report(int(result.images.size()), data.count());
+        }
+    }
+    finish();
+    return result;
+}
+
+}  // namespace tvmap

@@ -1,0 +1,56 @@
+// The test: noisy images, the best scalar λ of each (an oracle: it looks at the clean image), and the
+// network's map.
+#pragma once
+#include <atomic>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "engine/data/quality.h"
+#include "engine/model/checkpoint.h"
+
+namespace tvmap {
+
+/// One test image.
+struct EvaluatedImage {
+    std::string name;
+    double sigma = 0;
+    Quality noisy, map;
+    Quality scalar;              ///< each entry the best over λ, apart from the others
+    Quality scalar_at;           ///< the λ that gave each; NaN where no λ has a value
+    std::vector<Quality> curve;  ///< by λ
+    double lambda_mean = 0;      ///< of the map
+
+    /// Whether means are taken over this image too; see belongs_in_means.
+    bool counts() const { return belongs_in_means({noisy, scalar, map}); }
+};
+
+struct Evaluation {
+    std::vector<double> lambdas;
+    std::vector<EvaluatedImage> images;
+    double search_seconds = 0, map_seconds = 0;  ///< medians an image: all λ; network and solver
+    std::string missing_figures;                 ///< one line on figures that could not be drawn, or ""
+    Use use;                                     ///< what differs from the training of the weights
+
+    /// The table with mean ± standard deviation (N−1), as text, and the line of `use`.
+    std::string table() const;
+    /// Mean gain of the map over the oracle.
+    Quality gain() const;
+    /// Names of the images that no mean is taken over.
+    std::vector<std::string> left_out() const;
+};
+
+/// Mean and standard deviation (N−1) of what `pick` takes from each image that counts; see statistic().
+Statistic statistic(const std::vector<EvaluatedImage>& images,
+                    const std::function<double(const EvaluatedImage&)>& pick);
+
+/// Runs the test set of `config` on `backend` with the weights of `checkpoint`, which must have been trained under
+/// the settings that they depend on. Writes to `folder` (made if need be): config.yaml, per_image.csv, curves.csv,
+/// summary.csv, summary.txt and pictures of the first `pictures` images.
+/// When `stop` is set, writes the tables of the images that are finished and throws Interrupted. Nothing is
+/// written before test set and weights are read.
+Evaluation evaluate(Backend& backend, const Config& config, const std::string& checkpoint,
+                    const std::string& folder, int pictures,
+                    const std::function<void(int done, int total)>& report, const std::atomic<bool>& stop);
+
+}  // namespace tvmap

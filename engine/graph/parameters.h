@@ -1,0 +1,80 @@
+// The weights of a network, shared by the plans that use them, and, for training, their gradients and Adam's
+// moments.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "engine/files/safetensors.h"
+#include "engine/graph/graph.h"
+#include "kernels/device_array.h"
+#include "kernels/training/adam.h"
+
+namespace tvmap {
+
+/// A model's weights in the backend's memory, with gradients and moments. For one thread at a time.
+class Parameters {
+  public:
+    /// Zero weights for a graph's parameters. `training`: also gradients and moments.
+    Parameters(Backend& backend, const std::vector<Parameter>& list, bool training);
+    ~Parameters();
+    Parameters(const Parameters&) = delete;
+    Parameters& operator=(const Parameters&) = delete;
+
+    /// Every weight and bias uniform in ±1/√fan_in, a pure function of (seed, parameter, element); parameters
+    /// with a start of their own take that.
+    void initialise(std::uint64_t seed);
+
+    const float* weight(int parameter) const { return weights_ + list_[parameter].offset; }
+    float* gradient(int parameter) const { return gradients_ + list_[parameter].offset; }
+    const std::vector<Parameter>& list() const { return list_; }
+    std::int64_t count() const { return count_; }
+    /// Memory held, for weights, gradients and both moments; and what these parameters would hold.
+    std::size_t bytes() const { return bytes_; }
+    static std::size_t bytes_for(const std::vector<Parameter>& list, bool training);
+
+    /// One optimiser step on everything.
+    void adam_step(const Adam& adam);
+    void adam_step(const Schedule& schedule);
+
+    /// The state of a training, weights and both moments, is one piece of memory: its size, where it lies if the
+    /// backend works in the host's memory (else null), and a copy of it, in one download.
+    std::int64_t state_floats() const;
+    static std::size_t state_bytes_for(const std::vector<Parameter>& list);
+    const float* host_state() const { return backend_.separate_memory() ? nullptr : weights_; }
+    void download_state(float* host) const;
+    /// What a checkpoint holds of a state on the host: the weights under their names, Adam's moments as
+    /// optimiser.m.NAME and optimiser.v.NAME.
+    std::map<std::string, TensorView> stored(const float* state) const;
+    /// Takes them back. A weight may have a trailing dimension of 1 (the reference's five-dimensional ones).
+    /// Throws Error naming the first tensor that is missing, left over, of another shape, or has a value that it
+    /// cannot have; nothing is changed then. `path` is for messages.
+    void load(const SafeTensors& file, bool moments, const std::string& path);
+
+    /// The first array of weights or moments of a training that has a value which is not finite, by its stored name;
+    /// "" if there is none.
+    std::string not_finite() const;
+
+    /// Copies of all weights or gradients on the host, in the order of the list.
+    std::vector<float> host_weights() const { return download(weights_); }
+    std::vector<float> host_gradients() const { return download(gradients_); }
+    void set_host_weights(const std::vector<float>& values);
+
+  private:
+    std::vector<float> download(const float* from) const;
+    bool device_is_finite() const;
+
+    Backend& backend_;
+    std::vector<Parameter> list_;
+    std::int64_t count_ = 0;
+    std::size_t bytes_ = 0;
+    DeviceArray<std::uint32_t> found_;  // by find_not_finite, on a device
+    // One after the other, each from 64 bytes on; what lies between them is zero.
+    float* weights_ = nullptr;
+    float* m_ = nullptr;
+    float* v_ = nullptr;
+    float* gradients_ = nullptr;
+};
+
+}  // namespace tvmap

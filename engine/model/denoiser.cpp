@@ -1,0 +1,117 @@
+#include "engine/model/denoiser.h"
+
+#include <algorithm>
+
+#include "kernels/base/error.h"
+
+namespace tvmap {
+namespace {
+
+int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+/// The index that position i of an extended row shows: 0 1 2 … n−1 n−1 … 1 0 0 1 …
+int mirrored(int i, int n) {
+    const int phase = i % (2 * n);
+    return phase < n ? phase : 2 * n - 1 - phase;
+}
+
+std::size_t aligned(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+}  // namespace
+
+Denoiser::Denoiser(Backend& backend, Algorithms& algorithms, const Config& config, int height, int width)
+    : backend_(backend),
+      height_(height),
+      width_(width),
+      padded_height_(round_up(height, 1 << halvings(config.network))),
+      padded_width_(round_up(width, 1 << halvings(config.network))),
+      maps_(config.map.separate ? 2 : 1),
+      iterations_(config.evaluate.iterations),
+      problem_(pdhg_problem(config.solver, config.map, 1, height, width)),
+      solver_bytes_(backend.pdhg_workspace_bytes(problem_)) {
+    problem_.map = config.map.separate ? MapKind::separate : MapKind::shared;
+    Model model =
+        record_inference_model(backend, config, 1, padded_height_, padded_width_, padded() ? 0 : iterations_);
+    noisy_ = model.noisy;
+    lambda_ = model.lambda;
+    denoised_ = model.denoised;
+    step_parameters_ = model.steps;
+    if (!model.steps.empty()) learned_ = step_training(config.solver, problem_);
+    plan_ = std::make_unique<Plan>(std::move(model.graph), backend, algorithms, false);
+    if (padded()) {
+        padded_image_.resize(std::size_t(padded_height_) * padded_width_);
+        padded_map_.resize(padded_image_.size() * maps_);
+    }
+}
+
+std::size_t Denoiser::arena_bytes() const {
+    if (!padded()) return plan_->arena_bytes();
+    // The network's tensors are dead when the solver runs: z, Λ, x and its workspace take their place.
+    const std::size_t plane = aligned(sizeof(float) * problem_.pixels());
+    return std::max(plan_->arena_bytes(), 2 * plane + aligned(sizeof(float) * problem_.map_size()) +
+                                              (learned_ ? sizeof(float) * state_floats(problem_) : 0) +
+                                              solver_bytes_);
+}
+
+void Denoiser::bind(const Arena& arena, const Parameters& parameters) {
+    plan_->bind(arena, parameters);
+    arena_ = &arena;
+    steps_.clear();
+    for (const int parameter : step_parameters_) steps_.push_back(parameters.weight(parameter));
+}
+
+void Denoiser::solve(const float* z, const float* lambda, float* x, std::byte* workspace) {
+    if (!learned_)
+        return backend_.pdhg_forward(problem_, iterations_, z, lambda, x, nullptr, nullptr, false,
+                                     {workspace, solver_bytes_});
+    const PdhgState state = state_in(reinterpret_cast<float*>(workspace), problem_);
+    pdhg_forward_with_steps(backend_, problem_, read_step_sizes(backend_, *learned_, steps_), 0, iterations_,
+                            z, lambda, x, state,
+                            {workspace + sizeof(float) * state_floats(problem_), solver_bytes_});
+}
+
+void Denoiser::forward() {
+    if (padded())
+        fail("denoiser: ", height_, "×", width_, " needs padding, which run() does on the host; use that");
+    plan_->forward();
+}
+
+void Denoiser::run(const float* noisy, float* lambda, float* denoised) {
+    const std::size_t pixels = std::size_t(height_) * width_;
+    const std::size_t map_bytes = sizeof(float) * pixels * maps_;
+    if (!padded()) {
+        backend_.upload(input(), noisy, sizeof(float) * pixels);
+        forward();
+        backend_.download(lambda, map(), map_bytes);
+        backend_.download(denoised, output(), sizeof(float) * pixels);
+        return;
+    }
+
+    for (int i = 0; i < padded_height_; ++i)
+        for (int j = 0; j < padded_width_; ++j)
+            padded_image_[std::size_t(i) * padded_width_ + j] =
+                noisy[std::size_t(mirrored(i, height_)) * width_ + mirrored(j, width_)];
+    backend_.upload(plan_->view(noisy_).data, padded_image_.data(), sizeof(float) * padded_image_.size());
+    plan_->forward();
+    backend_.download(padded_map_.data(), plan_->view(lambda_).data, sizeof(float) * padded_map_.size());
+    for (int m = 0; m < maps_; ++m)
+        for (int i = 0; i < height_; ++i)
+            std::copy_n(&padded_map_[(std::size_t(m) * padded_height_ + i) * padded_width_], width_,
+                        &lambda[(std::size_t(m) * height_ + i) * width_]);
+
+    std::byte* at = static_cast<std::byte*>(arena_->memory());
+    auto take = [&](std::size_t bytes) {
+        std::byte* here = at;
+        at += aligned(bytes);
+        return reinterpret_cast<float*>(here);
+    };
+    float* z = take(sizeof(float) * pixels);
+    float* x = take(sizeof(float) * pixels);
+    float* map = take(map_bytes);
+    backend_.upload(z, noisy, sizeof(float) * pixels);
+    backend_.upload(map, lambda, map_bytes);
+    solve(z, map, x, at);
+    backend_.download(denoised, x, sizeof(float) * pixels);
+}
+
+}  // namespace tvmap

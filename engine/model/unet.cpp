@@ -1,0 +1,99 @@
+#include "engine/model/unet.h"
+
+#include "engine/unrolled/step_sizes.h"
+#include "kernels/base/error.h"
+
+namespace tvmap {
+namespace {
+
+Value double_convolution(Graph& graph, Value x, const std::string& name, int channels, float slope) {
+    x = graph.convolution(x, name + ".conv_block.0", channels, 3, slope);
+    return graph.convolution(x, name + ".conv_block.2", channels, 3, slope);
+}
+
+Value record_map(Graph& graph, const Config& config, Value noisy) {
+    const Value raw = record_unet(graph, config.network, noisy);
+    const ParameterMap map{float(config.map.scale), float(config.map.up_bound)};
+    return graph.parameter_map(raw, map, config.map.separate ? 2 : 1);
+}
+
+/// Where the steps are learned, also adds their parameters, to the graph and to the model.
+void record_solver(Model& model, const Config& config, int iterations) {
+    const Features image = model.graph.tensor(model.noisy).shape;
+    const PdhgProblem problem = pdhg_problem(config.solver, config.map, image.n, image.h, image.w);
+    if (config.solver.train_steps == TrainSteps::none) {
+        if (iterations > 0)
+            model.denoised =
+                model.graph.denoise(model.noisy, model.lambda, problem, iterations, config.solver.gradient);
+        return;
+    }
+    const StepTraining training = step_training(config.solver, problem);
+    model.steps = model.graph.step_parameters(training);
+    if (iterations > 0)
+        model.denoised =
+            model.graph.denoise_with_steps(model.noisy, model.lambda, problem, iterations, training);
+}
+
+}  // namespace
+
+int network_block(const Backend& backend, const NetworkConfig& network) {
+    int block = 0;
+    for (int channels : network.channels) {
+        const int own = backend.channel_block(channels);
+        if (block != 0 && own != block) return 1;
+        block = own;
+    }
+    return block;
+}
+
+Value record_unet(Graph& graph, const NetworkConfig& network, Value image) {
+    const int levels = int(network.channels.size());
+    const Features shape = graph.tensor(image).shape;
+    const int multiple = 1 << (levels - 1);
+    if (shape.h % multiple != 0 || shape.w % multiple != 0)
+        fail("network: images of ", shape.h, "x", shape.w, " cannot be halved ", levels - 1,
+             " times; sides must be multiples of ", multiple);
+    const float slope = float(network.slope);
+
+    std::vector<Value> skips;
+    Value x = double_convolution(graph, image, "c0x0", network.channels[0], slope);
+    for (int i = 0; i + 1 < levels; ++i) {
+        skips.push_back(x);
+        x = double_convolution(graph, graph.max_pool(x), "encoder." + std::to_string(i) + ".double_conv",
+                               network.channels[i + 1], slope);
+    }
+    for (int i = 0; i + 1 < levels; ++i) {
+        const int channels = network.channels[levels - 2 - i];
+        const std::string name = "decoder." + std::to_string(i);
+        x = graph.upsample(graph.convolution(x, name + ".upsampling.1", channels, 1, 1.0f));
+        x = graph.concatenate({skips.back(), x});
+        skips.pop_back();
+        x = double_convolution(graph, x, name + ".double_conv", channels, slope);
+    }
+    return graph.convolution(x, "c1x1", network.outputs, 1, 1.0f);
+}
+
+Model record_training_model(const Backend& backend, const Config& config, int n, int h, int w) {
+    Model model{Graph(network_block(backend, config.network)), {}, {}, {}, {}, {}};
+    Graph& graph = model.graph;
+    model.noisy = graph.input("noisy", n, 1, h, w);
+    model.target = graph.input("target", n, 1, h, w);
+    model.lambda = record_map(graph, config, model.noisy);
+    record_solver(model, config, config.solver.iterations);
+    model.loss = graph.loss(model.denoised, model.target, config.train.loss);
+    return model;
+}
+
+Model record_inference_model(const Backend& backend, const Config& config, int n, int h, int w,
+                             int iterations) {
+    Model model{Graph(network_block(backend, config.network)), {}, {}, {}, {}, {}};
+    Graph& graph = model.graph;
+    model.noisy = graph.input("noisy", n, 1, h, w);
+    model.lambda = record_map(graph, config, model.noisy);
+    graph.keep(model.lambda);
+    record_solver(model, config, iterations);
+    if (iterations > 0) graph.keep(model.denoised);
+    return model;
+}
+
+}  // namespace tvmap

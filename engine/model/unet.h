@@ -1,0 +1,40 @@
+// The U-Net that reads a noisy image and predicts the raw regularisation map.
+//     double convolution: twice (3×3, bias, leaky ReLU)
+//     c0x0: double convolution 1→C₀;  encoder.i: max pooling, double convolution C_i→C_{i+1}
+//     decoder.i: linear upsampling ×2, 1×1 convolution to half the channels, [skip, upsampled],
+//         double convolution;  c1x1: 1×1 convolution C₀→outputs
+// The 1×1 convolution and the upsampling commute exactly (the interpolation's weights add up to 1), so the
+// 1×1 goes first, on a quarter of the pixels. Parameter names are those of the reference's PyTorch model.
+#pragma once
+#include "engine/config/config.h"
+#include "engine/graph/graph.h"
+
+namespace tvmap {
+
+/// The block that every tensor of this network shares: the backend's where all channel counts are multiples
+/// of it, else 1.
+int network_block(const Backend& backend, const NetworkConfig& network);
+
+/// Records the network on an N×1×H×W input; H and W must be divisible by 2^(levels − 1). Returns
+/// N×outputs×H×W.
+Value record_unet(Graph& graph, const NetworkConfig& network, Value image);
+
+/// A whole model: graph and the values that its user reads or fills.
+struct Model {
+    Graph graph;
+    Value noisy, target, lambda, denoised, loss;  ///< target and loss only when recorded for training
+    std::vector<int> steps = {};                  ///< the parameters of learned steps, if there are any
+};
+
+/// noisy → U-Net → Λ → solver → loss, for training on N images of H×W.
+Model record_training_model(const Backend& backend, const Config& config, int n, int h, int w);
+
+/// noisy → U-Net → Λ and, with iterations > 0, → solver, for use; Λ and the result are kept. Learned steps
+/// are among the parameters in any case.
+Model record_inference_model(const Backend& backend, const Config& config, int n, int h, int w,
+                             int iterations);
+
+/// How often the network halves an image: sides must be multiples of 2 to this power.
+inline int halvings(const NetworkConfig& network) { return int(network.channels.size()) - 1; }
+
+}  // namespace tvmap

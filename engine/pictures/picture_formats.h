@@ -1,0 +1,61 @@
+// The formats of pictures, as far as read_picture takes them apart itself: what the decoder does not check, and
+// what it cannot read. For engine/pictures/image.cpp and the files that belong to it.
+#pragma once
+#include <string>
+#include <string_view>
+
+#include "engine/pictures/image.h"
+
+namespace tvmap {
+
+/// The content of a file.
+using Bytes = std::string_view;
+
+/// What one reading may still take of a PictureReader's memory; gives everything back when it ends.
+class PictureAllowance {
+  public:
+    explicit PictureAllowance(PictureReader& reader) : reader_(reader) {}
+    ~PictureAllowance() { give(taken_); }
+    PictureAllowance(const PictureAllowance&) = delete;
+    PictureAllowance& operator=(const PictureAllowance&) = delete;
+
+    /// False, and nothing taken, where so much is not left.
+    bool take(std::size_t bytes) noexcept;
+    void give(std::size_t bytes) noexcept;
+
+    /// Thrown by need(): the reading is to be tried again alone, or refused.
+    struct Exceeded {};
+    /// Takes, or throws Exceeded.
+    void need(std::size_t bytes);
+
+  private:
+    PictureReader& reader_;
+    std::size_t taken_ = 0;
+};
+
+[[noreturn]] void truncated_picture(const std::string& path);
+[[noreturn]] void damaged_picture(const std::string& path, const std::string& what);
+
+/// How a picture is to be turned to stand upright: EXIF's number, 1 (as it is) to 8, from the TIFF structure that
+/// EXIF data are; 1 also where they do not say.
+int exif_orientation(Bytes tiff);
+
+/// Throws Error unless every scan of a JPEG is there to its last block, with the tables that it needs, and no
+/// coefficient waits for another scan. Returns the orientation.
+int check_jpeg(Bytes content, PictureAllowance& memory, const std::string& path);
+
+/// Throws Error unless every chunk of a PNG is there with its checksum. Returns the orientation.
+int check_png(Bytes content, const std::string& path);
+
+/// "" for a PNG without a palette. Otherwise the same picture with a palette of 256 colours: its own opaque, those
+/// that it lacks transparent, so that pixels of such colours are told apart (the decoder takes them from memory
+/// that nobody has written).
+std::string complete_png_palette(Bytes content, PictureAllowance& memory);
+
+/// Throws Error for a BMP whose pixels have colours that its palette lacks.
+void check_bmp(Bytes content, const std::string& path);
+
+/// PBM, PGM and PPM, plain (P1, P2, P3) and binary (P4, P5, P6), with any maxval.
+Picture read_pnm(Bytes content, PictureAllowance& memory, const std::string& path);
+
+}  // namespace tvmap

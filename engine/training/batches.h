@@ -1,0 +1,63 @@
+// Training batches as a pure function of (configuration, epoch, step), prepared one ahead in a thread of
+// their own.
+#pragma once
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "engine/config/config.h"
+#include "engine/data/dataset.h"
+#include "kernels/training/training_step.h"
+
+namespace tvmap {
+
+/// The order in which an epoch visits `count` images.
+std::vector<int> shuffled(std::uint64_t seed, std::uint32_t epoch, int count);
+
+/// What the batches of an epoch (from 1) are made of, steps × train.batch, a pure function of its arguments.
+std::vector<BatchItem> epoch_items(const Config& config, const Dataset& data, int epoch);
+
+/// Prepares batches by a thread of its own; its user is one thread.
+class Batches {
+  public:
+    struct Batch {
+        std::vector<float> noisy, target;  ///< N×side×side
+    };
+
+    /// Starts preparing the batch of (epoch, step); epochs count from 1, steps of an epoch from 0: throws Error for
+    /// those that there are not. The dataset must outlive this.
+    Batches(const Config& config, const Dataset& data, int epoch, int step);
+    ~Batches();
+
+    /// Batches of an epoch: the images that do not fill a last batch sit this epoch out.
+    static int steps_per_epoch(const Config& config, const Dataset& data);
+    static int side(const Config& config) {
+        return config.train.crop > 0 ? config.train.crop : config.data.size;
+    }
+
+    /// Waits for the next batch, and starts on the one after it. What it returned last is overwritten by the
+    /// call after next. Throws what went wrong in preparing it.
+    const Batch& next();
+
+  private:
+    void work();
+    void prepare_all();
+    void prepare(Batch& batch);
+
+    const Config& config_;
+    const Dataset& data_;
+    int epoch_, step_;
+    std::vector<BatchItem> items_;
+    int items_epoch_ = 0;
+    Batch batches_[2];
+    int ready_ = 0, taken_ = 0;  // how many were prepared, and handed out
+    bool stop_ = false;
+    std::exception_ptr failure_;  // that ended the thread
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    std::thread thread_;
+};
+
+}  // namespace tvmap

@@ -1,0 +1,389 @@
+#include "engine/training/trainer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <sstream>
+
+#include "engine/data/quality.h"
+#include "engine/files/file.h"
+#include "engine/files/outputs.h"
+#include "engine/files/stopwatch.h"
+#include "engine/training/checkpoint_writer.h"
+#include "engine/training/memory_limit.h"
+#include "engine/training/metrics_file.h"
+#include "engine/training/process_memory.h"
+#include "engine/training/run_folder.h"
+#include "engine/training/training_plan.h"
+#include "engine/training/training_steps.h"
+#include "engine/training/validation.h"
+#include "kernels/base/error.h"
+
+namespace tvmap {
+
+struct Trainer::State {
+    Config config;
+    std::unique_ptr<RunFolder> folder;
+    std::unique_ptr<Dataset> train, val;
+    std::unique_ptr<Backend> backend;
+    std::unique_ptr<TrainingPlan> plan;
+    std::unique_ptr<Parameters> parameters;
+    std::unique_ptr<Arena> arena;
+    std::unique_ptr<Validation> validation;
+    std::unique_ptr<MetricsFile> metrics;
+    std::unique_ptr<CheckpointWriter> checkpoints;  // which syncs metrics
+    std::string origin;     // the checkpoint that the run went on from, "" if from none
+    Stopwatch since_last;   // since `last` was due, or training began
+    bool last_due = false;  // and not written, since another file was
+    Progress progress;
+    MemoryReport memory;
+    std::string said_of_validation;  // the last line on images that are left out, said once
+    std::vector<std::string> notes;
+    std::string saved;  // the last good checkpoint, for messages
+
+    std::string path(const std::string& name) const { return folder->path(name); }
+    std::string checkpoint(const std::string& name) const { return folder->checkpoint(name); }
+    void log(const std::string& line) const { folder->log(line); }
+    /// What every run comes to write: a checkpoint holds weights and Adam's two moments.
+    std::vector<Output> outputs() const {
+        const std::uint64_t bytes = 3 * sizeof(float) * std::uint64_t(parameters->count());
+        std::vector<Output> files{{checkpoint("best"), bytes}, {checkpoint("last"), bytes}};
+        for (const char* name : {"config.yaml", "algorithms.json", "metrics.csv", "log.txt"})
+            files.push_back({path(name)});
+        return files;
+    }
+    ImageCounts images() const { return {train->count(), val->count()}; }
+    int steps_per_epoch() const { return Batches::steps_per_epoch(config, *train); }
+
+    void read_data();
+    void make_plan(Algorithms& algorithms);
+    void check_limit(Algorithms& algorithms);
+    void open(bool resume, const std::vector<std::string>& change);
+    void record(const std::vector<Difference>& changes);
+    void measure_memory(const std::string& when);
+    std::unique_ptr<TrainingSteps> steps();
+    void count(const std::vector<double>& losses);
+    void validate(TrainReport& report);
+    void finish_epoch(TrainReport& report, double rate, double seconds);
+    void save(const std::vector<std::string>& names);
+    void save_epoch(bool best, bool last);
+    [[noreturn]] void broken(const std::string& what) const;
+    void check_finite() const;
+};
+
+void Trainer::State::read_data() {
+    const DataConfig& data = config.data;
+    const int least_side = 1 << halvings(config.network);
+    train = std::make_unique<Dataset>(data.train, data.size, data.limit.train, "data.train", least_side,
+                                      data.picture_limit);
+    if (train->count() < config.train.batch)
+        fail(data.train, ": ", train->count(),
+             " images are fewer than one batch (train.batch: ", config.train.batch, ")");
+    val = std::make_unique<Dataset>(data.val, data.size, data.limit.val, "data.val", least_side,
+                                    data.picture_limit);
+}
+
+// Nothing is allocated before it is known to fit.
+void Trainer::State::make_plan(Algorithms& algorithms) {
+    plan = std::make_unique<TrainingPlan>(*backend, config, algorithms, images());
+    memory = plan->memory;
+    check_limit(algorithms);
+    parameters = std::make_unique<Parameters>(*backend, plan->step->graph().parameters(), true);
+    arena = std::make_unique<Arena>(*backend, plan->arena_bytes);
+    plan->step->bind(*arena, *parameters);
+    plan->validation->bind(*arena, *parameters);
+    validation = std::make_unique<Validation>(*backend, config, *val, *plan->validation, plan->recorded,
+                                              plan->resident);
+    checkpoints = std::make_unique<CheckpointWriter>(*backend, *parameters);
+}
+
+void Trainer::State::check_limit(Algorithms& algorithms) {
+    if (memory.limit == 0 || memory.predicted() <= memory.limit) return;
+    const LargestBatch largest =
+        largest_batch(*backend, config, algorithms, images(), memory["primitives"].predicted);
+    fail("train.batch: ", config.train.batch, " needs ", memory.predicted(),
+         " bytes, more than train.memory_limit, ", memory.limit, "; ",
+         largest.batch ? text("the largest batch that fits is ", largest.batch)
+                       : text("not even a batch of 1 fits (", largest.next,
+                              " bytes): give a higher limit, a crop or smaller images"));
+}
+
+void Trainer::State::open(bool resume, const std::vector<std::string>& change) {
+    const bool exists = folder->holds_run();
+    if (exists && !resume)
+        fail(folder->name(),
+             ": holds a run already; go on with it by --resume, or choose another folder with --run");
+    progress.train_images = train->digest();
+    progress.val_images = val->digest();
+    const RunFolder::Continuation from = folder->check(config, progress, steps_per_epoch(), change);
+    const bool has_algorithms = exists && std::filesystem::exists(path("algorithms.json"));
+    Algorithms algorithms =
+        has_algorithms ? Algorithms::read(path("algorithms.json")) : Algorithms::of_machine();
+
+    make_plan(algorithms);
+    parameters->initialise(config.seed);
+
+    prepare_outputs(outputs());
+    folder->make();
+    origin = from.origin;
+    if (!origin.empty()) {
+        progress = read_checkpoint(origin, *parameters);
+        saved = text(origin, " (epoch ", progress.epoch, ", step ", progress.step, ")");
+        release_free_memory();  // reading the file took more than a step's memory, once
+        reset_peak_resident();
+    }
+    algorithms.save(path("algorithms.json"));
+    if (!has_algorithms) algorithms.save_for_machine();
+    MetricsFile::Start start{progress.epoch, progress.steps};
+    if (exists) {
+        // Half of it until a checkpoint is due; to write it may take as long again.
+        start.unsaved_seconds = 2 * config.train.checkpoint_seconds;
+        start.unsaved = config.train.checkpoint_every;
+    }
+    metrics = std::make_unique<MetricsFile>(folder->name(), start);
+    record(from.changes);
+    log(text(progress.steps ? "resumed" : "started", " at epoch ", progress.epoch + 1, ", step ",
+             progress.step, " on ", backend->description(), "; ", parameters->count(), " parameters"));
+    if (!metrics->note().empty()) {
+        notes.push_back(metrics->note());
+        log(notes.back());
+    }
+}
+
+/// Writes down the settings that change here, and config.yaml. What the checkpoint holds outlives all: a change of
+/// schedule is in it before the first step.
+void Trainer::State::record(const std::vector<Difference>& changes) {
+    const std::string place = text(" at step ", progress.steps);
+    bool schedule = false;
+    for (const Difference& change : changes) {
+        log("changed " + describe(change) + place);
+        if (change.bearing != Bearing::schedule) continue;
+        progress.changes += describe(change) + place + "\n";
+        schedule = true;
+    }
+    if (schedule) save({"last"});
+    checkpoints->finish();
+    std::istringstream lines(progress.changes);
+    std::string comments;
+    for (std::string line; std::getline(lines, line);) comments += "# " + line + "\n";
+    write_file(path("config.yaml"), comments + config.to_yaml());
+}
+
+// A checkpoint counts on the rows of its epochs.
+void Trainer::State::save(const std::vector<std::string>& names) {
+    std::vector<std::string> paths;
+    for (const std::string& name : names) paths.push_back(checkpoint(name));
+    checkpoints->write(paths, config, progress, [this] { metrics->sync(); });
+    saved = text(paths.back(), " (epoch ", progress.epoch, ", step ", progress.step, ")");
+}
+
+// The best before the last, which names its epoch. The best waits where another checkpoint is being written; the last
+// is put off to the next epoch then, unless it is wanted every so many epochs.
+void Trainer::State::save_epoch(bool best, bool last) {
+    const double least = config.train.checkpoint_seconds;
+    if (progress.epoch % config.train.checkpoint_every == 0 && since_last.seconds() >= least) last_due = true;
+    const bool put_off = checkpoints->busy() && !best && least > 0;
+    std::vector<std::string> names;
+    if (best) names.push_back("best");
+    if (last || (last_due && !put_off)) {
+        names.push_back("last");
+        last_due = false;
+        since_last = {};
+    }
+    if (!names.empty()) save(names);
+}
+
+void Trainer::State::broken(const std::string& what) const {
+    checkpoints->finish();
+    fail(what, " after ", progress.steps, " steps; ",
+         saved.empty() ? "nothing was saved before" : "the last good weights are " + saved,
+         "; try a smaller optimiser.rate");
+}
+
+void Trainer::State::check_finite() const {
+    if (const std::string name = parameters->not_finite(); !name.empty()) broken(name + " is not finite");
+}
+
+Trainer::Trainer(const Config& config, const std::string& run_folder, bool resume,
+                 std::unique_ptr<Backend> backend, const std::vector<std::string>& change)
+    : state_(std::make_unique<State>()) {
+    State& s = *state_;
+    s.config = config;
+    s.folder = std::make_unique<RunFolder>(run_folder);
+    s.backend = backend ? std::move(backend) : make_backend(config.device, config.network.precision);
+    s.read_data();
+    s.open(resume, change);
+}
+
+Trainer::~Trainer() = default;
+
+const Progress& Trainer::progress() const { return state_->progress; }
+const MemoryReport& Trainer::memory() const { return state_->memory; }
+const std::vector<std::string>& Trainer::notes() const { return state_->notes; }
+std::string Trainer::device() const { return state_->backend->description(); }
+
+std::unique_ptr<TrainingSteps> Trainer::State::steps() {
+    const TrainingParts parts{*backend, config, *train, *plan->step, *parameters, plan->noisy, plan->target};
+    const int epoch = progress.epoch + 1;
+    if (!plan->recorded) return std::make_unique<HostSteps>(parts, epoch, progress.step);
+    return std::make_unique<ResidentSteps>(parts, epoch, progress.step, plan->resident);
+}
+
+void Trainer::State::measure_memory(const std::string& when) {
+    const std::size_t now = backend->memory_in_use().value_or(peak_resident_bytes());
+    const std::size_t taken = std::max(now, plan->in_use_before) - plan->in_use_before;
+    measure(memory, *backend, *plan->step, *arena, *parameters, taken);
+    log(when + "\n" + memory.table());
+}
+
+void Trainer::State::count(const std::vector<double>& losses) {
+    for (const double loss : losses) {
+        ++progress.steps;
+        if (!std::isfinite(loss)) broken("the loss is not finite");
+        progress.loss_sum += loss;
+        ++progress.step;
+    }
+}
+
+void Trainer::State::validate(TrainReport& report) {
+    const Validation::Result all = validation->run();
+    if (!all.finite) broken("a validation image's map or result is not finite");
+    std::vector<Quality> of_noisy, of_denoised;
+    std::vector<std::string> left_out;
+    for (int i = 0; i < val->count(); ++i) {
+        if (belongs_in_means({all.noisy[i], all.denoised[i]})) {
+            of_noisy.push_back(all.noisy[i]);
+            of_denoised.push_back(all.denoised[i]);
+        } else {
+            left_out.push_back(val->name(i));
+        }
+    }
+    const Quality mean = mean_quality(of_denoised);
+    report.noisy_psnr = mean_quality(of_noisy).psnr;
+    report.psnr = mean.psnr;
+    report.ssim = mean.ssim;
+    report.validated = !of_denoised.empty();
+    report.left_out = left_out_of_means(left_out);
+    if (report.left_out != said_of_validation) log("validation: " + report.left_out);
+    said_of_validation = report.left_out;
+}
+
+// Metrics before the checkpoint: a run that dies in between has a row too many, which resuming cuts off
+// again.
+void Trainer::State::finish_epoch(TrainReport& report, double rate, double seconds) {
+    const Stopwatch watch;
+    check_finite();
+    ++progress.epoch;
+    const bool last = progress.epoch >= config.train.epochs;
+    if (last || progress.epoch % config.train.validate_every == 0) validate(report);
+    if (report.validated && report.psnr > progress.best_psnr) {
+        progress.best_psnr = report.psnr;
+        progress.best_epoch = progress.epoch;
+        report.best = true;
+    }
+    const double loss = progress.loss_sum / steps_per_epoch();
+    progress.step = 0;
+    progress.loss_sum = 0;
+    progress.seconds = 0;
+    metrics->append({progress.epoch, progress.steps, loss, rate, report.validated, report.psnr, report.ssim,
+                     report.noisy_psnr, seconds + watch.seconds()});
+    save_epoch(report.best, last);
+}
+
+bool Trainer::run(const std::function<void(const TrainReport&)>& report, const std::atomic<bool>& stop) {
+    State& s = *state_;
+    Progress& progress = s.progress;
+    const int steps_per_epoch = s.steps_per_epoch();
+    const std::int64_t total = std::int64_t(s.config.train.epochs) * steps_per_epoch;
+    if (progress.steps >= total) {
+        if (s.origin != s.checkpoint("last")) s.save({"last"});
+        s.checkpoints->finish();
+        return true;
+    }
+    s.since_last = {};
+    const std::unique_ptr<TrainingSteps> steps = s.steps();
+    const Stopwatch whole;
+    Stopwatch epoch;
+    const std::int64_t first = progress.steps;
+
+    while (progress.epoch < s.config.train.epochs) {
+        if (stop) {
+            progress.seconds += epoch.seconds();
+            s.check_finite();
+            s.save({"last"});
+            s.checkpoints->finish();
+            s.measure_memory("when interrupted");
+            s.log(text("interrupted at epoch ", progress.epoch + 1, ", step ", progress.step));
+            return false;
+        }
+        s.count(steps->take());
+        if (s.memory.measured == 0 && progress.steps - first >= 10) s.measure_memory("after ten steps");
+
+        TrainReport now;
+        now.epoch = progress.epoch + 1;
+        now.epochs = s.config.train.epochs;
+        now.step = progress.step;
+        now.steps_per_epoch = steps_per_epoch;
+        now.loss = progress.loss_sum / progress.step;
+        if (progress.step == steps_per_epoch) {
+            const double rate = learning_rate(s.config.optimiser, progress.steps, total);
+            s.finish_epoch(now, rate, progress.seconds + epoch.seconds());
+            epoch = {};
+        }
+        const double elapsed = whole.seconds();
+        now.steps_per_second = double(progress.steps - first) / elapsed;
+        now.seconds_left = double(total - progress.steps) / now.steps_per_second;
+        report(now);
+    }
+    s.checkpoints->finish();
+    s.measure_memory("at the end");
+    s.log(text("finished after ", progress.steps, " steps, ", s.metrics->seconds(),
+               " seconds; best validation PSNR ", progress.best_psnr, " dB in epoch ", progress.best_epoch));
+    return true;
+}
+
+PlanReport Trainer::plan(const Config& config) {
+    const std::unique_ptr<Backend> backend = make_backend(config.device, config.network.precision);
+    Algorithms algorithms = Algorithms::of_machine();
+    const ImageCounts images{config.data.limit.train, config.data.limit.val};
+    algorithms.plan_untimed(Algorithms::Untimed::least);
+    // The primitives of a single image serve validation too, those of a batch do not: for the search, two
+    // images stand for all.
+    std::size_t primitives = 0;
+    if (config.train.memory_limit > 0 && config.train.batch == 1 && images.train > 1) {
+        Config pair = config;
+        pair.train.batch = 2;
+        primitives = TrainingPlan(*backend, pair, algorithms, images).memory["primitives"].predicted;
+    }
+    MemoryReport least = TrainingPlan(*backend, config, algorithms, images).memory;
+    primitives = std::max(primitives, least["primitives"].predicted);
+    least["primitives"].predicted = primitives;
+    algorithms.plan_untimed(Algorithms::Untimed::most);
+    const TrainingPlan plan(*backend, config, algorithms, images);
+    PlanReport report{
+        plan.step->graph().parameter_count(), plan.memory, algorithms.untimed_problems(), 0, "", {}};
+    MemoryOwner& left_behind = report.memory["primitives"];
+    left_behind.predicted = primitives;
+    report.least = std::min(least.predicted(), report.memory.predicted());
+
+    TextStream out;
+    out << plan.step->table() << "validation: " << plan.validation->arena_bytes()
+        << " bytes in the same arena\nparameters: " << report.parameters << " in "
+        << plan.step->graph().parameters().size() << " tensors\n"
+        << report.memory.table() << "predicted peak: " << report.memory.predicted() << " bytes ("
+        << double(report.memory.predicted()) / 1e6 << " MB) above what was in use before planning, on "
+        << backend->description() << "\n";
+    if (report.untimed > 0)
+        out << "not yet timed: " << report.untimed
+            << " convolutions; until the first training chooses their algorithms, "
+            << "the peak is known to lie between " << report.least << " and " << report.memory.predicted()
+            << " bytes, and the table shows the most\n";
+    if (report.memory.limit > 0) {
+        report.largest = largest_batch(*backend, config, algorithms, images, left_behind.predicted);
+        out << "memory limit: " << report.memory.limit << " bytes; " << report.largest->describe() << "\n";
+    }
+    report.table = out.str();
+    return report;
+}
+
+}  // namespace tvmap

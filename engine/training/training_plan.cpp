@@ -1,0 +1,60 @@
+#include "engine/training/training_plan.h"
+
+#include <algorithm>
+
+#include "engine/model/unet.h"
+#include "engine/training/checkpoint_writer.h"
+#include "engine/training/process_memory.h"
+#include "engine/training/training_steps.h"
+#include "engine/training/validation.h"
+
+namespace tvmap {
+
+std::size_t memory_in_use(const Backend& backend) {
+    return backend.memory_in_use().value_or(resident_bytes());
+}
+
+TrainingPlan::TrainingPlan(Backend& backend, const Config& config, Algorithms& algorithms,
+                           ImageCounts images) {
+    reset_peak_resident();
+    in_use_before = memory_in_use(backend);
+    const std::size_t peak_before = peak_resident_bytes();
+    algorithms.borrow(config.train.memory_limit > 0);
+    algorithms.forget_untimed();
+    const int side = Batches::side(config);
+    Model model = record_training_model(backend, config, config.train.batch, side, side);
+    noisy = model.noisy;
+    target = model.target;
+    step = std::make_unique<Plan>(std::move(model.graph), backend, algorithms, true);
+    validation = std::make_unique<Denoiser>(backend, algorithms, config, config.data.size, config.data.size);
+    release_free_memory();  // of the candidates that were timed and not taken
+    const std::size_t in_use = memory_in_use(backend);
+
+    arena_bytes = std::max(step->arena_bytes(), validation->arena_bytes());
+    parameter_bytes = Parameters::bytes_for(step->graph().parameters(), true);
+    add_arena(memory, *step, arena_bytes);
+    memory["parameters"].predicted = parameter_bytes;
+    if (backend.separate_memory()) {
+        // Learned steps of the solver are read by the host, which no recording can.
+        recorded = config.solver.train_steps == TrainSteps::none;
+        const std::size_t placed = arena_bytes + parameter_bytes, free = backend.memory_free();
+        const std::size_t set = ResidentSteps::image_bytes(config, images.train);
+        const std::size_t both = set + Validation::bytes(config, images.val, true);
+        resident = recorded && placed < free && both <= (free - placed) / 2;
+        memory["training_set"].predicted = resident ? set : 0;
+        memory["schedule"].predicted = recorded ? ResidentSteps::schedule_bytes(config, images.train) : 0;
+        memory.copy = CheckpointWriter::copy_bytes(backend, step->graph().parameters());
+    } else {
+        memory["batches"].predicted = 4 * sizeof(float) * std::size_t(config.train.batch) * side * side;
+    }
+    memory["pictures"].predicted = Validation::bytes(config, images.val, resident);
+    memory["primitives"].predicted = std::max(in_use, in_use_before) - in_use_before;
+    std::size_t timing = algorithms.timing_bytes();
+    if (const std::size_t peak = peak_resident_bytes(); !backend.separate_memory() && peak > peak_before)
+        timing = std::max(timing, peak - in_use_before);
+    const std::size_t planned = memory.predicted();
+    memory["timing"].predicted = std::max(timing, planned) - planned;
+    memory.limit = config.train.memory_limit;
+}
+
+}  // namespace tvmap

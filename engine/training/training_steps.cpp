@@ -1,0 +1,141 @@
+#include "engine/training/training_steps.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/files/stopwatch.h"
+
+namespace tvmap {
+namespace {
+
+std::int64_t steps_of_run(const TrainingParts& parts) {
+    return std::int64_t(parts.config.train.epochs) * Batches::steps_per_epoch(parts.config, parts.data);
+}
+
+/// Of optimiser step `step`, from 1.
+Adam adam_of(const OptimiserConfig& o, std::int64_t step, std::int64_t total) {
+    return {learning_rate(o, step, total), o.beta1, o.beta2, o.eps, step};
+}
+
+void upload(const TrainingParts& parts, const Batches::Batch& batch) {
+    parts.backend.upload(parts.plan.view(parts.noisy).data, batch.noisy.data(),
+                         sizeof(float) * batch.noisy.size());
+    parts.backend.upload(parts.plan.view(parts.target).data, batch.target.data(),
+                         sizeof(float) * batch.target.size());
+}
+
+}  // namespace
+
+double learning_rate(const OptimiserConfig& optimiser, std::int64_t step, std::int64_t total) {
+    if (step <= optimiser.warmup) return optimiser.rate * double(step) / optimiser.warmup;
+    if (!optimiser.cosine) return optimiser.rate;
+    const double done =
+        double(step - optimiser.warmup) / double(std::max<std::int64_t>(1, total - optimiser.warmup));
+    return optimiser.rate * 0.5 * (1.0 + std::cos(M_PI * std::min(1.0, done)));
+}
+
+HostSteps::HostSteps(const TrainingParts& parts, int epoch, int step)
+    : parts_(parts),
+      batches_(parts.config, parts.data, epoch, step),
+      steps_(std::int64_t(epoch - 1) * Batches::steps_per_epoch(parts.config, parts.data) + step),
+      total_(steps_of_run(parts)),
+      loss_(1) {}
+
+const std::vector<double>& HostSteps::take() {
+    upload(parts_, batches_.next());
+    parts_.plan.forward();
+    parts_.plan.backward();
+    ++steps_;
+    parts_.parameters.adam_step(adam_of(parts_.config.optimiser, steps_, total_));
+    loss_[0] = parts_.plan.loss();
+    return loss_;
+}
+
+std::size_t ResidentSteps::image_bytes(const Config& config, int images) {
+    return sizeof(float) * std::size_t(images) * config.data.size * config.data.size;
+}
+
+std::size_t ResidentSteps::schedule_bytes(const Config& config, int images) {
+    const std::size_t steps = images / config.train.batch;
+    return sizeof(std::uint32_t) +
+           steps * (sizeof(AdamStep) + sizeof(double) + config.train.batch * sizeof(BatchItem));
+}
+
+ResidentSteps::ResidentSteps(const TrainingParts& parts, int epoch, int step, bool resident)
+    : parts_(parts),
+      steps_per_epoch_(Batches::steps_per_epoch(parts.config, parts.data)),
+      epoch_(epoch),
+      step_(step),
+      images_(parts.backend, resident ? image_bytes(parts.config, parts.data.count()) / sizeof(float) : 0),
+      counter_(parts.backend, 1),
+      adam_(parts.backend, steps_per_epoch_),
+      items_(parts.backend, std::size_t(steps_per_epoch_) * parts.config.train.batch),
+      device_losses_(parts.backend, steps_per_epoch_),
+      schedule_{steps_per_epoch_, parts.config.train.batch, counter_.data(), adam_.data(),
+                items_.data(),    device_losses_.data()} {
+    Backend& backend = parts_.backend;
+    const int count = parts_.data.count(), size = parts_.data.size();
+    if (resident) {
+        const std::size_t pixels = std::size_t(size) * size;
+        std::vector<float> image(pixels);
+        for (int i = 0; i < count; ++i) {
+            parts_.data.copy(i, image.data());
+            images_.upload(image.data(), pixels, i * pixels);
+        }
+    } else {
+        batches_ = std::make_unique<Batches>(parts_.config, parts_.data, epoch, step);
+    }
+
+    // Once without being recorded: what libraries load at their first call cannot be loaded in a recording.
+    parts_.plan.forward();
+    parts_.plan.backward();
+    backend.synchronise();
+    recording_ = backend.record([this, resident, images = TrainingImages{images_.data(), count, size}] {
+        if (resident)
+            parts_.backend.make_batch(parts_.config.seed, images, schedule_, parts_.plan.view(parts_.target),
+                                      parts_.plan.view(parts_.noisy));
+        parts_.plan.forward();
+        parts_.plan.backward();
+        parts_.parameters.adam_step(schedule_);
+        parts_.backend.finish_step(schedule_, parts_.plan.loss_in_memory());
+    });
+    start_epoch(step);
+}
+
+/// Uploads the schedule of the epoch under way, to go on at `step`.
+void ResidentSteps::start_epoch(int step) {
+    const std::int64_t before = std::int64_t(epoch_ - 1) * steps_per_epoch_, total = steps_of_run(parts_);
+    std::vector<AdamStep> adam;
+    for (int s = 1; s <= steps_per_epoch_; ++s)
+        adam.emplace_back(adam_of(parts_.config.optimiser, before + s, total));
+    const std::vector<BatchItem> items = epoch_items(parts_.config, parts_.data, epoch_);
+    const std::uint32_t next = std::uint32_t(step);
+    adam_.upload(adam.data(), adam.size());
+    items_.upload(items.data(), items.size());
+    counter_.upload(&next, 1);
+}
+
+// Often enough to report and to be stopped, rarely enough that waiting for the losses costs nothing.
+const std::vector<double>& ResidentSteps::take() {
+    constexpr double interval = 0.05;
+    constexpr int at_once = 16;
+    if (step_ == steps_per_epoch_) {
+        ++epoch_;
+        step_ = 0;
+        start_epoch(0);
+    }
+    const double wanted = seconds_per_step_ > 0 ? interval / seconds_per_step_ : 1;
+    const int steps = std::min(int(std::clamp(wanted, 1.0, double(at_once))), steps_per_epoch_ - step_);
+    losses_.resize(steps);
+    const Stopwatch watch;
+    for (int i = 0; i < steps; ++i) {
+        if (batches_) upload(parts_, batches_->next());
+        recording_->replay();
+    }
+    device_losses_.download(losses_.data(), steps, step_);
+    seconds_per_step_ = watch.seconds() / steps;
+    step_ += steps;
+    return losses_;
+}
+
+}  // namespace tvmap

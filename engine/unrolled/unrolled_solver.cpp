@@ -1,0 +1,262 @@
+#include "engine/unrolled/unrolled_solver.h"
+
+#include <algorithm>
+
+#include "kernels/base/error.h"
+#include "kernels/base/sizes.h"
+
+namespace tvmap {
+namespace {
+
+using Kind = GradientMode::Kind;
+
+/// Steps of the implicit adjoint between two looks at its convergence.
+constexpr int stretch = 32;
+
+constexpr std::size_t alignment = 64;
+std::size_t aligned(std::size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
+
+/// Of so many planes of the whole batch.
+std::size_t plane_bytes(const PdhgProblem& problem, int planes) {
+    return aligned(std::size_t(checked_product("iterates of the solver, bytes", problem.solves, planes,
+                                               problem.height, problem.width, sizeof(float))));
+}
+
+/// Memory that is cut into pieces from its start.
+class Pieces {
+  public:
+    explicit Pieces(std::byte* memory) : at_(memory) {}
+    template <class T>
+    T* take(std::size_t bytes) {
+        std::byte* const here = at_;
+        at_ += aligned(bytes);
+        return reinterpret_cast<T*>(here);
+    }
+
+  private:
+    std::byte* at_;
+};
+
+}  // namespace
+
+UnrolledSolver::UnrolledSolver(Backend& backend, const PdhgProblem& problem, int iterations,
+                               const GradientMode& mode)
+    : backend_(backend),
+      problem_(problem),
+      iterations_(iterations),
+      mode_(mode),
+      plane_(plane_bytes(problem, 1)),
+      dual_(plane_bytes(problem, 2)),
+      state_(3 * plane_ + dual_),
+      adjoint_(3 * plane_ + dual_),
+      map_(aligned(sizeof(float) * problem.solves * problem.map_size())),
+      norms_(aligned(sizeof(double) * (2 * std::size_t(problem.solves) + 1))),
+      solver_(aligned(backend.pdhg_workspace_bytes(problem))),
+      forward_workspace_(solver_),
+      backward_workspace_(solver_) {
+    if (iterations < 1) fail("gradient ", mode.name(), " of ", iterations, " steps: give 1 or more");
+    switch (mode.kind) {
+        case Kind::masks:
+            recorded_ = iterations;
+            break;
+        case Kind::truncated:
+            if (mode.steps < 1 || mode.steps > iterations)
+                fail("gradient ", mode.name(), " of ", iterations, " steps: give 1 to ", iterations);
+            recorded_ = mode.steps;
+            break;
+        case Kind::implicit:
+            recorded_ = 1;
+            backward_workspace_ += adjoint_;
+            if (mode.tolerance > 0) backward_workspace_ += 3 * map_ + norms_ + aligned(sizeof(PdhgSettling));
+            break;
+        case Kind::checkpoint:
+        case Kind::stored:
+            choose_segments();
+            backward_workspace_ += backward_bytes(segment_);
+    }
+    saved_ = recomputes() ? saved_states(segments_) : backend.pdhg_mask_bytes(problem, recorded_);
+    if (recomputes() ? segments_ > 1 : recorded_ < iterations) forward_workspace_ += state_;
+}
+
+/// What backward needs beyond the saved iterates and the solver's scratch memory, with segments of so many
+/// steps: decisions and x of a segment and, between several, iterates and the adjoint's.
+std::size_t UnrolledSolver::backward_bytes(int segment) const {
+    return backend_.pdhg_mask_bytes(problem_, segment) + plane_ +
+           (segment < iterations_ ? state_ + adjoint_ + plane_ : 0);
+}
+
+/// Bytes of the iterates that so many segments begin with, but the first.
+std::size_t UnrolledSolver::saved_states(int segments) const {
+    return std::size_t(checked_product("iterates of the solver, bytes", segments - 1, state_));
+}
+
+void UnrolledSolver::choose_segments() {
+    const auto cut = [&](int segment) { return int((std::int64_t(iterations_) + segment - 1) / segment); };
+    segment_ = 1;
+    segments_ = iterations_;
+    if (mode_.kind == Kind::stored) return;
+    const auto bytes = [&](int segment) { return saved_states(cut(segment)) + backward_bytes(segment); };
+    // Of those that make so many segments, the shortest needs least: there are some √T to look at. Where several need
+    // as little, the longest is taken.
+    std::size_t least = SIZE_MAX;
+    for (int segments = 1; segments <= iterations_ && saved_states(segments) < least; ++segments) {
+        int segment = cut(segments);
+        while (segment < iterations_ && bytes(segment + 1) == bytes(segment)) ++segment;
+        if (bytes(segment) >= least) continue;
+        least = bytes(segment);
+        segment_ = segment;
+    }
+    segments_ = cut(segment_);
+}
+
+PdhgState UnrolledSolver::state_in(std::byte* memory) const {
+    Pieces pieces(memory);
+    PdhgState state;
+    for (float** part : {&state.x, &state.x_bar, &state.p}) *part = pieces.take<float>(plane_);
+    state.q = pieces.take<float>(dual_);
+    return state;
+}
+
+PdhgAdjointState UnrolledSolver::adjoint_in(std::byte* memory, bool with_sum) const {
+    Pieces pieces(memory);
+    PdhgAdjointState state;
+    for (float** part : {&state.y, &state.y_bar, &state.p}) *part = pieces.take<float>(plane_);
+    state.q = pieces.take<float>(dual_);
+    if (with_sum) state.sum_p = pieces.take<float>(plane_);
+    return state;
+}
+
+View UnrolledSolver::map_view(float* map) const {
+    const PdhgProblem& p = problem_;
+    if (p.map == MapKind::scalar) return {map, dense_features(p.solves, 1, 1, 1, 1)};
+    return {map, dense_features(p.solves, p.map == MapKind::shared ? 1 : 2, p.height, p.width, 1)};
+}
+
+void UnrolledSolver::copy_state(const std::byte* from, std::byte* to) {
+    backend_.copy(reinterpret_cast<float*>(to), reinterpret_cast<const float*>(from),
+                  std::int64_t(state_ / sizeof(float)));
+}
+
+void UnrolledSolver::clear(float* d_lambda, float* d_z) {
+    if (d_lambda) backend_.clear(map_view(d_lambda));
+    if (d_z) backend_.clear({d_z, dense_features(problem_.solves, 1, problem_.height, problem_.width, 1)});
+}
+
+void UnrolledSolver::forward(const float* z, const float* lambda, float* x, void* saved, void* workspace) {
+    Pieces pieces(static_cast<std::byte*>(workspace));
+    const PdhgWorkspace solver = solver_in(pieces.take<std::byte>(solver_));
+    const auto run = [&](int steps, void* masks, const PdhgState* state, bool go_on) {
+        backend_.pdhg_forward(problem_, steps, z, lambda, x, static_cast<std::uint8_t*>(masks), state, go_on,
+                              solver);
+    };
+    if (!saved) return run(iterations_, nullptr, nullptr, false);
+    if (recorded_ == iterations_) return run(iterations_, saved, nullptr, false);
+
+    std::byte* const memory = pieces.take<std::byte>(state_);
+    const PdhgState state = state_in(memory);
+    if (!recomputes()) {
+        run(iterations_ - recorded_, nullptr, &state, false);
+        return run(recorded_, saved, &state, true);
+    }
+    for (int k = 0; k < segments_; ++k) {
+        if (k > 0) copy_state(memory, static_cast<std::byte*>(saved) + (k - 1) * state_);
+        run(segment_steps(k), nullptr, &state, k > 0);
+    }
+}
+
+void UnrolledSolver::backward(const void* saved, const float* z, const float* lambda, const float* d_x,
+                              float* d_lambda, float* d_z, Write write, void* workspace) {
+    adjoint_steps_ = recomputes() ? iterations_ : recorded_;
+    settling_ = nullptr;
+    if (recomputes())
+        return recomputed_backward(static_cast<const std::byte*>(saved), z, lambda, d_x, d_lambda, d_z, write,
+                                   static_cast<std::byte*>(workspace));
+    const auto* masks = static_cast<const std::uint8_t*>(saved);
+    if (mode_.kind == Kind::implicit)
+        return implicit_backward(masks, d_x, d_lambda, d_z, write, static_cast<std::byte*>(workspace));
+    backend_.pdhg_adjoint(problem_, recorded_, masks, d_x, d_lambda, d_z, write,
+                          solver_in(static_cast<std::byte*>(workspace)),
+                          {.from_image = recorded_ == iterations_});
+}
+
+void UnrolledSolver::recomputed_backward(const std::byte* saved, const float* z, const float* lambda,
+                                         const float* d_x, float* d_lambda, float* d_z, Write write,
+                                         std::byte* workspace) {
+    Pieces pieces(workspace);
+    const PdhgWorkspace solver = solver_in(pieces.take<std::byte>(solver_));
+    auto* const masks = pieces.take<std::uint8_t>(backend_.pdhg_mask_bytes(problem_, segment_));
+    float* const x = pieces.take<float>(plane_);
+    std::byte* memory = nullptr;
+    PdhgState state;
+    PdhgAdjointState adjoint;
+    if (segments_ > 1) {
+        memory = pieces.take<std::byte>(state_);
+        state = state_in(memory);
+        adjoint = adjoint_in(pieces.take<std::byte>(adjoint_ + plane_), d_z != nullptr);
+        if (write == Write::overwrite) clear(d_lambda, d_z);
+        write = Write::accumulate;
+    }
+    for (int k = segments_ - 1; k >= 0; --k) {
+        const bool first = k == 0, last = k == segments_ - 1;
+        if (!first) copy_state(saved + (k - 1) * state_, memory);
+        backend_.pdhg_forward(problem_, segment_steps(k), z, lambda, x, masks, first ? nullptr : &state,
+                              !first, solver);
+        backend_.pdhg_adjoint(
+            problem_, segment_steps(k), masks, d_x, d_lambda, first ? d_z : nullptr, write, solver,
+            {.state = segments_ > 1 ? &adjoint : nullptr, .start_from_state = !last, .from_image = first});
+    }
+}
+
+void UnrolledSolver::implicit_backward(const std::uint8_t* masks, const float* d_x, float* d_lambda,
+                                       float* d_z, Write write, std::byte* workspace) {
+    Pieces pieces(workspace);
+    const PdhgWorkspace solver = solver_in(pieces.take<std::byte>(solver_));
+    // Each stretch adds its own part to d_z, so no sum is carried.
+    const PdhgAdjointState adjoint = adjoint_in(pieces.take<std::byte>(adjoint_), false);
+    if (write == Write::overwrite) clear(d_lambda, d_z);
+    adjoint_steps_ = 0;
+    const auto take_stretch = [&](float* to) {
+        const int steps = std::min(stretch, mode_.cap - adjoint_steps_);
+        backend_.pdhg_adjoint(problem_, steps, masks, d_x, to, d_z, Write::accumulate, solver,
+                              {.state = &adjoint,
+                               .start_from_state = adjoint_steps_ > 0,
+                               .one_mask = true,
+                               .from_image = false,
+                               .settling = settling_});
+        adjoint_steps_ += steps;
+        return steps;
+    };
+    if (mode_.tolerance <= 0) {
+        while (adjoint_steps_ < mode_.cap) take_stretch(d_lambda);
+        return;
+    }
+    float* const part = pieces.take<float>(map_);
+    const View sum = map_view(pieces.take<float>(map_)), zero = map_view(pieces.take<float>(map_));
+    double* const norms = pieces.take<double>(norms_);
+    auto* const settling = pieces.take<PdhgSettling>(sizeof(PdhgSettling));
+    const int solves = problem_.solves;
+    settling_ = settling;
+    backend_.clear(settling, sizeof(PdhgSettling));
+    for (const View& view : {sum, zero}) backend_.clear(view);
+    // All stretches are queued, since a device cannot be asked in a recording; once the adjoint has settled, those
+    // left add nothing. (Norms are mean squared errors against zero, with a mean over the solves that nobody wants.)
+    while (adjoint_steps_ < mode_.cap) {
+        clear(part, nullptr);
+        const int steps = take_stretch(part);
+        backend_.add(sum, map_view(part), sum);
+        backend_.loss_forward(LossKind::mse, map_view(part), zero, norms, norms + 2 * solves);
+        backend_.loss_forward(LossKind::mse, sum, zero, norms + solves, norms + 2 * solves);
+        backend_.pdhg_settle(solves, norms, norms + solves, mode_.tolerance, steps, settling);
+        if (!backend_.separate_memory() && settling->settled) break;  // the host need not go through the rest
+    }
+    if (d_lambda) backend_.add(map_view(d_lambda), sum, map_view(d_lambda));
+}
+
+int UnrolledSolver::adjoint_steps() const {
+    if (settling_ == nullptr) return adjoint_steps_;
+    PdhgSettling settling;
+    backend_.download(&settling, settling_, sizeof settling);
+    return settling.steps;
+}
+
+}  // namespace tvmap

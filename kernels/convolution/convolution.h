@@ -1,0 +1,98 @@
+// Two-dimensional convolution (cross-correlation), stride 1, zero padding that keeps H×W, bias, and an
+// optional leaky ReLU:
+//     a[n,o,i,j] = bias[o] + Σ_c Σ_u Σ_v weight[o,c,u,v]·x[n,c,i+u−k/2,j+v−k/2]        y = leaky_relu(a)
+// Weights are out×in×k×k, plain C order, k = 1 or 3. The CPU side stands on oneDNN, the CUDA side on cuDNN
+// and cuBLAS; several algorithms (direct, Winograd, plain matrix products, …) and ways of batching are timed
+// when the object is made, and the fastest is kept.
+#pragma once
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "kernels/base/features.h"
+#include "kernels/base/stream.h"
+
+namespace tvmap {
+
+struct ConvolutionProblem {
+    Features x;                   ///< N×Cin×H×W; may be a channel slice
+    Features y;                   ///< N×Cout×H×W; may be a channel slice
+    int kernel = 3;               ///< 1 or 3
+    float slope = 1.0f;           ///< of the leaky ReLU on the result; 1: none
+    bool training = true;         ///< false: only forward will be called
+    bool needs_d_x = true;        ///< whether backward will be asked for d_x
+    bool accumulates_d_x = true;  ///< whether backward may be asked to add to d_x; false saves workspace
+
+    /// One line that names the problem in full: the key under which its algorithms are remembered.
+    std::string key() const;
+
+    /// Throws Error where the shapes contradict each other or the contract.
+    void check() const;
+};
+
+/// A planned convolution. Nothing is allocated by us in forward() and backward(); all scratch memory is
+/// `workspace`. The results depend on the algorithms and the number of threads alone. That number is fixed
+/// when the object is made: a call under another one throws. For one thread at a time.
+class Convolution {
+  public:
+    virtual ~Convolution() = default;
+
+    /// Scratch memory that forward() and backward() need, aligned to 64 bytes.
+    virtual std::size_t forward_workspace_bytes() const = 0;
+    virtual std::size_t backward_workspace_bytes() const = 0;
+
+    /// Overwrites y. weight: Cout·Cin·k·k floats, bias: Cout floats.
+    virtual void forward(const float* x, const float* weight, const float* bias, float* y,
+                         void* workspace) = 0;
+
+    /// From y (as forward left it) and d_y, which has y's shape and strides and is destroyed:
+    /// d_weight and d_bias (always written, as `parameter_write` says) and, unless d_x is null, d_x (x's
+    /// shape and strides).
+    virtual void backward(const float* x, const float* weight, const float* y, float* d_y, float* d_x,
+                          Write d_x_write, float* d_weight, float* d_bias, Write parameter_write,
+                          void* workspace) = 0;
+
+    /// The algorithms in use, e.g. "forward=winograd,data=direct,weights=direct"; accepted by
+    /// make_convolution.
+    virtual std::string algorithms() const = 0;
+};
+
+namespace cpu {
+
+/// Channels per block for a tensor of C channels on this CPU: 16 (AVX-512) or 8 where C is a multiple of it,
+/// else 1.
+int channel_block(int channels);
+
+/// Plans a convolution. `algorithms` empty: candidates are timed and the fastest deterministic ones taken;
+/// else what an earlier algorithms() answered, taken without timing. Throws Error with the shapes when
+/// nothing can compute it.
+std::unique_ptr<Convolution> make_convolution(const ConvolutionProblem& problem,
+                                              const std::string& algorithms);
+
+}  // namespace cpu
+
+namespace cuda {
+
+/// What products are made of; sums are always fp32, and so is every tensor in memory.
+///     fp32  floats as they are, on no tensor core
+///     tf32  floats rounded to 10 bits of mantissa
+///     bf16  floats rounded to 7 bits of mantissa, results too: 3×3 convolutions whose channels are multiples
+///           of 8; the others, which memory bounds, are computed in tf32
+enum class Precision { fp32, tf32, bf16 };
+
+/// "fp32", "tf32", "bf16".
+const char* precision_name(Precision precision);
+/// Throws Error for anything but those.
+Precision parse_precision(const std::string& name);
+
+/// Plans a convolution on `stream`, as cpu::make_convolution does: timing waits for the stream and takes
+/// memory for a while, what is returned queues into it. Tensors are planar, d_y is destroyed. Where H·W is a
+/// multiple of 4, x, y and their gradients are aligned to 16 bytes (whole channels from an aligned base are).
+/// Only deterministic algorithms are taken: the results depend on algorithms(), the device and the libraries'
+/// versions alone.
+std::unique_ptr<Convolution> make_convolution(gpu::Stream stream, Precision precision,
+                                              const ConvolutionProblem& problem,
+                                              const std::string& algorithms);
+
+}  // namespace cuda
+}  // namespace tvmap

@@ -1,0 +1,24 @@
+// The ways a planned convolution can be computed, behind make_convolution. Private to
+// kernels/convolution*.cpp.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "kernels/convolution/convolution.h"
+
+namespace tvmap::cpu {
+
+/// Whether pointwise_convolution can compute it: k = 1, from blocked x to at most 4 planar channels.
+bool pointwise_applies(const ConvolutionProblem& problem);
+
+/// Our own kernel for those (no vendor library is fast there). Its algorithms() is "pointwise".
+std::unique_ptr<Convolution> pointwise_convolution(const ConvolutionProblem& problem);
+
+/// oneDNN's kernels, timed where `algorithms` is empty.
+std::unique_ptr<Convolution> onednn_convolution(const ConvolutionProblem& problem,
+                                                const std::string& algorithms);
+
+/// 16, 8 or 1: the widest block of channels oneDNN likes on this CPU.
+int onednn_channel_block();
+
+}  // namespace tvmap::cpu

@@ -1,0 +1,347 @@
+// A convolution on oneDNN: chooses, by timing, an algorithm for each direction and runs them. Forward is one
+// pass and, where the algorithm cannot fuse it, the leaky ReLU in place; backward is the activation's
+// gradient, then weights, then data.
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <vector>
+
+#include "kernels/base/error.h"
+#include "kernels/base/threads.h"
+#include "kernels/convolution/activation_gradient.h"
+#include "kernels/convolution/convolution_implementations.h"
+#include "kernels/convolution/onednn_pass.h"
+#include "kernels/convolution/untimed_algorithms.h"
+#include "kernels/layers/leaky_relu.h"
+
+namespace tvmap::cpu {
+
+using onednn::Algorithm;
+using onednn::Direction;
+using onednn::Pass;
+using onednn::Pointer;
+
+namespace {
+
+constexpr std::size_t aligned(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+// Memory for timing, straight from the operating system and back to it: planning leaves no trace in the
+// process's size.
+class Pages {
+  public:
+    explicit Pages(std::size_t bytes) : bytes_(std::max<std::size_t>(bytes, 1)) {
+        void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED)
+            fail("convolution: no ", bytes_,
+                 " bytes of memory to time algorithms with; use smaller batches or images");
+        data_ = static_cast<std::byte*>(memory);
+    }
+    ~Pages() { munmap(data_, bytes_); }
+    Pages(const Pages&) = delete;
+    Pages& operator=(const Pages&) = delete;
+
+    std::byte* data() const { return data_; }
+    float* floats() const { return reinterpret_cast<float*>(data_); }
+
+    // Ordinary numbers: untouched pages would all be one page of zeros, in the first cache.
+    void fill() {
+        for (std::size_t k = 0; k < bytes_ / sizeof(float); ++k)
+            floats()[k] = float(int(k % 97) - 48) / 64.0f;
+    }
+
+  private:
+    std::size_t bytes_;
+    std::byte* data_;
+};
+
+std::size_t extent_bytes(const Features& f) {
+    return std::size_t((f.n - 1) * f.image_stride + f.image_size()) * sizeof(float);
+}
+
+double seconds_of(const auto& run) {
+    const auto start = std::chrono::steady_clock::now();
+    run();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// The index of the fastest of `count` runs. They take turns, so that a disturbance from outside hits all
+// alike, and each is judged by its best turn. Turns go on until the best time of everyone who is still in the
+// race has been seen twice: at once on a quiet machine, as long as patience lasts on a busy one.
+template <class Run>
+std::size_t fastest_of(std::size_t count, const Run& run) {
+    constexpr int least_turns = 3;
+    constexpr double patience = 0.05;  // seconds for each candidate
+    constexpr double alike = 1.1;      // how far apart the same time may be
+    constexpr double hopeless = 1.5;   // times the leader's: out of the race
+    struct Times {
+        double best = 1e9, second = 1e9;
+    };
+    std::vector<Times> times(count);
+    const auto faster = [](const Times& a, const Times& b) { return a.best < b.best; };
+    double spent = 0;
+    const auto take = [&](std::size_t k) {
+        const double seconds = seconds_of([&] { run(k); });
+        spent += seconds;
+        times[k].second = std::min(times[k].second, std::max(seconds, times[k].best));
+        times[k].best = std::min(times[k].best, seconds);
+    };
+    for (std::size_t k = 0; k < count; ++k) {
+        run(k);  // warms up
+        take(k);
+    }
+    bool settled = false;
+    for (int turn = 1; (turn < least_turns || !settled) && spent < patience * double(count); ++turn) {
+        const double limit = hopeless * std::min_element(times.begin(), times.end(), faster)->best;
+        settled = true;
+        for (std::size_t k = 0; k < count; ++k) {
+            if (times[k].best > limit) continue;
+            take(k);
+            settled = settled && times[k].second < alike * times[k].best;
+        }
+    }
+    return std::size_t(std::min_element(times.begin(), times.end(), faster) - times.begin());
+}
+
+class OnednnConvolution : public Convolution {
+  public:
+    OnednnConvolution(const ConvolutionProblem& problem, const std::string& algorithms)
+        : problem_(problem), threads_(thread_count()), d_a_(problem.y) {
+        if (algorithms.empty()) {
+            Pages x(extent_bytes(problem.x)), y(extent_bytes(problem.y)), weight(weight_bytes()),
+                bias(bias_bytes());
+            for (Pages* pages : {&x, &y, &weight, &bias}) pages->fill();
+            take([&](Direction direction) {
+                return fastest(direction, x.floats(), y.floats(), weight.floats(), bias.floats());
+            });
+        } else if (are_untimed(algorithms)) {
+            take_extremes(algorithms == most_memory);
+        } else {
+            take([&](Direction direction) { return given(direction, algorithms); });
+        }
+        if (!problem.training) return;
+
+        // A pass over the whole batch wants d_a dense.
+        copies_d_a_ = copies_d_a(*weights_) || (data_ && copies_d_a(*data_));
+        if (copies_d_a_)
+            d_a_ = dense_features(problem.y.n, problem.y.c, problem.y.h, problem.y.w, problem.y.block);
+        scratch_ = copies_d_a_ ? aligned(std::size_t(d_a_.size()) * sizeof(float)) : 0;
+    }
+
+    std::size_t forward_workspace_bytes() const override { return forward_->workspace_bytes(); }
+
+    std::size_t backward_workspace_bytes() const override {
+        if (!problem_.training) return 0;
+        const std::size_t passes =
+            std::max(weights_->workspace_bytes(), data_ ? data_->workspace_bytes() : std::size_t(0));
+        return scratch_ + std::max(passes, activation_gradient_workspace_bytes(problem_.y));
+    }
+
+    void forward(const float* x, const float* weight, const float* bias, float* y, void* workspace) override {
+        check_threads();
+        run_forward(*forward_, x, weight, bias, y, static_cast<std::byte*>(workspace));
+    }
+
+    void backward(const float* x, const float* weight, const float* y, float* d_y, float* d_x,
+                  Write d_x_write, float* d_weight, float* d_bias, Write parameter_write,
+                  void* workspace) override {
+        check_threads();
+        const bool adds = d_x && d_x_write == Write::accumulate;
+        if (!problem_.training || (d_x && !data_) || (adds && !problem_.accumulates_d_x))
+            fail("convolution (", problem_.key(), "): planned without this gradient");
+        std::byte* scratch = static_cast<std::byte*>(workspace) + scratch_;
+        float* d_a = copies_d_a_ ? static_cast<float*>(workspace) : d_y;
+        activation_gradient({y, problem_.y}, {d_y, problem_.y}, {d_a, d_a_}, problem_.slope, d_bias,
+                            parameter_write, scratch);
+        run_weights(*weights_, x, d_a, d_weight, parameter_write, scratch);
+        if (d_x) run_data(*data_, d_a, weight, d_x, d_x_write, scratch);
+    }
+
+    std::string algorithms() const override {
+        const auto part = [](Direction direction, const std::optional<Pass>& pass) {
+            return pass ? text(name(direction), "=", pass->algorithm().to_string()) : std::string();
+        };
+        std::string all = part(Direction::forward, forward_);
+        if (weights_) all += "," + part(Direction::weights, weights_);
+        if (data_) all += "," + part(Direction::data, data_);
+        return all;
+    }
+
+  private:
+    void take(const auto& plan) {
+        forward_ = plan(Direction::forward);
+        if (!problem_.training) return;
+        weights_ = plan(Direction::weights);
+        if (problem_.needs_d_x) data_ = plan(Direction::data);
+    }
+
+    std::size_t weight_bytes() const {
+        return std::size_t(problem_.x.c) * problem_.y.c * problem_.kernel * problem_.kernel * sizeof(float);
+    }
+    std::size_t bias_bytes() const { return std::size_t(problem_.y.c) * sizeof(float); }
+
+    // oneDNN divides the work among threads when a primitive is made.
+    void check_threads() const {
+        if (thread_count() != threads_)
+            fail("convolution (", problem_.key(), "): planned for ", threads_, " threads, called with ",
+                 thread_count(), "; plan again after changing the number of threads");
+    }
+
+    void run_forward(Pass& pass, const float* x, const float* weight, const float* bias, float* y,
+                     std::byte* workspace) const {
+        const Pointer pointers[] = {
+            input(x, problem_.x), input(weight), input(bias), {y, problem_.y.image_stride}};
+        pass.run(pointers, Write::overwrite, workspace);
+        if (!pass.activates()) leaky_relu_forward({y, problem_.y}, {y, problem_.y}, problem_.slope);
+    }
+
+    void run_weights(Pass& pass, const float* x, const float* d_a, float* d_weight, Write write,
+                     std::byte* workspace) const {
+        const Pointer pointers[] = {input(x, problem_.x), input(d_a, d_a_), {d_weight, 0}};
+        pass.run(pointers, write, workspace);
+    }
+
+    void run_data(Pass& pass, const float* d_a, const float* weight, float* d_x, Write write,
+                  std::byte* workspace) const {
+        const Pointer pointers[] = {input(d_a, d_a_), input(weight), {d_x, problem_.x.image_stride}};
+        pass.run(pointers, write, workspace);
+    }
+
+    // oneDNN's interface knows no const.
+    static Pointer input(const float* data, const Features& f) {
+        return {const_cast<float*>(data), f.image_stride};
+    }
+    static Pointer input(const float* data) { return {const_cast<float*>(data), 0}; }
+
+    // Whether one primitive may serve the batch. d_a is made dense where it has to be. oneDNN 2 counts in 32 bits
+    // what Winograd makes of a tensor, up to 2.25 times its size, and divides by what is left of it: larger
+    // batches are worked on image by image.
+    bool batches(Direction direction) const {
+        constexpr std::int64_t most = std::int64_t(1) << 29;
+        const bool counted = problem_.x.n == 1 || std::max(problem_.x.size(), problem_.y.size()) <= most;
+        return counted && problem_.x.dense() && (problem_.y.dense() || direction != Direction::forward);
+    }
+
+    // The caller's layout first. oneDNN's own, through staging buffers, where its best kernels do not take
+    // the caller's; its plain loops where there is nothing else.
+    std::vector<Algorithm> candidates(Direction direction) const {
+        const char* widest = onednn_channel_block() == 16 ? "avx512" : "avx2";
+        std::vector<Algorithm> fast, slow;
+        bool has_widest = false;
+        for (const bool staged : {false, true}) {
+            if (staged && has_widest) break;
+            for (const bool images : {false, true}) {
+                if (images ? problem_.x.n == 1 : !batches(direction)) continue;
+                for (const Algorithm& a : available(problem_, direction, images, staged)) {
+                    has_widest = has_widest || a.implementation.find(widest) != std::string::npos;
+                    (a.is_reference() ? slow : fast).push_back(a);
+                }
+            }
+        }
+        return fast.empty() ? slow : fast;
+    }
+
+    std::vector<Pass> passes_of(Direction direction) const {
+        std::vector<Pass> passes;
+        for (const Algorithm& candidate : candidates(direction))
+            if (std::optional<Pass> pass = Pass::make(problem_, direction, candidate))
+                passes.push_back(std::move(*pass));
+        if (passes.empty())
+            fail("convolution (", problem_.key(), "): oneDNN cannot compute ", name(direction),
+                 " for these shapes; choose other numbers of channels");
+        return passes;
+    }
+
+    // Whether the pass, of the backward direction, wants d_a dense and gets it by a copy.
+    bool copies_d_a(const Pass& pass) const { return !pass.algorithm().images && !problem_.y.dense(); }
+
+    // Weights and data together: they share their scratch memory, and one copy of d_a.
+    void take_extremes(bool most) {
+        const auto beyond = [&](std::size_t a, std::size_t b) { return most ? a > b : a < b; };
+        for (Pass& pass : passes_of(Direction::forward))
+            if (!forward_ || beyond(pass.workspace_bytes(), forward_->workspace_bytes()))
+                forward_ = std::move(pass);
+        if (!problem_.training) return;
+        std::vector<Pass> weights = passes_of(Direction::weights), data;
+        if (problem_.needs_d_x) data = passes_of(Direction::data);
+        const std::size_t copy = std::size_t(problem_.y.size()) * sizeof(float);
+        std::size_t best = 0, best_weights = weights.size(), best_data = 0;
+        for (std::size_t w = 0; w < weights.size(); ++w)
+            for (std::size_t d = 0; d < std::max<std::size_t>(data.size(), 1); ++d) {
+                std::size_t bytes = weights[w].workspace_bytes();
+                bool copies = copies_d_a(weights[w]);
+                if (!data.empty()) {
+                    bytes = std::max(bytes, data[d].workspace_bytes());
+                    copies = copies || copies_d_a(data[d]);
+                }
+                if (copies) bytes += copy;
+                if (best_weights < weights.size() && !beyond(bytes, best)) continue;
+                best = bytes;
+                best_weights = w;
+                best_data = d;
+            }
+        weights_ = std::move(weights[best_weights]);
+        if (!data.empty()) data_ = std::move(data[best_data]);
+    }
+
+    std::optional<Pass> fastest(Direction direction, float* x, float* y, float* weight, float* bias) const {
+        std::vector<Pass> passes = passes_of(direction);
+        if (passes.size() == 1) return std::move(passes.front());
+        std::size_t bytes = 0;
+        for (const Pass& pass : passes) bytes = std::max(bytes, pass.workspace_bytes());
+        const Pages workspace(bytes);
+        const std::size_t winner = fastest_of(passes.size(), [&](std::size_t k) {
+            switch (direction) {
+                case Direction::forward:
+                    return run_forward(passes[k], x, weight, bias, y, workspace.data());
+                case Direction::weights:
+                    return run_weights(passes[k], x, y, weight, Write::overwrite, workspace.data());
+                case Direction::data:
+                    return run_data(passes[k], y, weight, x, Write::overwrite, workspace.data());
+            }
+        });
+        return std::move(passes[winner]);
+    }
+
+    std::optional<Pass> given(Direction direction, const std::string& algorithms) const {
+        const std::string key = text(name(direction), "=");
+        std::size_t start = 0;
+        while (start < algorithms.size()) {
+            const std::size_t end = std::min(algorithms.find(',', start), algorithms.size());
+            const std::string part = algorithms.substr(start, end - start);
+            start = end + 1;
+            if (part.rfind(key, 0) != 0) continue;
+            const Algorithm algorithm = Algorithm::parse(part.substr(key.size()));
+            if (algorithm.to_string() != part.substr(key.size())) break;
+            if (!algorithm.images && !batches(direction)) break;
+            if (std::optional<Pass> pass = Pass::make(problem_, direction, algorithm)) return pass;
+            break;
+        }
+        fail("convolution (", problem_.key(), "): no algorithm for ", name(direction), " in \"", algorithms,
+             "\" that this machine has; leave the algorithms empty to have them chosen anew");
+    }
+
+    ConvolutionProblem problem_;
+    int threads_;
+    std::optional<Pass> forward_, weights_, data_;
+    Features d_a_;             // the layout of d_a: d_y's own or a dense copy's
+    bool copies_d_a_ = false;  // whether d_a is that copy, at the start of the workspace
+    std::size_t scratch_ = 0;  // where the passes' scratch memory starts
+};
+
+}  // namespace
+
+int onednn_channel_block() {
+    // Every level from avx512_core on includes its bits, and those of the 256-bit levels lack some.
+    const unsigned isa = unsigned(dnnl::get_effective_cpu_isa());
+    const auto has = [&](dnnl::cpu_isa level) { return (isa & unsigned(level)) == unsigned(level); };
+    return has(dnnl::cpu_isa::avx512_core) ? 16 : has(dnnl::cpu_isa::avx2) ? 8 : 1;
+}
+
+std::unique_ptr<Convolution> onednn_convolution(const ConvolutionProblem& problem,
+                                                const std::string& algorithms) {
+    return std::make_unique<OnednnConvolution>(problem, algorithms);
+}
+
+}  // namespace tvmap::cpu

@@ -1,0 +1,150 @@
+#!/usr/bin/env python3
+"""What is given on the command line is what is worked with: numbers are decimal and fit, a --set value is taken to
+the byte, folders belong to the place that a run was started in, and closed standard streams change nothing."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
+from program import check, finish, npy, png, program, refused, run, tiny_experiment  # noqa: E402
+
+
+def numbers(folder):
+    (folder / "image.npy").write_bytes(npy([0.1 * (i % 7) for i in range(12 * 16)], (12, 16)))
+    solve = "solve image.npy --lambda 0.1 --out x.npy"
+    search = "search image.npy --clean image.npy"
+    gradient = "gradient image.npy --lambda 0.1 --target image.npy --out d.npy --iterations 8"
+    whole = {
+        f"{solve} --iterations": "-2147483648 to 2147483647", f"{solve} --repeat": "1 to 1000000",
+        f"{solve} --threads": "0 to 4096", f"{search} --count": "1 to 1000000", f"{gradient} --implicit-cap": "",
+        "phantoms --out p --count 1 --seed": "0 to 18446744073709551615", "phantoms --out p --count": "1 to 1000000",
+        "phantoms --out p --count 1 --size": "8 to 8192", "evaluate run --pictures": "0 to 2147483647",
+        "bench --batch": "1 to 4096", "bench --size": "32 to 4096", "bench --iterations": "1 to 1000000",
+    }
+    real = [f"{solve} --tau", f"{solve} --sigma", f"{solve} --theta", f"{solve} --norm", f"{solve} --gap", f"{search} --from",
+            f"{search} --to", f"{gradient} --implicit-tolerance", "bench --seconds"]
+    # All of them for the first option, and for every other what shows that it takes numbers by the same way.
+    no_number = ["0x10", "99999999999999999999999", "8x", " ", " 8", "8 ", "1_0", "1,0", "1'0", "+-8", "--8", "٣", "many"]
+    for option, limits in whole.items():
+        name = option.split()[-1]
+        for value in no_number + ["1e3", "8.0", "-99999999999999999999999"] if option.endswith("--iterations") else no_number[:2]:
+            command = option.split()
+            refused(folder, 2, [*command[:-1], f"{command[-1]}={value}"], f"{name} {value}: give a whole number", limits)
+    for option in real:
+        name = option.split()[-1]
+        special = ["0x1p3", "1e39", "nan", "inf", "-infinity", "1e", "1e999", "0.1f"]
+        for value in no_number[2:] + special if name == "--tau" else special[:2]:
+            command = option.split()
+            refused(folder, 2, [*command[:-1], f"{command[-1]}={value}"], f"{name} {value}: give a number")
+    refused(folder, 2, f"{solve} --iterations=", "--iterations")
+    for value in ("-1", "18446744073709551616"):
+        refused(folder, 2, f"phantoms --out p --count 1 --seed={value}", f"--seed {value}: give a whole number from 0")
+    refused(folder, 2, f"{solve} --threads=4097", "--threads 4097: give a whole number from 0 to 4096")
+    for value in ("0", "-1", "0x10", "1e31", "nan"):
+        refused(folder, 2, f"{solve} --peak={value}", f"--peak {value}: give a number from")
+    for value in ("-1", "0x10", "1.5", "1e3", "99999999999999999999999", "10 mb"):
+        refused(folder, 2, [*solve.split(), f"--picture-limit={value}"], f"--picture-limit {value}: give bytes")
+    for value in ("0x1", "1e39", "0,1", "+-1"):
+        refused(folder, 1, f"solve image.npy --out x.npy --lambda={value}", value, "neither a number")
+    for given, taken in (("010", 10), ("+8", 8), ("0009", 9)):
+        result = run(f"{solve} --iterations {given} --json", folder)
+        check(result.returncode == 0 and json.loads(result.stdout)["steps"] == taken, f"--iterations {given}: {result}")
+    for given, taken in (("18446744073709551615", 2**64 - 1), ("007", 7)):
+        result = run(f"phantoms --out p --count 1 --size 8 --seed {given} --json", folder)
+        check(result.returncode == 0 and json.loads(result.stdout)["seed"] == taken, f"--seed {given}: {result}")
+    (folder / "[a,b]").write_bytes(png(16))
+    result = run(["search", "[a,b]", "--clean=[a,b]", "--iterations", "8", "--count", "3", "--json"], folder)
+    check(result.returncode == 0 and len(json.loads(result.stdout)["images"]) == 1, f"search [a,b]: {result}")
+    shown = run("solve --help", folder).stdout
+    check("from 0 to 4096" in shown and "256" in shown, f"solve --help: {shown}")
+
+
+def image_folder(path, step, name=b"image"):
+    os.makedirs(path)
+    with open(os.path.join(path, name + b".png"), "wb") as file:
+        file.write(png(32, step))
+
+
+def evaluated(run_folder):
+    file = Path(os.fsdecode(run_folder)) / "evaluation/per_image.csv"
+    return file.read_bytes() if file.exists() else b""
+
+
+def folder_names(folder):
+    """Every folder name comes back from the run's own record, and no part of it is taken for another folder."""
+    (folder / "tiny.yaml").write_bytes(tiny_experiment)
+    names = [b"study #1", b"a: b", b"a=b=c", b"[x]", b"[a, b]", b"{a: b}", b"-", b"--json", b"~", b"null", b"true", b"#", b"'",
+             b'"quoted"', b"it's", b"100%", b"a\\b", b"*", b"&a", b"!t", b"|", b">", b"%TAG", b"@", b"`", b" lead", b"trail ",
+             b"a\nb", b"a\tb", b"a\rb", b"\x01\x1b", b"caf\xe9", b"\xff\xfe", "日本".encode(), b"0x10", b"1.0", b"?", b", ", b".."
+             b"..."]
+    os.makedirs(folder / "d")
+    image_folder(os.path.join(os.fsencode(folder), b"d/study"), 5, b"wrong")  # what "study #1" must not be read as
+    for number, name in enumerate(names):
+        image_folder(os.path.join(os.fsencode(folder), b"d", name), 1 + number, b"right")
+    bare = os.fsencode(folder)
+    for first in range(0, len(names), 3):
+        three = (names[first:first + 3] + names[:2])[:3]
+        sets = []
+        for key, name in zip((b"train", b"val", b"test"), three):
+            sets += [b"--set", b"data." + key + b"=d/" + name]
+        target = folder / f"run{first}"
+        result = run([b"train", b"tiny.yaml", b"--quiet", b"--run", os.fsencode(target), *sets], folder)
+        check(result.returncode == 0, f"train with {three}: {result}")
+        result = run([b"evaluate", os.fsencode(target), b"--quiet"], folder)
+        check(result.returncode == 0 and b"\nright," in evaluated(target), f"evaluate with {three}: {result}")
+        # The one that was evaluated is named again, now by itself: the numbers are the same.
+        there = evaluated(target)
+        result = run([b"evaluate", os.fsencode(target), b"--quiet", b"--set", b"data.test=" + bare + b"/d/" + three[2]], folder)
+        check(result.returncode == 0 and evaluated(target) == there, f"evaluate with {three[2]}: {result}")
+
+
+def places(folder):
+    """A run's relative folders are those of its start, from wherever it is evaluated."""
+    here, there = folder / "here", folder / "there"
+    for place, step in ((here, 1), (there, 7)):
+        image_folder(os.fsencode(place / "images"), step, os.fsencode(place.name))
+        (place / "tiny.yaml").write_bytes(tiny_experiment)
+    result = run("train tiny.yaml --run run", here)
+    check(result.returncode == 0 and str(here / "images") in result.stderr, f"train: {result}")
+    record = (here / "run/config.yaml").read_text()
+    check(record.count(f'"{here}/images"') == 3, f"config.yaml: {record}")
+    for working in (here, there, folder):
+        result = run(["evaluate", str(here / "run"), "--json"], working)
+        check(result.returncode == 0 and b"\nhere," in evaluated(here / "run"), f"evaluate in {working}: {result}")
+        check(str(here / "images") in result.stderr, f"evaluate in {working} does not name its images: {result.stderr}")
+        check(f'"data": "{here}/images"' in result.stdout, f"evaluate in {working}: {result.stdout}")
+    # A folder that is named now belongs to now.
+    result = run(["evaluate", str(here / "run"), "--set", "data.test=images"], there)
+    check(result.returncode == 0 and b"\nthere," in evaluated(here / "run"), f"evaluate with data.test: {result}")
+
+
+def closed_streams(folder):
+    """The same files, and the same end, whichever streams are closed."""
+    image_folder(os.fsencode(folder / "images"), 3)
+    (folder / "tiny.yaml").write_bytes(tiny_experiment)
+    result = run("train tiny.yaml --run run --quiet", folder)
+    check(result.returncode == 0, f"train: {result}")
+    result = run("evaluate run --out open", folder)
+    check(result.returncode == 0, f"evaluate: {result}")
+    names = sorted(p.name for p in (folder / "open").iterdir() if p.is_file())
+    for number, closed in enumerate(("<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-")):
+        out = folder / f"closed{number}"
+        result = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", program, "evaluate", "run", "--out", str(out)],
+                                cwd=folder, capture_output=True, text=True, timeout=120)
+        check(result.returncode == 0, f"evaluate {closed}: {result}")
+        check(out.exists() and sorted(p.name for p in out.iterdir() if p.is_file()) == names, f"evaluate {closed}: other files")
+        for name in ("per_image.csv", "summary.txt", "curves.svg"):
+            if (folder / "open" / name).exists():  # a figure only where gnuplot is
+                check((out / name).exists() and (out / name).read_bytes() == (folder / "open" / name).read_bytes(),
+                      f"evaluate {closed}: another {name}")
+
+
+with tempfile.TemporaryDirectory() as cache:
+    os.environ["XDG_CACHE_HOME"] = cache  # where measured algorithms are kept
+    for part in (numbers, folder_names, places, closed_streams):
+        with tempfile.TemporaryDirectory() as name:
+            part(Path(name).resolve())
+finish()
