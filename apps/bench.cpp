@@ -8,6 +8,8 @@
 
 #include "apps/bench_cases.h"
 #include "apps/command.h"
+#include "apps/interruption.h"
+#include "apps/progress_line.h"
 #include "engine/solver/solver.h"
 #include "kernels/base/machine_peak.h"
 #include "kernels/base/simd.h"

@@ -258,7 +258,7 @@ class Cases {
             Config config;
             config.solver.iterations = options_.iterations;
             const int n = options_.batch, s = options_.size;
-            Model model = record_training_model(backend_, config, n, s, s);
+            RecordedModel model = record_training_model(backend_, config, n, s, s);
             const Value noisy = model.noisy, clean = model.target;
             const auto state = std::make_shared<State>();
             state->parameters = std::make_unique<Parameters>(backend_, model.graph.parameters(), true);

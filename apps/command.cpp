@@ -1,10 +1,6 @@
 #include "apps/command.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cmath>
-#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
@@ -22,14 +18,6 @@
 
 namespace tvmap {
 namespace {
-
-std::atomic<bool> stop_requested{false};
-static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler writes it");
-
-extern "C" void on_signal(int signal) {
-    stop_requested = true;
-    std::signal(signal, SIG_DFL);
-}
 
 int report(const std::string& name, const std::string& message, int code) {
     std::string line = name + ": " + message;
@@ -52,27 +40,7 @@ std::vector<std::string> arguments(int argc, char** argv) {
     return reversed;
 }
 
-std::string duration(double seconds) {
-    const long long s = std::llround(std::min(seconds, 1e9));
-    char line[64];
-    if (s < 3600)
-        std::snprintf(line, sizeof line, "%lld:%02lld", s / 60, s % 60);
-    else
-        std::snprintf(line, sizeof line, "%lld:%02lld:%02lld", s / 3600, s / 60 % 60, s % 60);
-    return line;
-}
-
 }  // namespace
-
-const std::atomic<bool>& interrupted() {
-    static const bool installed = [] {
-        std::signal(SIGINT, on_signal);
-        std::signal(SIGTERM, on_signal);
-        return true;
-    }();
-    static_cast<void>(installed);
-    return stop_requested;
-}
 
 template <class Number>
 CLI::Option* add_number(CLI::App& command, const std::string& name, Number& value,
@@ -182,32 +150,6 @@ int Program::main(int argc, char** argv) {
     } catch (...) {
         return report(name_, "unexpected failure", failure);
     }
-}
-
-ProgressLine::ProgressLine(std::string label, double total, std::string unit, bool quiet)
-    : label_(std::move(label)),
-      unit_(std::move(unit)),
-      total_(total),
-      quiet_(quiet),
-      terminal_(isatty(2) != 0) {}
-
-ProgressLine::~ProgressLine() {
-    if (shown_ && terminal_) std::cerr << "\r\033[K" << std::flush;
-}
-
-void ProgressLine::update(double done, const std::string& more) {
-    if (quiet_) return;
-    const auto now = Clock::now();
-    // Often enough to watch; rarely enough for a log.
-    if (now - last_ < std::chrono::milliseconds(terminal_ ? 200 : 20000)) return;
-    last_ = now;
-    shown_ = true;
-    const double elapsed = std::chrono::duration<double>(now - start_).count();
-    const double rate = done / elapsed;
-    std::cerr << (terminal_ ? "\r\033[K" : "") << label_ << ": " << number(done) << " of " << number(total_)
-              << " " << unit_ << ", " << number(rate, 3) << " " << unit_ << "/s, "
-              << duration((total_ - done) / rate) << " left" << (more.empty() ? "" : ", ") << more
-              << (terminal_ ? "" : "\n") << std::flush;
 }
 
 void print_banner(const CommonOptions& common, const std::string& work, const std::string& device) {

@@ -1,8 +1,6 @@
 // What every subcommand shares: options, progress, results, interruption, exit codes. To add a subcommand,
 // write apps/NAME.cpp with a function add_NAME(Program&) and name it in main.cpp.
 #pragma once
-#include <atomic>
-#include <chrono>
 #include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -70,27 +68,6 @@ template <class Number>
 CLI::Option* add_number(CLI::App& command, const std::string& name, Number& value,
                         const std::string& description, Number least = least_number<Number>,
                         Number most = greatest_number<Number>);
-
-/// Set by the first Ctrl-C (or SIGTERM) from the first call on; the second one ends the process at once.
-const std::atomic<bool>& interrupted();
-
-/// A line on standard error with rate and time left: rewritten in place on a terminal, now and then in a log.
-class ProgressLine {
-  public:
-    ProgressLine(std::string label, double total, std::string unit, bool quiet);
-    ~ProgressLine();
-    ProgressLine(const ProgressLine&) = delete;
-    ProgressLine& operator=(const ProgressLine&) = delete;
-    /// `done` of `total`; `more` is appended.
-    void update(double done, const std::string& more = "");
-
-  private:
-    using Clock = std::chrono::steady_clock;
-    std::string label_, unit_;
-    double total_;
-    bool quiet_, terminal_, shown_ = false;
-    Clock::time_point start_ = Clock::now(), last_ = start_;
-};
 
 /// A line on standard error once the work goes well: on what it is done, device and precision (nothing with
 /// --quiet).

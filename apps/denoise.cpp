@@ -2,17 +2,19 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "apps/arrays.h"
 #include "apps/command.h"
+#include "apps/interruption.h"
+#include "apps/progress_line.h"
 #include "apps/read_twice.h"
 #include "engine/evaluation/evaluation_files.h"
 #include "engine/evaluation/figures.h"
 #include "engine/files/file.h"
 #include "engine/files/npy.h"
-#include "engine/model/checkpoint.h"
-#include "engine/model/denoiser.h"
+#include "engine/model/model.h"
 
 namespace tvmap {
 namespace {
@@ -20,44 +22,6 @@ namespace {
 struct Options {
     std::vector<std::string> images, set;
     std::string checkpoint, out;
-};
-
-/// Plans are kept by image size: most calls are on images of one size.
-class Denoisers {
-  public:
-    Denoisers(const Config& config, const std::string& checkpoint)
-        : config_(config),
-          checkpoint_(checkpoint),
-          backend_(make_backend(config.device, config.network.precision)) {}
-
-    std::string device() const { return backend_->description(); }
-
-    Denoiser& of(int height, int width) {
-        if (denoiser_ && height == height_ && width == width_) return *denoiser_;
-        denoiser_.reset();
-        arena_.reset();
-        denoiser_ = std::make_unique<Denoiser>(*backend_, algorithms_, config_, height, width);
-        if (!parameters_) {
-            parameters_ = std::make_unique<Parameters>(*backend_, denoiser_->graph().parameters(), false);
-            read_weights(checkpoint_, config_, *parameters_);
-        }
-        arena_ = std::make_unique<Arena>(*backend_, denoiser_->arena_bytes());
-        denoiser_->bind(*arena_, *parameters_);
-        algorithms_.save_for_machine();
-        height_ = height;
-        width_ = width;
-        return *denoiser_;
-    }
-
-  private:
-    Config config_;
-    std::string checkpoint_;
-    std::unique_ptr<Backend> backend_;
-    Algorithms algorithms_ = Algorithms::of_machine();
-    std::unique_ptr<Parameters> parameters_;
-    std::unique_ptr<Denoiser> denoiser_;
-    std::unique_ptr<Arena> arena_;
-    int height_ = 0, width_ = 0;
 };
 
 /// What an image's results are called: OUT/NAME with these endings.
@@ -99,10 +63,10 @@ void add_outputs(std::vector<Output>& outputs, const std::string& image, const s
 }
 
 /// Denoises each channel by itself and writes NAME.png, NAME_lambda.npy and NAME_lambda.png, all of them or none.
-void denoise(const std::string& path, const Picture& noisy, Denoisers& denoisers, const std::string& out) {
+void denoise(const std::string& path, const Picture& noisy, Model& model, const std::string& out) {
     const int h = noisy.height, w = noisy.width;
     const std::size_t pixels = std::size_t(h) * w;
-    Denoiser& denoiser = denoisers.of(h, w);
+    Denoiser& denoiser = model.denoiser(h, w);
     std::vector<float> plane(pixels), result(pixels), maps(pixels * denoiser.maps() * noisy.channels);
     Picture denoised = noisy;
     for (int c = 0; c < noisy.channels; ++c) {
@@ -128,7 +92,8 @@ int run(const Options& options, const CommonOptions& common) {
     const std::string settings = check_use(options.checkpoint, config).line();
     check_names(options.images, options.out);
     // All images are read once before the first is worked on, and the weights with the first one's plan.
-    Denoisers denoisers(config, options.checkpoint);
+    const std::unique_ptr<Backend> backend = make_backend(config.device, config.network.precision);
+    std::optional<Model> model;
     std::vector<Output> outputs;
     ReadTwice<Picture> pictures;
     const auto picture_of = [&](std::size_t i) {
@@ -137,14 +102,14 @@ int run(const Options& options, const CommonOptions& common) {
     };
     for (std::size_t i = 0; i < options.images.size(); ++i) {
         const Picture picture = picture_of(i);
-        if (i == 0) denoisers.of(picture.height, picture.width);
+        if (i == 0) model = Model::load(*backend, config, options.checkpoint, picture.height, picture.width);
         add_outputs(outputs, options.images[i], options.out, picture, config.map.separate ? 2 : 1);
     }
     if (!settings.empty()) outputs.push_back({options.out + "/settings.txt"});
     prepare_outputs(outputs);
     if (!settings.empty())
         write_file(options.out + "/settings.txt", options.checkpoint + ": " + settings + "\n");
-    print_banner(common, options.checkpoint, denoisers.device());
+    print_banner(common, options.checkpoint, backend->description());
 
     ProgressLine progress("denoising", double(options.images.size()), "images", common.quiet);
     interrupted();
@@ -152,12 +117,12 @@ int run(const Options& options, const CommonOptions& common) {
         if (interrupted())
             throw Interrupted(text("interrupted; ", options.out, " holds the first ", done, " of ",
                                    options.images.size(), " images"));
-        denoise(options.images[done], picture_of(done), denoisers, options.out);
+        denoise(options.images[done], picture_of(done), *model, options.out);
         progress.update(double(++done));
     }
     print_result(common,
                  Json{{"command", "denoise"},
-                      {"device", denoisers.device()},
+                      {"device", backend->description()},
                       {"out", options.out},
                       {"images", options.images.size()},
                       {"settings", settings}},

@@ -4,6 +4,8 @@
 #include <vector>
 
 #include "apps/command.h"
+#include "apps/interruption.h"
+#include "apps/progress_line.h"
 #include "apps/warning.h"
 #include "engine/evaluation/evaluator.h"
 

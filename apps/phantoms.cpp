@@ -4,6 +4,8 @@
 #include <vector>
 
 #include "apps/command.h"
+#include "apps/interruption.h"
+#include "apps/progress_line.h"
 #include "engine/data/phantoms.h"
 #include "engine/files/outputs.h"
 

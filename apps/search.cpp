@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "apps/command.h"
+#include "apps/interruption.h"
+#include "apps/progress_line.h"
 #include "apps/read_twice.h"
 #include "apps/solver_options.h"
 #include "apps/warning.h"

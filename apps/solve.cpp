@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "apps/command.h"
+#include "apps/interruption.h"
+#include "apps/progress_line.h"
 #include "apps/solver_options.h"
 #include "engine/files/file.h"
 #include "engine/solver/solver_state.h"

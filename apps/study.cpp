@@ -3,6 +3,8 @@
 #include <vector>
 
 #include "apps/command.h"
+#include "apps/interruption.h"
+#include "apps/progress_line.h"
 #include "apps/warning.h"
 #include "engine/study/study.h"
 

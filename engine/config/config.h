@@ -163,13 +163,4 @@ void check_solver(const SolverConfig& solver, const KeyPlace& where);
 /// The part of it that concerns the gradient through the solver.
 void check_gradient_mode(const SolverConfig& solver, const KeyPlace& where);
 
-/// L of learned steps for an operator of this norm: the configured norm, but at least the operator's.
-double step_norm(const SolverConfig& solver, double operator_norm);
-
-/// The solver's problem and steps for N images of H×W: τ and σ resolved from norm, everything checked (στL² ≤
-/// 1 with the exact norm of this size). `where` opens messages about a key; without one the images' size
-/// does.
-PdhgProblem pdhg_problem(const SolverConfig& solver, const MapConfig& map, int images, int height, int width,
-                         KeyPlace where = {});
-
 }  // namespace tvmap

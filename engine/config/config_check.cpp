@@ -1,18 +1,15 @@
-// What values an experiment can have, alone and together, and the solver's problem that follows from them. A
-// message is  PLACE: what is wrong; what to give instead.
+// What values an experiment can have, alone and together. A message is  PLACE: what is wrong; what to give instead.
 #include <algorithm>
 #include <cmath>
 
 #include "engine/config/config.h"
 #include "engine/config/equally_spaced.h"
+#include "engine/config/solver_problem.h"
 #include "kernels/base/error.h"
 #include "kernels/base/sizes.h"
 
 namespace tvmap {
 namespace {
-
-// στL² ≤ 1 is met with equality by the usual steps; their rounding to fp32 exceeds it by a few 1e-7.
-constexpr double step_slack = 1e-6;
 
 /// Above these, numbers of parameters would not fit what counts them, nor an image's pixels what numbers them.
 constexpr int most_channels = 8192, largest_side = 65535;
@@ -23,32 +20,6 @@ constexpr double norm_bound = 3.0;
 template <class... Parts>
 void require(bool holds, const KeyPlace& where, const std::string& key, const Parts&... message) {
     if (!holds) fail(where(key), ": ", message...);
-}
-
-/// τ and σ, where `norm` (of the operator) stands in for norm: auto.
-struct Steps {
-    double tau, sigma;
-};
-Steps steps(const SolverConfig& solver, double norm) {
-    const double step = 1 / (solver.norm_auto ? norm : solver.norm);
-    return {solver.tau > 0 ? solver.tau : step, solver.sigma > 0 ? solver.sigma : step};
-}
-
-/// Refuses steps with which the iteration may diverge on an operator of this norm.
-void check_steps(const SolverConfig& solver, double norm, const std::string& operator_name,
-                 const KeyPlace& where) {
-    const auto [tau, sigma] = steps(solver, norm);
-    const double product = tau * sigma * norm * norm;
-    const std::string key = solver.tau > 0 ? "solver.tau" : solver.sigma > 0 ? "solver.sigma" : "solver.norm";
-    require(product <= 1 + step_slack, where, key, "tau·sigma·L² is ", product, " with tau = ", tau,
-            ", sigma = ", sigma, " and L = ", norm, " (", operator_name,
-            "), and the iteration may diverge above 1; give smaller steps, or ", norm, " as the norm");
-    if (solver.train_steps == TrainSteps::none) return;
-    const double bound = 1 / step_norm(solver, norm);
-    for (const auto& [name, step] : {std::pair{"solver.tau", tau}, {"solver.sigma", sigma}})
-        require(step <= bound * (1 + step_slack), where, name, step,
-                " is out of the reach of learned steps, which start from it and stay below 1/L, ", bound,
-                "; give that or less");
 }
 
 void check_range(const Range& range, const KeyPlace& where, const std::string& key) {
@@ -215,34 +186,6 @@ void check_config(const Config& config, const KeyPlace& where) {
     const std::string& name = config.output.name;
     require(!name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos, where,
             "output.name", "'", name, "' cannot name a run's folder; give a name without '/'");
-}
-
-double step_norm(const SolverConfig& solver, double operator_norm) {
-    return solver.norm_auto ? operator_norm : std::max(solver.norm, operator_norm);
-}
-
-PdhgProblem pdhg_problem(const SolverConfig& solver, const MapConfig& map, int images, int height, int width,
-                         KeyPlace where) {
-    const std::string images_name = text(images, "×", height, "×", width);
-    if (images < 1 || height < 1 || width < 1)
-        fail("solver on ", images_name, ": there is nothing to solve; give at least one pixel");
-    if (!where) where = [&](const std::string& key) { return "solver on " + images_name + ": " + key; };
-    check_solver(solver, where);
-    const double norm = pdhg_operator_norm(height, width, solver.boundary);
-    check_steps(solver, norm, "for images of " + text(height, "×", width), where);
-
-    PdhgProblem problem;
-    problem.solves = images;
-    problem.height = height;
-    problem.width = width;
-    problem.map = map.separate ? MapKind::separate : MapKind::shared;
-    problem.boundary = solver.boundary;
-    problem.dual_start = solver.dual_start;
-    const auto [tau, sigma] = steps(solver, norm);
-    problem.tau = float(tau);
-    problem.sigma = float(sigma);
-    problem.theta = float(solver.theta);
-    return problem;
 }
 
 }  // namespace tvmap

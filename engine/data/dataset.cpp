@@ -12,6 +12,7 @@
 
 #include "engine/pictures/image.h"
 #include "kernels/base/error.h"
+#include "kernels/training/square.h"
 
 namespace tvmap {
 namespace {
@@ -60,19 +61,6 @@ double deviation_of(const T* samples, std::size_t count, double levels) {
         squares += difference * difference;
     }
     return std::sqrt(squares / double(count - 1)) / levels;
-}
-
-template <class T>
-void copy_square(const T* image, int size, int top, int left, int side, bool mirror, float levels,
-                 float* out) {
-    for (int i = 0; i < side; ++i) {
-        const T* row = image + std::size_t(top + i) * size + left;
-        float* to = out + std::size_t(i) * side;
-        if (mirror)
-            for (int j = 0; j < side; ++j) to[j] = float(row[side - 1 - j]) / levels;
-        else
-            for (int j = 0; j < side; ++j) to[j] = float(row[j]) / levels;
-    }
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 #include "engine/evaluation/evaluation_files.h"
 #include "engine/files/file.h"
 #include "engine/files/stopwatch.h"
-#include "engine/model/denoiser.h"
+#include "engine/model/model.h"
 #include "engine/solver/search.h"
 #include "engine/solver/solver.h"
 #include "kernels/base/error.h"
@@ -73,13 +73,8 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
     std::vector<std::string> names;
     for (int i = 0; i < data.count(); ++i) names.push_back(data.name(i));
 
-    Algorithms algorithms = Algorithms::of_machine();
-    Denoiser denoiser(backend, algorithms, config, side, side);
-    algorithms.save_for_machine();
-    Parameters parameters(backend, denoiser.graph().parameters(), false);
-    read_weights(checkpoint, config, parameters);
-    const Arena arena(backend, denoiser.arena_bytes());
-    denoiser.bind(arena, parameters);
+    Model model = Model::load(backend, config, checkpoint, side, side);
+    Denoiser& denoiser = model.denoiser();
     if (stop) throw Interrupted("interrupted before the first image; nothing was written");
     prepare_outputs(evaluation_outputs(folder, names, pictures, maps));
     write_file(folder + "/config.yaml", config.to_yaml());

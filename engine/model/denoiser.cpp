@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/config/solver_problem.h"
 #include "kernels/base/error.h"
 
 namespace tvmap {
@@ -30,7 +31,7 @@ Denoiser::Denoiser(Backend& backend, Algorithms& algorithms, const Config& confi
       problem_(pdhg_problem(config.solver, config.map, 1, height, width)),
       solver_bytes_(backend.pdhg_workspace_bytes(problem_)) {
     problem_.map = config.map.separate ? MapKind::separate : MapKind::shared;
-    Model model =
+    RecordedModel model =
         record_inference_model(backend, config, 1, padded_height_, padded_width_, padded() ? 0 : iterations_);
     noisy_ = model.noisy;
     lambda_ = model.lambda;

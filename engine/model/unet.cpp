@@ -1,5 +1,6 @@
 #include "engine/model/unet.h"
 
+#include "engine/config/solver_problem.h"
 #include "engine/unrolled/step_sizes.h"
 #include "kernels/base/error.h"
 
@@ -18,7 +19,7 @@ Value record_map(Graph& graph, const Config& config, Value noisy) {
 }
 
 /// Where the steps are learned, also adds their parameters, to the graph and to the model.
-void record_solver(Model& model, const Config& config, int iterations) {
+void record_solver(RecordedModel& model, const Config& config, int iterations) {
     const Features image = model.graph.tensor(model.noisy).shape;
     const PdhgProblem problem = pdhg_problem(config.solver, config.map, image.n, image.h, image.w);
     if (config.solver.train_steps == TrainSteps::none) {
@@ -73,8 +74,8 @@ Value record_unet(Graph& graph, const NetworkConfig& network, Value image) {
     return graph.convolution(x, "c1x1", network.outputs, 1, 1.0f);
 }
 
-Model record_training_model(const Backend& backend, const Config& config, int n, int h, int w) {
-    Model model{Graph(network_block(backend, config.network)), {}, {}, {}, {}, {}};
+RecordedModel record_training_model(const Backend& backend, const Config& config, int n, int h, int w) {
+    RecordedModel model{Graph(network_block(backend, config.network)), {}, {}, {}, {}, {}};
     Graph& graph = model.graph;
     model.noisy = graph.input("noisy", n, 1, h, w);
     model.target = graph.input("target", n, 1, h, w);
@@ -84,9 +85,9 @@ Model record_training_model(const Backend& backend, const Config& config, int n,
     return model;
 }
 
-Model record_inference_model(const Backend& backend, const Config& config, int n, int h, int w,
-                             int iterations) {
-    Model model{Graph(network_block(backend, config.network)), {}, {}, {}, {}, {}};
+RecordedModel record_inference_model(const Backend& backend, const Config& config, int n, int h, int w,
+                                     int iterations) {
+    RecordedModel model{Graph(network_block(backend, config.network)), {}, {}, {}, {}, {}};
     Graph& graph = model.graph;
     model.noisy = graph.input("noisy", n, 1, h, w);
     model.lambda = record_map(graph, config, model.noisy);

@@ -20,19 +20,19 @@ int network_block(const Backend& backend, const NetworkConfig& network);
 Value record_unet(Graph& graph, const NetworkConfig& network, Value image);
 
 /// A whole model: graph and the values that its user reads or fills.
-struct Model {
+struct RecordedModel {
     Graph graph;
     Value noisy, target, lambda, denoised, loss;  ///< target and loss only when recorded for training
     std::vector<int> steps = {};                  ///< the parameters of learned steps, if there are any
 };
 
 /// noisy → U-Net → Λ → solver → loss, for training on N images of H×W.
-Model record_training_model(const Backend& backend, const Config& config, int n, int h, int w);
+RecordedModel record_training_model(const Backend& backend, const Config& config, int n, int h, int w);
 
 /// noisy → U-Net → Λ and, with iterations > 0, → solver, for use; Λ and the result are kept. Learned steps
 /// are among the parameters in any case.
-Model record_inference_model(const Backend& backend, const Config& config, int n, int h, int w,
-                             int iterations);
+RecordedModel record_inference_model(const Backend& backend, const Config& config, int n, int h, int w,
+                                     int iterations);
 
 /// How often the network halves an image: sides must be multiples of 2 to this power.
 inline int halvings(const NetworkConfig& network) { return int(network.channels.size()) - 1; }

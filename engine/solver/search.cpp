@@ -4,6 +4,7 @@
 #include <climits>
 #include <cmath>
 
+#include "engine/config/solver_problem.h"
 #include "engine/files/stopwatch.h"
 #include "engine/solver/solver.h"
 #include "kernels/base/error.h"

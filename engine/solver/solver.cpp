@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "engine/config/solver_problem.h"
 #include "engine/files/stopwatch.h"
 #include "engine/solver/solver_state.h"
 #include "engine/unrolled/unrolled_solver.h"

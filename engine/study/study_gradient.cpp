@@ -2,11 +2,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/config/solver_problem.h"
 #include "engine/data/noise.h"
 #include "engine/data/smooth_noise.h"
 #include "engine/files/stopwatch.h"
 #include "engine/model/checkpoint.h"
-#include "engine/model/denoiser.h"
+#include "engine/model/model.h"
 #include "engine/solver/solver.h"
 #include "engine/study/study.h"
 #include "engine/training/process_memory.h"
@@ -51,15 +52,9 @@ std::vector<float> smooth_map(const Config& config, std::uint32_t image, int sid
 void predict_maps(Backend& backend, const Config& config, const std::string& checkpoint, int side,
                   std::vector<Example>& examples) {
     const Config used = with_network_of(checkpoint, config);
-    Algorithms algorithms = Algorithms::of_machine();
-    Denoiser denoiser(backend, algorithms, used, side, side);
-    algorithms.save_for_machine();
-    Parameters parameters(backend, denoiser.graph().parameters(), false);
-    read_weights(checkpoint, used, parameters);
-    const Arena arena(backend, denoiser.arena_bytes());
-    denoiser.bind(arena, parameters);
+    Model model = Model::load(backend, used, checkpoint, side, side);
     std::vector<float> denoised(std::size_t(side) * side);
-    for (Example& e : examples) denoiser.run(e.noisy.data(), e.lambda.data(), denoised.data());
+    for (Example& e : examples) model.denoiser().run(e.noisy.data(), e.lambda.data(), denoised.data());
 }
 
 /// The images that have a gradient. The others are named in left_out.

@@ -5,7 +5,7 @@
 #include "engine/data/noise.h"
 #include "engine/data/quality.h"
 #include "engine/model/checkpoint.h"
-#include "engine/model/denoiser.h"
+#include "engine/model/model.h"
 #include "engine/solver/search.h"
 #include "engine/study/study.h"
 #include "engine/training/batches.h"
@@ -151,12 +151,8 @@ class ValidationSet {
 Quality test(Backend& backend, Config config, const std::string& checkpoint, int iterations,
              const ValidationSet& images) {
     config.evaluate.iterations = iterations;
-    Algorithms algorithms = Algorithms::of_machine();
-    Denoiser denoiser(backend, algorithms, config, images.side(), images.side());
-    Parameters parameters(backend, denoiser.graph().parameters(), false);
-    read_weights(checkpoint, config, parameters);
-    const Arena arena(backend, denoiser.arena_bytes());
-    denoiser.bind(arena, parameters);
+    Model model = Model::load(backend, config, checkpoint, images.side(), images.side());
+    Denoiser& denoiser = model.denoiser();
     const std::size_t pixels = std::size_t(images.side()) * images.side();
     std::vector<float> lambda(pixels * denoiser.maps()), denoised(pixels);
     std::vector<Quality> qualities;

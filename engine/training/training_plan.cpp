@@ -22,7 +22,7 @@ TrainingPlan::TrainingPlan(Backend& backend, const Config& config, Algorithms& a
     algorithms.borrow(config.train.memory_limit > 0);
     algorithms.forget_untimed();
     const int side = Batches::side(config);
-    Model model = record_training_model(backend, config, config.train.batch, side, side);
+    RecordedModel model = record_training_model(backend, config, config.train.batch, side, side);
     noisy = model.noisy;
     target = model.target;
     step = std::make_unique<Plan>(std::move(model.graph), backend, algorithms, true);

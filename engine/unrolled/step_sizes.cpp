@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/config/solver_problem.h"
 #include "kernels/base/error.h"
 
 namespace tvmap {

@@ -6,7 +6,6 @@
 
 #include <charconv>
 #include <chrono>
-#include <limits>
 #include <map>
 #include <optional>
 #include <system_error>
@@ -14,8 +13,7 @@
 #include "kernels/base/error.h"
 #include "kernels/base/gpu_runtime.h"
 #include "kernels/convolution/convolution_passes.h"
-#include "kernels/cuda/cudnn_descriptor.h"
-#include "kernels/cuda/described_device.h"
+#include "kernels/cuda/cudnn_graph.h"
 #include "kernels/cuda/vendor_libraries.h"
 
 namespace tvmap::cuda {
@@ -27,161 +25,6 @@ constexpr std::size_t most_candidates = 16;
 // Engines that are compiled at run time take their time: enough of them is enough.
 constexpr double patience = 2.0;  // seconds
 constexpr std::size_t least_candidates = 3;
-
-// The device that plans are for, where it is not the one that is here.
-std::optional<Descriptor> described;
-
-// Names of the graph's tensors, by which pointers are bound at run time.
-enum Tensor : std::int64_t { x_tensor = 1, weight_tensor, y_tensor, bias_tensor, sum_tensor, biased_tensor };
-
-// A four-dimensional tensor; cuDNN says N, C, H, W whatever the strides.
-struct TensorLayout {
-    std::vector<std::int64_t> sizes, strides;
-    cudnnDataType_t type = CUDNN_DATA_FLOAT;
-    std::int64_t alignment = 16;
-};
-
-Descriptor tensor(Tensor id, const TensorLayout& layout, bool is_virtual = false) {
-    Descriptor d(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
-    d.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, std::int64_t(id));
-    d.set(CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, layout.type);
-    d.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, layout.alignment);
-    d.set(CUDNN_ATTR_TENSOR_DIMENSIONS, layout.sizes);
-    d.set(CUDNN_ATTR_TENSOR_STRIDES, layout.strides);
-    d.set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, is_virtual);
-    d.finalize("tensor");
-    return d;
-}
-
-TensorLayout layout_of(const PassProblem& problem, const Features& f) {
-    const std::int64_t h = f.h, w = f.w, c = f.c;
-    if (problem.precision == Precision::bf16)
-        return {{f.n, c, h, w}, {h * w * c, 1, w * c, c}, CUDNN_DATA_BFLOAT16, 16};
-    return {{f.n, c, h, w},
-            {f.n > 1 ? f.image_stride : f.image_size(), h * w, w, 1},
-            CUDNN_DATA_FLOAT,
-            problem.alignment};
-}
-
-TensorLayout weight_layout_of(const PassProblem& problem) {
-    return layout_of({.precision = problem.precision, .x = {}, .y = {}, .alignment = 16},
-                     dense_features(problem.y.c, problem.x.c, problem.kernel, problem.kernel, 1));
-}
-
-Descriptor convolution_descriptor(int kernel) {
-    const std::vector<std::int64_t> ones{1, 1}, padding{kernel / 2, kernel / 2};
-    Descriptor d(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
-    d.set(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, std::int64_t(2));
-    d.set(CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, CUDNN_DATA_FLOAT);
-    d.set(CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, CUDNN_CROSS_CORRELATION);
-    d.set(CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, padding);
-    d.set(CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, padding);
-    d.set(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, ones);
-    d.set(CUDNN_ATTR_CONVOLUTION_DILATIONS, ones);
-    d.finalize("convolution");
-    return d;
-}
-
-Descriptor pointwise_operation(cudnnPointwiseMode_t mode, const PassProblem& problem, const Descriptor& from,
-                               const Descriptor* other, const Descriptor& to) {
-    Descriptor pointwise(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
-    pointwise.set(CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, mode);
-    pointwise.set(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, CUDNN_DATA_FLOAT);
-    if (mode == CUDNN_POINTWISE_RELU_FWD) {
-        const double lower = 0, upper = std::numeric_limits<float>::max(), slope = problem.slope;
-        pointwise.set(CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP, CUDNN_TYPE_DOUBLE, lower);
-        pointwise.set(CUDNN_ATTR_POINTWISE_RELU_UPPER_CLIP, CUDNN_TYPE_DOUBLE, upper);
-        pointwise.set(CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP_SLOPE, CUDNN_TYPE_DOUBLE, slope);
-    }
-    pointwise.finalize("pointwise function");
-    Descriptor operation(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
-    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, pointwise);
-    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, from);
-    if (other) operation.set(CUDNN_ATTR_OPERATION_POINTWISE_BDESC, *other);
-    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, to);
-    operation.finalize("pointwise operation");
-    return operation;
-}
-
-// The attributes of the three operations, alike but for their names.
-struct OperationNames {
-    cudnnBackendDescriptorType_t operation;
-    cudnnBackendAttributeName_t convolution, x, weight, y, alpha, beta;
-};
-
-OperationNames names_of(Direction direction) {
-    switch (direction) {
-        case Direction::forward:
-            return {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
-                    CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
-                    CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
-                    CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
-                    CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
-                    CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
-                    CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA};
-        case Direction::data:
-            return {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR,
-                    CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
-                    CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
-                    CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
-                    CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
-                    CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
-                    CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA};
-        case Direction::weights:
-            break;
-    }
-    return {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR,
-            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
-            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
-            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
-            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
-            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
-            CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA};
-}
-
-// The pass as cuDNN sees it: a convolution; for an activating one, + bias and the ReLU behind it, with the
-// tensors between them never in memory.
-Descriptor operation_graph(const PassProblem& problem) {
-    const TensorLayout y_layout = layout_of(problem, problem.y);
-    const Descriptor x = tensor(x_tensor, layout_of(problem, problem.x));
-    const Descriptor weight = tensor(weight_tensor, weight_layout_of(problem));
-    const Descriptor y = tensor(y_tensor, y_layout);
-    TensorLayout between = y_layout;
-    between.type = CUDNN_DATA_FLOAT;
-    std::optional<Descriptor> sum, biased, bias;
-    if (problem.activates) {
-        const std::int64_t c = problem.y.c;
-        sum = tensor(sum_tensor, between, true);
-        biased = tensor(biased_tensor, between, true);
-        bias = tensor(bias_tensor, {{1, c, 1, 1}, {c, 1, c, c}, CUDNN_DATA_FLOAT, 4});
-    }
-
-    const OperationNames names = names_of(problem.direction);
-    const float alpha = 1.0f, beta = problem.adds ? 1.0f : 0.0f;
-    Descriptor operation(names.operation);
-    operation.set(names.convolution, convolution_descriptor(problem.kernel));
-    operation.set(names.x, x);
-    operation.set(names.weight, weight);
-    operation.set(names.y, sum ? *sum : y);
-    operation.set(names.alpha, CUDNN_TYPE_FLOAT, alpha);
-    operation.set(names.beta, CUDNN_TYPE_FLOAT, beta);
-    operation.finalize("convolution operation");
-
-    std::vector<Descriptor> operations;
-    operations.push_back(std::move(operation));
-    if (problem.activates) {
-        operations.push_back(pointwise_operation(CUDNN_POINTWISE_ADD, problem, *sum, &*bias, *biased));
-        operations.push_back(pointwise_operation(CUDNN_POINTWISE_RELU_FWD, problem, *biased, nullptr, y));
-    }
-    std::vector<cudnnBackendDescriptor_t> handles;
-    for (const Descriptor& o : operations) handles.push_back(o.get());
-    Descriptor graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
-    if (!described) graph.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, cudnn_handle());
-    graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, handles.data(),
-              std::int64_t(handles.size()));
-    graph.finalize("graph of operations");
-    return graph;
-}
 
 std::vector<cudnnBackendNumericalNote_t> notes_of(const Descriptor& engine) {
     return engine.get_all<cudnnBackendNumericalNote_t>(
@@ -309,13 +152,13 @@ std::mutex plans_mutex;
 // Null, and *obstacle, where cuDNN does not support the configuration after all or it wants too much memory.
 std::shared_ptr<Pass> plan(const PassProblem& problem, const Descriptor& configuration,
                            const Descriptor& engine, const std::string& algorithm, std::string* obstacle) {
-    const std::string device = described ? "" : gpu::device().name;
+    const std::string device = described_device() ? "" : gpu::device().name;
     const std::string key = text(device, " ", problem.key(), " ", algorithm);
     const std::lock_guard lock(plans_mutex);
     if (const auto known = plans().find(key); known != plans().end()) return known->second;
     Descriptor made(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
-    if (described)
-        made.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, *described);
+    if (described_device())
+        made.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, *described_device());
     else
         made.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, cudnn_handle());
     made.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration);
@@ -338,7 +181,7 @@ std::vector<Descriptor> proposals(const Descriptor& graph, cudnnBackendHeurMode_
     Descriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
     heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
     heuristics.set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, mode);
-    if (described) heuristics.set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, *described);
+    if (described_device()) heuristics.set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, *described_device());
     if (const cudnnStatus_t status = heuristics.try_finalize(); status != CUDNN_STATUS_SUCCESS) {
         *obstacle = message(status);
         return {};
@@ -365,14 +208,6 @@ bool read_number(const std::string& name, std::size_t* at, char mark, std::int64
 }
 
 }  // namespace
-
-void plan_for_device(const std::string& description) {
-    Descriptor device(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);
-    device.set(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, description.data(),
-               std::int64_t(description.size()));
-    device.finalize("described device");
-    described = std::move(device);
-}
 
 std::vector<std::shared_ptr<Pass>> available_passes(const PassProblem& problem, std::string* obstacle) {
     using Clock = std::chrono::steady_clock;
@@ -420,7 +255,7 @@ std::shared_ptr<Pass> planned_pass(const PassProblem& problem, const std::string
         Descriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
         engine.set(CUDNN_ATTR_ENGINE_OPERATION_GRAPH, graph);
         engine.set(CUDNN_ATTR_ENGINE_GLOBAL_INDEX, index);
-        if (described) engine.set(CUDNN_ATTR_ENGINE_DEVICEPROP, *described);
+        if (described_device()) engine.set(CUDNN_ATTR_ENGINE_DEVICEPROP, *described_device());
         engine.finalize("engine");
         if (!keeps_promises(engine, problem.precision)) {
             *obstacle = text(algorithm, " is not deterministic in this precision");

@@ -82,7 +82,7 @@ class Steps {
   private:
     std::unique_ptr<Backend> backend_ = make_backend("cpu");
     Algorithms algorithms_;
-    Model model_;
+    RecordedModel model_;
     Value noisy_, target_;
     Plan plan_;
     Parameters parameters_;

@@ -1,5 +1,6 @@
 // Experiments: defaults, every key, round trip, sweeps, and the messages for what is wrong.
 #include "engine/config/config.h"
+#include "engine/config/solver_problem.h"
 
 #include <doctest/doctest.h>
 #include <cmath>

@@ -1,6 +1,7 @@
 // The evaluation: its numbers are those of direct calls, the oracle is the best of its curve, and the files
 // say the same.
 #include "engine/evaluation/evaluator.h"
+#include "engine/config/solver_problem.h"
 
 #include <doctest/doctest.h>
 #include <stdlib.h>

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <sstream>
 
+#include "engine/config/solver_problem.h"
 #include "engine/model/unet.h"
 #include "kernels/base/threads.h"
 #include "tests/support/recording.h"
@@ -24,7 +25,7 @@ struct Training {
 
     Training(const Config& config, int n, int h, int w) {
         // As record_training_model, but with everything kept and with a gradient for the image.
-        Model model{Graph(network_block(*backend, config.network)), {}, {}, {}, {}, {}};
+        RecordedModel model{Graph(network_block(*backend, config.network)), {}, {}, {}, {}, {}};
         Graph& graph = model.graph;
         noisy = graph.input("noisy", n, 1, h, w, true);
         target = graph.input("target", n, 1, h, w);

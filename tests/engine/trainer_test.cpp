@@ -374,7 +374,7 @@ TEST_CASE("a run is what its parts do") {
 
     const auto backend = make_backend("cpu");
     Algorithms algorithms = Algorithms::read(w.folder / "run/algorithms.json");
-    Model model = record_training_model(*backend, c, 2, 24, 24);
+    RecordedModel model = record_training_model(*backend, c, 2, 24, 24);
     Plan plan(std::move(model.graph), *backend, algorithms, true);
     Parameters parameters(*backend, plan.graph().parameters(), true);
     const Arena arena(*backend, plan.arena_bytes());

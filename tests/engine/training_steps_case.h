@@ -50,7 +50,7 @@ struct Workshop {
 struct Training {
     std::unique_ptr<Backend> backend;
     Dataset data;
-    Model model;
+    RecordedModel model;
     Plan plan;
     Parameters parameters;
     Arena arena;

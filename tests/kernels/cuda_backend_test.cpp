@@ -54,7 +54,7 @@ class Training {
   public:
     Training(std::unique_ptr<Backend> on, const std::string& overrides)
         : backend(std::move(on)), config(parse_config(experiment, "experiment", split(overrides))) {
-        Model model = record_training_model(*backend, config, batch, size, size);
+        RecordedModel model = record_training_model(*backend, config, batch, size, size);
         noisy_ = model.noisy;
         target_ = model.target;
         parameters = std::make_unique<Parameters>(*backend, model.graph.parameters(), true);

@@ -1,6 +1,7 @@
 // The gradient modes: exact ones against each other and against finite differences in double, truncated and
 // implicit against what they claim to be, what implicit tends to, memory, and training in each.
 #include "engine/config/gradient_mode.h"
+#include "engine/config/solver_problem.h"
 
 #include "engine/solver/solver.h"
 #include "kernels/base/error.h"

@@ -1,6 +1,7 @@
 // Learned steps of the solver: they cannot leave the stable region, their gradients are those of finite
 // differences in double, training uses them, and a trained model keeps them.
 #include "engine/unrolled/step_sizes.h"
+#include "engine/config/solver_problem.h"
 
 #include <doctest/doctest.h>
 #include <stdlib.h>
