@@ -11,9 +11,9 @@
 #include "apps/interruption.h"
 #include "apps/progress_line.h"
 #include "engine/solver/solver.h"
-#include "kernels/base/machine_peak.h"
 #include "kernels/base/simd.h"
 #include "kernels/base/threads.h"
+#include "kernels/machine_peak.h"
 
 namespace tvmap {
 namespace {
@@ -85,7 +85,7 @@ int run(const Options& options, const CommonOptions& common) {
     Json json{{"command", "bench"},
               {"device", backend->description()},
               {"versions", backend->algorithm_key()},
-              {"instruction_set", cpu::instruction_sets().front()},
+              {"instruction_set", cpu::instruction_set()},
               {"threads", thread_count()},
               {"precision", options.precision},
               {"peak_bytes_per_second", memory},

@@ -14,7 +14,9 @@
 #include "kernels/backend.h"
 #include "kernels/base/decimal.h"
 #include "kernels/base/room.h"
+#include "kernels/base/simd.h"
 #include "kernels/base/threads.h"
+#include "kernels/convolution/convolution.h"
 
 namespace tvmap {
 namespace {
@@ -80,6 +82,12 @@ CLI::App& Program::add(const std::string& name, const std::string& description, 
         ->capture_default_str();
     add_number(command, "--threads", common_.threads,
                "CPU threads; 0: OMP_NUM_THREADS, else one per core that may be used", 0, 4096);
+    command
+        .add_option(
+            "--isa", common_.isa,
+            "instruction set of the CPU's kernels, of those the processor has: auto (the best), avx512, "
+            "avx2, sse2, neon; for measurements")
+        ->capture_default_str();
     command.add_flag("--quiet", common_.quiet, "print no progress and no text");
     command.add_flag("--json", common_.json, "print the result as one JSON object on standard output");
     command.callback([this, name, run = std::move(run)] {
@@ -111,6 +119,10 @@ int Program::main(int argc, char** argv) {
     try {
         app_.parse(arguments(argc, argv));
         reserve_stack();
+        if (common_.isa != "auto") {
+            cpu::use_instruction_set(common_.isa);
+            cpu::limit_onednn();
+        }
         start_threads();
         check_device(common_.device);
         const int code = chosen_(common_);

@@ -24,6 +24,7 @@ struct UsageError : Error {
 /// The options that every subcommand has.
 struct CommonOptions {
     std::string device = "auto";
+    std::string isa = "auto";
     int threads = 0;           ///< as asked for; 0: not at all
     std::string threads_from;  ///< why thread_count() is what it is
     bool quiet = false, json = false;

@@ -8,6 +8,7 @@
 #include "apps/progress_line.h"
 #include "apps/warning.h"
 #include "engine/evaluation/evaluator.h"
+#include "engine/evaluation/statistics.h"
 
 namespace tvmap {
 namespace {
@@ -26,6 +27,12 @@ Json to_json(const std::vector<EvaluatedImage>& images, Quality EvaluatedImage::
     return {{"psnr", entry(&Quality::psnr)},
             {"ssim", entry(&Quality::ssim)},
             {"ssim_uniform", entry(&Quality::ssim_uniform)}};
+}
+
+/// 95 %, or null where there are too few images.
+Json interval_of(const std::vector<double>& gains) {
+    const Interval interval = mean_interval(gains);
+    return Json::array({interval.low, interval.high});
 }
 
 Json to_json(const std::vector<Difference>& differences) {
@@ -83,6 +90,11 @@ int run(Options options, const CommonOptions& common) {
              {"scalar", to_json(result.images, &EvaluatedImage::scalar)},
              {"map", to_json(result.images, &EvaluatedImage::map)},
              {"gain", {{"psnr", gain.psnr}, {"ssim", gain.ssim}, {"ssim_uniform", gain.ssim_uniform}}},
+             {"gain_interval",
+              {{"psnr", interval_of(result.gains(&Quality::psnr))},
+               {"ssim", interval_of(result.gains(&Quality::ssim))},
+               {"ssim_uniform", interval_of(result.gains(&Quality::ssim_uniform))}}},
+             {"p", sign_flip_p(result.gains(&Quality::psnr))},
              {"search_seconds", result.search_seconds},
              {"map_seconds", result.map_seconds}},
         text(result.table(), "on ", backend->description(),

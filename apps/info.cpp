@@ -3,9 +3,9 @@
 
 #include "apps/command.h"
 #include "kernels/backend.h"
-#include "kernels/base/machine_peak.h"
 #include "kernels/base/simd.h"
 #include "kernels/base/threads.h"
+#include "kernels/machine_peak.h"
 
 namespace tvmap {
 namespace {
@@ -20,11 +20,11 @@ constexpr const char* compiler = "unknown";
 
 int run(const CommonOptions& common) {
     const double gibibytes = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE)) / (1 << 30);
-    const std::string sets = cpu::instruction_sets().front();
+    const std::string set = cpu::instruction_set();
     const Json json{{"command", "info"},
                     {"version", TVMAP_VERSION},
                     {"processor", cpu::processor_name()},
-                    {"instruction_set", sets},
+                    {"instruction_set", set},
                     {"threads", thread_count()},
                     {"threads_from", common.threads_from},
                     {"memory_gib", gibibytes},
@@ -34,7 +34,7 @@ int run(const CommonOptions& common) {
     print_result(
         common, json,
         text("tvmap            ", TVMAP_VERSION, "\nprocessor        ", cpu::processor_name(),
-             "\ninstruction set  ", sets, "\nthreads          ", thread_count(), " (", common.threads_from,
+             "\ninstruction set  ", set, "\nthreads          ", thread_count(), " (", common.threads_from,
              ")\nmemory           ", number(gibibytes, 4), " GiB\noneDNN           ", cpu::onednn_version(),
              "\ncompiler         ", compiler, "\nCUDA backend     ", cuda_status(), "\n"));
     return success;

@@ -8,13 +8,14 @@
 #include <utility>
 
 #include "kernels/base/error.h"
-#include "kernels/base/machine_peak.h"
 #include "kernels/base/parallel.h"
+#include "kernels/base/simd.h"
 #include "kernels/base/threads.h"
 #include "kernels/cuda_loader.h"
 #include "kernels/layers/leaky_relu.h"
 #include "kernels/layers/max_pool.h"
 #include "kernels/layers/upsample.h"
+#include "kernels/machine_peak.h"
 
 namespace tvmap {
 namespace {
@@ -35,7 +36,9 @@ class CpuBackend final : public Backend {
     std::string description() const override { return text("cpu, ", thread_count(), " threads, fp32"); }
     std::string algorithm_key() const override {
         static const std::string machine = cpu::processor_name(), onednn = cpu::onednn_version();
-        return text("cpu, ", machine, ", ", thread_count(), " threads, oneDNN ", onednn);
+        const std::string set = cpu::instruction_set();
+        const std::string restricted = set == cpu::instruction_sets().front() ? "" : set + ", ";
+        return text("cpu, ", machine, ", ", restricted, thread_count(), " threads, oneDNN ", onednn);
     }
 
     MachinePeak measure_peak() override { return {cpu::peak_memory_rate(), cpu::peak_multiply_add_rate()}; }

@@ -8,13 +8,13 @@
 
 #include "kernels/base/error.h"
 #include "kernels/base/gpu_runtime.h"
-#include "kernels/base/machine_peak.h"
 #include "kernels/convolution/activation_gradient.h"
 #include "kernels/convolution/convolution_passes.h"
 #include "kernels/cuda_loader.h"
 #include "kernels/layers/leaky_relu.h"
 #include "kernels/layers/max_pool.h"
 #include "kernels/layers/upsample.h"
+#include "kernels/machine_peak.h"
 #include "kernels/training/random.h"
 
 namespace tvmap {

@@ -9,9 +9,9 @@
 #include <string>
 
 #include "kernels/base/features.h"
-#include "kernels/base/machine_peak.h"
 #include "kernels/convolution/convolution.h"
 #include "kernels/layers/parameter_map.h"
+#include "kernels/machine_peak.h"
 #include "kernels/solver/pdhg.h"
 #include "kernels/training/adam.h"
 #include "kernels/training/finite.h"

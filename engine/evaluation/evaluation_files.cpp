@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "engine/evaluation/figures.h"
+#include "engine/evaluation/statistics.h"
 #include "engine/files/csv.h"
 #include "engine/files/file.h"
 #include "engine/files/format.h"
@@ -84,6 +85,16 @@ std::string signed_cell(double value, int width, int digits) {
     return std::string(std::size_t(std::max(width, 1) - 1), ' ') + "–";
 }
 
+/// "low … high" of a mean gain or, where there is none, a dash; `width` characters wide at least.
+std::string interval_cell(const std::vector<double>& gains, std::size_t width, int digits) {
+    const Interval interval = mean_interval(gains);
+    if (!std::isfinite(interval.low)) return "–" + std::string(width - 1, ' ');
+    const std::string low = format("%+.*f", digits, interval.low),
+                      high = format("%+.*f", digits, interval.high);
+    const std::size_t length = low.size() + 3 + high.size();
+    return low + " … " + high + std::string(length < width ? width - length : 0, ' ');
+}
+
 constexpr int gap = 4;  // between the pictures of a panel
 
 /// The files of an example; the panel of all the others is the last one.
@@ -128,9 +139,15 @@ std::string Evaluation::table() const {
         row("noisy           ", &EvaluatedImage::noisy) + row("best scalar λ   ", &EvaluatedImage::scalar) +
         row("map Λ           ", &EvaluatedImage::map) + "map over scalar  " + signed_cell(g.psnr, 6, 2) +
         "         " + signed_cell(g.ssim, 7, 3) + "           " + signed_cell(g.ssim_uniform, 7, 3) + "\n";
-    if (counted > 0)
-        table += "best scalar λ = " + cell(at, 0, 3) +
-                 format("; the map is better on %zd of %zu images\n", std::ptrdiff_t(wins), counted);
+    if (counted > 0) {
+        const std::vector<double> gained = gains(&Quality::psnr);
+        table += "its 95 % interval " + interval_cell(gained, 15, 2) +
+                 interval_cell(gains(&Quality::ssim), 18, 3) +
+                 interval_cell(gains(&Quality::ssim_uniform), 1, 3) + "\n" +
+                 "best scalar λ = " + cell(at, 0, 3) +
+                 format("; the map is better on %zd of %zu images, p = %.2g (sign flips)\n",
+                        std::ptrdiff_t(wins), counted, sign_flip_p(gained));
+    }
     if (!names.empty()) table += left_out_of_means(names) + "\n";
     if (const std::string line = use.line(); !line.empty()) table += line + "\n";
     return table;
@@ -168,7 +185,7 @@ std::vector<Output> evaluation_outputs(const std::string& folder, const std::vec
 }
 
 std::string write_evaluation(const std::string& folder, const Evaluation& evaluation) {
-    std::string images = "name", summary = "quantity,mean,deviation\n",
+    std::string images = "name", summary = "quantity,mean,deviation,low,high\n",
                 curves = "lambda,psnr,ssim,ssim_uniform\n";
     for (const Column& column : columns()) images += std::string(",") + column.name;
     images += "\n";
@@ -179,7 +196,11 @@ std::string write_evaluation(const std::string& folder, const Evaluation& evalua
     }
     for (const Column& column : columns()) {
         const Statistic s = statistic(evaluation.images, column.pick);
-        summary += column.name + ("," + csv_number(s.mean)) + "," + csv_number(s.deviation) + "\n";
+        const Interval interval = mean_interval(values_of(evaluation.images, column.pick));
+        summary += column.name;
+        for (const double value : {s.mean, s.deviation, interval.low, interval.high})
+            summary += "," + csv_number(value);
+        summary += "\n";
     }
     const std::vector<Quality> curve = mean_curve(evaluation);
     for (std::size_t l = 0; l < curve.size(); ++l)

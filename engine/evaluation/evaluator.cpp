@@ -35,12 +35,17 @@ void pick_best(EvaluatedImage& image, const std::vector<double>& lambdas) {
 
 }  // namespace
 
-Statistic statistic(const std::vector<EvaluatedImage>& images,
-                    const std::function<double(const EvaluatedImage&)>& pick) {
+std::vector<double> values_of(const std::vector<EvaluatedImage>& images,
+                              const std::function<double(const EvaluatedImage&)>& pick) {
     std::vector<double> values;
     for (const EvaluatedImage& image : images)
         if (image.counts()) values.push_back(pick(image));
-    return statistic(values);
+    return values;
+}
+
+Statistic statistic(const std::vector<EvaluatedImage>& images,
+                    const std::function<double(const EvaluatedImage&)>& pick) {
+    return statistic(values_of(images, pick));
 }
 
 std::vector<std::string> Evaluation::left_out() const {
@@ -50,11 +55,12 @@ std::vector<std::string> Evaluation::left_out() const {
     return names;
 }
 
+std::vector<double> Evaluation::gains(double Quality::*measure) const {
+    return values_of(images, [&](const EvaluatedImage& i) { return i.map.*measure - i.scalar.*measure; });
+}
+
 Quality Evaluation::gain() const {
-    auto mean_gain = [&](double Quality::*measure) {
-        return statistic(images, [&](const EvaluatedImage& i) { return i.map.*measure - i.scalar.*measure; })
-            .mean;
-    };
+    const auto mean_gain = [&](double Quality::*measure) { return statistic(gains(measure)).mean; };
     return {mean_gain(&Quality::psnr), mean_gain(&Quality::ssim), mean_gain(&Quality::ssim_uniform)};
 }
 

@@ -34,13 +34,19 @@ struct Evaluation {
 
     /// The table with mean ± standard deviation (N−1), as text, and the line of `use`.
     std::string table() const;
-    /// Mean gain of the map over the oracle.
+    /// Gain of the map over the oracle by one measure, of the images that count.
+    std::vector<double> gains(double Quality::*measure) const;
+    /// Its mean.
     Quality gain() const;
     /// Names of the images that no mean is taken over.
     std::vector<std::string> left_out() const;
 };
 
-/// Mean and standard deviation (N−1) of what `pick` takes from each image that counts; see statistic().
+/// What `pick` takes from each image that counts.
+std::vector<double> values_of(const std::vector<EvaluatedImage>& images,
+                              const std::function<double(const EvaluatedImage&)>& pick);
+
+/// Its mean and standard deviation (N−1); see statistic().
 Statistic statistic(const std::vector<EvaluatedImage>& images,
                     const std::function<double(const EvaluatedImage&)>& pick);
 

@@ -1,4 +1,4 @@
-// Pictures: reading, preparing and writing. stb is used in engine/pictures/image.cpp alone.
+// Pictures: reading, preparing and writing. stb is used in image.cpp and png.cpp alone.
 #pragma once
 #include <atomic>
 #include <cstdint>

@@ -18,11 +18,7 @@ std::uint32_t number(Bytes bytes, std::size_t at, int count, bool big_endian) {
     return value;
 }
 
-std::string big_endian(std::uint32_t value) {
-    return {char(value >> 24), char(value >> 16), char(value >> 8), char(value)};
-}
-
-constexpr std::size_t png_signature = 8, png_frame = 12;  // length, type, checksum of a chunk
+constexpr std::size_t png_frame = 12;  // length, type, checksum of a chunk
 
 /// The chunk at the beginning of `rest`: its type and data, unless they are cut off.
 struct PngChunk {
@@ -57,7 +53,7 @@ int exif_orientation(Bytes tiff) {
 
 int check_png(Bytes content, const std::string& path) {
     int orientation = 1;
-    for (Bytes rest = content.substr(png_signature);;) {
+    for (Bytes rest = content.substr(png_signature.size());;) {
         const PngChunk chunk = png_chunk(rest);
         if (!chunk.whole) truncated_picture(path);
         const Bytes covered = rest.substr(4, chunk.data.size() + 4);
@@ -71,11 +67,11 @@ int check_png(Bytes content, const std::string& path) {
 
 std::string complete_png_palette(Bytes content, PictureAllowance& memory) {
     constexpr std::size_t colours = 256, type_of_colour = 9;
-    const PngChunk header = png_chunk(content.substr(png_signature));
+    const PngChunk header = png_chunk(content.substr(png_signature.size()));
     if (header.data.size() != 13 || header.data[type_of_colour] != 3) return "";
     memory.need(content.size() + 5 * colours);
-    std::string complete(content.substr(0, png_signature));
-    for (Bytes rest = content.substr(png_signature);;) {
+    std::string complete(content.substr(0, png_signature.size()));
+    for (Bytes rest = content.substr(png_signature.size());;) {
         const PngChunk chunk = png_chunk(rest);
         if (!chunk.whole) break;
         const std::size_t size = chunk.data.size() + png_frame;

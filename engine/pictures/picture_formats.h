@@ -1,6 +1,7 @@
 // The formats of pictures, as far as read_picture takes them apart itself: what the decoder does not check, and
 // what it cannot read. For engine/pictures/image.cpp and the files that belong to it.
 #pragma once
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -32,6 +33,13 @@ class PictureAllowance {
     PictureReader& reader_;
     std::size_t taken_ = 0;
 };
+
+/// What a PNG begins with.
+inline constexpr Bytes png_signature("\x89PNG\r\n\x1a\n", 8);
+/// A number as PNG has it.
+inline std::string big_endian(std::uint32_t value) {
+    return {char(value >> 24), char(value >> 16), char(value >> 8), char(value)};
+}
 
 [[noreturn]] void truncated_picture(const std::string& path);
 [[noreturn]] void damaged_picture(const std::string& path, const std::string& what);

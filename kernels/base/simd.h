@@ -11,11 +11,15 @@
 
 namespace tvmap::cpu {
 
-/// The instruction sets that the kernels are compiled for and that this processor has, best first.
+/// The instruction sets that the kernels are compiled for and that this processor has, best first: AVX-512, AVX2, SSE2,
+/// NEON, …
 std::vector<std::string> instruction_sets();
 
-/// Restricts the kernels to one of instruction_sets(), process-wide; "" lifts the restriction. For tests and
-/// measurements.
+/// Restricts the kernels to one of instruction_sets(), process-wide; "" lifts the restriction. Case and hyphens do not
+/// matter. Throws Error for any other. Before other threads use kernels.
 void use_instruction_set(const std::string& name);
+
+/// The one in use: the best, or what the kernels were restricted to.
+std::string instruction_set();
 
 }  // namespace tvmap::cpu

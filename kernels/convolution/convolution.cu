@@ -1,4 +1,4 @@
-// A CUDA convolution: 1×1 as matrix products (kernels/convolution/convolution_pointwise.cu), 3×3 by a planned pass for
+// A CUDA convolution: 1×1 as matrix products (kernels/convolution/convolution_products.cu), 3×3 by a planned pass for
 // each direction. In order:
 //     forward   the pass; bias and leaky ReLU in place where the pass does not contain them
 //     backward  the activation's gradient and the bias gradient, in place of d_y; weights; data
@@ -15,7 +15,7 @@
 #include "kernels/convolution/activation_gradient.h"
 #include "kernels/convolution/bfloat16.h"
 #include "kernels/convolution/convolution_choice.h"
-#include "kernels/convolution/convolution_pointwise.h"
+#include "kernels/convolution/convolution_products.h"
 #include "kernels/convolution/untimed_algorithms.h"
 #include "kernels/layers/leaky_relu.h"
 

@@ -59,6 +59,9 @@ class Convolution {
 
 namespace cpu {
 
+/// Keeps oneDNN, too, to cpu::instruction_set(). Throws Error after its first use, when it is too late.
+void limit_onednn();
+
 /// Channels per block for a tensor of C channels on this CPU: 16 (AVX-512) or 8 where C is a multiple of it,
 /// else 1.
 int channel_block(int channels);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/base/error.h"
+#include "kernels/base/simd.h"
 #include "kernels/base/threads.h"
 #include "kernels/convolution/activation_gradient.h"
 #include "kernels/convolution/convolution_implementations.h"
@@ -331,6 +332,16 @@ class OnednnConvolution : public Convolution {
 };
 
 }  // namespace
+
+void limit_onednn() {
+    const std::string set = instruction_set();
+    const dnnl::cpu_isa level = set == "AVX-512" ? dnnl::cpu_isa::avx512_core
+                                : set == "AVX2"  ? dnnl::cpu_isa::avx2
+                                                 : dnnl::cpu_isa::sse41;
+    if (dnnl::set_max_cpu_isa(level) != dnnl::status::success)
+        fail("oneDNN: its instruction set can no longer be limited to ", set,
+             "; limit it before anything else");
+}
 
 int onednn_channel_block() {
     // Every level from avx512_core on includes its bits, and those of the 256-bit levels lack some.

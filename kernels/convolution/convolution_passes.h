@@ -1,4 +1,4 @@
-// What the CUDA convolutions (kernels/convolution/convolution.cu, kernels/convolution/convolution_pointwise.cu) ask
+// What the CUDA convolutions (kernels/convolution/convolution.cu, kernels/convolution/convolution_products.cu) ask
 // of the vendor's libraries: one pass of a convolution, and matrix products. Answered by cuDNN and cuBLAS in
 // kernels/cuda/, by plain loops in kernels/emulation/convolution_stand_in.cpp.
 #pragma once

@@ -5,8 +5,8 @@
 #include <algorithm>
 
 #include "kernels/base/error.h"
+#include "kernels/base/library_search.h"
 #include "kernels/convolution/convolution_passes.h"
-#include "kernels/cuda/library_search.h"
 
 namespace tvmap::cuda {
 namespace {

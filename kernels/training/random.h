@@ -15,7 +15,17 @@
 namespace tvmap {
 
 /// What a random number is for; numbers of different purposes never share a counter.
-enum class Purpose : std::uint32_t { noise = 1, noise_level, initial_weight, shuffle, crop, flip, phantom };
+enum class Purpose : std::uint32_t {
+    noise = 1,
+    noise_level,
+    initial_weight,
+    shuffle,
+    crop,
+    flip,
+    phantom,
+    bootstrap,
+    permutation
+};
 
 /// Philox 4×32-10: four words from a 64-bit key and a 128-bit counter.
 std::array<std::uint32_t, 4> philox(std::uint64_t key, std::array<std::uint32_t, 4> counter);

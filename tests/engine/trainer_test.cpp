@@ -1,110 +1,17 @@
-// Training runs: repeated, interrupted and resumed to the same bits, refused where they would mix, and step
-// by step the same as the parts that a run is made of.
+// Training runs: repeated, interrupted and resumed to the same bits, and refused where they would mix.
 #include "engine/training/trainer.h"
 
 #include <doctest/doctest.h>
-#include <stdlib.h>
 
-#include <sstream>
-
-#include "engine/data/noise.h"
 #include "engine/files/file.h"
-#include "engine/graph/plan.h"
-#include "engine/model/unet.h"
 #include "engine/pictures/image.h"
-#include "engine/training/batches.h"
-#include "engine/training/training_steps.h"
 #include "kernels/base/error.h"
-#include "kernels/base/threads.h"
-#include "tests/support/temporary_folder.h"
+#include "tests/engine/trainer_case.h"
 
 using namespace tvmap;
+using trainer_case::Workshop;
 
 namespace {
-
-/// A folder with pictures, runs, and a cache of algorithms of its own: all runs take the same ones, and the
-/// user's cache is left alone.
-struct Workshop {
-    TemporaryFolder folder;
-    Config config;
-
-    // One thread, unless a test asks for more: so small a network gains nothing from a second one.
-    explicit Workshop(int threads = 1) {
-        set_threads(threads);
-        ::setenv("XDG_CACHE_HOME", (folder / "cache").c_str(), 1);
-        write_pictures("train", 7, 24);
-        write_pictures("val", 2, 24);
-        config.data.train = folder / "train";
-        config.data.val = folder / "val";
-        config.data.size = 24;
-        config.data.limit = {7, 2, 1};
-        config.network.channels = {4, 6};
-        config.solver.iterations = 6;
-        config.evaluate.iterations = 8;
-        config.optimiser.rate = 2e-3;
-        config.train.epochs = 3;
-        config.train.batch = 2;  // three steps an epoch, one image left over
-    }
-
-    void write_pictures(const std::string& name, int count, int size) const {
-        make_folder(folder / name);
-        for (int k = 0; k < count; ++k) {
-            Picture picture{size, size, 1, 8, std::vector<float>(std::size_t(size) * size)};
-            for (int i = 0; i < size; ++i)
-                for (int j = 0; j < size; ++j)
-                    picture.values[i * size + j] = float((i / 6 * 5 + j / 8 * 3 + k * 7) % 11) / 10.0f;
-            write_png(folder / (name + "/image_" + std::to_string(k) + ".png"), picture);
-        }
-    }
-
-    /// Runs until done, or until `stop_after` steps of this process; says whether it was finished.
-    bool train(const std::string& run, bool resume = false, int stop_after = -1) const {
-        return train(config, run, resume, stop_after);
-    }
-    bool train(const Config& c, const std::string& run, bool resume = false, int stop_after = -1) const {
-        std::atomic<bool> stop{stop_after == 0};
-        Trainer trainer(c, folder / run, resume);
-        int steps = 0;
-        return trainer.run([&](const TrainReport&) { stop = ++steps == stop_after; }, stop);
-    }
-
-    std::string file(const std::string& run, const std::string& name) const {
-        return read_file(folder / (run + "/" + name));
-    }
-    std::string checkpoint(const std::string& run, const std::string& name = "last") const {
-        return file(run, "checkpoints/" + name + ".safetensors");
-    }
-    /// metrics.csv without its last column, the seconds.
-    std::string metrics(const std::string& run) const {
-        std::istringstream lines(file(run, "metrics.csv"));
-        std::string result;
-        for (std::string line; std::getline(lines, line);) result += line.substr(0, line.rfind(',')) + "\n";
-        return result;
-    }
-    /// A column of metrics.csv, one entry an epoch.
-    std::vector<std::string> column(const std::string& run, const std::string& name) const {
-        std::istringstream lines(file(run, "metrics.csv"));
-        std::vector<std::string> result;
-        int place = -1;
-        for (std::string line; std::getline(lines, line);) {
-            std::istringstream cells(line);
-            std::string cell;
-            for (int at = 0; std::getline(cells, cell, ','); ++at) {
-                if (place < 0 && cell == name)
-                    place = at;
-                else if (at == place && cell != name)
-                    result.push_back(cell);
-            }
-        }
-        return result;
-    }
-    void check_same(const std::string& a, const std::string& b) const {
-        // Weights, moments, counters: the whole files. (A second pair of parentheses: not to be printed.)
-        CHECK((checkpoint(a) == checkpoint(b)));
-        CHECK((checkpoint(a, "best") == checkpoint(b, "best")));
-        CHECK(metrics(a) == metrics(b));
-    }
-};
 
 /// The message of the Error that `action` throws, "" if there is none.
 template <class Action>
@@ -337,85 +244,4 @@ TEST_CASE("what a killed process left is cleared") {
     CHECK(w.train("run", true));
     CHECK_FALSE(std::filesystem::exists(w.folder / "run/checkpoints/.tvmap-1-1.tmp"));
     CHECK_FALSE(std::filesystem::exists(w.folder / "run/.tvmap-1-2.tmp"));
-}
-
-TEST_CASE("learning rates") {
-    OptimiserConfig o;
-    o.rate = 1e-3;
-    for (const int step : {1, 50, 100}) CHECK(learning_rate(o, step, 100) == 1e-3);
-    o.warmup = 4;
-    CHECK(learning_rate(o, 1, 100) == doctest::Approx(0.25e-3));
-    CHECK(learning_rate(o, 3, 100) == doctest::Approx(0.75e-3));
-    CHECK(learning_rate(o, 4, 100) == doctest::Approx(1e-3));
-    CHECK(learning_rate(o, 5, 100) == doctest::Approx(1e-3));
-    o.cosine = true;
-    CHECK(learning_rate(o, 2, 104) == doctest::Approx(0.5e-3));
-    CHECK(learning_rate(o, 4, 104) == doctest::Approx(1e-3));
-    CHECK(learning_rate(o, 29, 104) == doctest::Approx(1e-3 * 0.8535533906));  // (1 + cos π/4)/2
-    CHECK(learning_rate(o, 54, 104) == doctest::Approx(0.5e-3));
-    CHECK(std::abs(learning_rate(o, 104, 104)) < 1e-15);
-    o.warmup = 0;
-    CHECK(learning_rate(o, 1, 2) == doctest::Approx(0.5e-3));
-    double previous = 1;
-    for (int step = 1; step <= 100; ++step) {
-        CHECK(learning_rate(o, step, 100) < previous);
-        previous = learning_rate(o, step, 100);
-    }
-}
-
-// Shuffling, crops, noise, gradient, Adam and schedule called by hand, in the order that a run takes them.
-TEST_CASE("a run is what its parts do") {
-    Workshop w;
-    Config& c = w.config;
-    c.optimiser.cosine = true;
-    c.optimiser.warmup = 2;
-    c.train.epochs = 2;
-    CHECK(w.train("run"));
-
-    const auto backend = make_backend("cpu");
-    Algorithms algorithms = Algorithms::read(w.folder / "run/algorithms.json");
-    RecordedModel model = record_training_model(*backend, c, 2, 24, 24);
-    Plan plan(std::move(model.graph), *backend, algorithms, true);
-    Parameters parameters(*backend, plan.graph().parameters(), true);
-    const Arena arena(*backend, plan.arena_bytes());
-    plan.bind(arena, parameters);
-    parameters.initialise(c.seed);
-    const Dataset data(c.data.train, 24, 7);
-    const int pixels = 24 * 24;
-    int step = 0;
-    for (std::uint32_t epoch = 1; epoch <= 2; ++epoch) {
-        const std::vector<int> order = shuffled(c.seed, epoch, 7);
-        double sum = 0;
-        for (int first = 0; first < 6; first += 2) {
-            for (int n = 0; n < 2; ++n) {
-                float* clean = plan.view(model.target).data + n * pixels;
-                data.copy(order[first + n], clean);
-                make_noisy(c.noise, c.noise.sigma, c.seed, epoch, data, order[first + n], pixels, clean,
-                           plan.view(model.noisy).data + n * pixels);
-            }
-            plan.forward();
-            plan.backward();
-            ++step;
-            parameters.adam_step({learning_rate(c.optimiser, step, 6), c.optimiser.beta1, c.optimiser.beta2,
-                                  c.optimiser.eps, step});
-            sum += plan.loss();
-        }
-        CHECK(std::stod(w.column("run", "loss")[epoch - 1]) == doctest::Approx(sum / 3).epsilon(1e-8));
-    }
-    Parameters trained(*backend, plan.graph().parameters(), true);
-    read_checkpoint(w.folder / "run/checkpoints/last.safetensors", trained);
-    CHECK(trained.host_weights() == parameters.host_weights());
-}
-
-TEST_CASE("training lowers the loss") {
-    Workshop w;
-    w.config.train.epochs = 25;
-    w.config.train.validate_every = 25;
-    w.config.optimiser.rate = 1e-2;
-    w.config.train.loss = LossKind::log_mse;
-    CHECK(w.train("run"));
-    const auto loss = w.column("run", "loss");
-    MESSAGE("log of the mean squared error " << loss.front() << " -> " << loss.back());
-    // From a map that hardly acts to one that denoises: at least 1 dB, 0.23 in the logarithm.
-    CHECK(std::stod(loss.back()) < std::stod(loss.front()) - 0.23);
 }

@@ -1,38 +1,17 @@
 // The CUDA convolution against its definition: every precision, slices, batches, odd sizes; overwriting and
-// adding; parameters that are not aligned; recorded and replayed; what the library does not offer and what is
-// refused; the search for the libraries.
+// adding; parameters that are not aligned; recorded and replayed; what is refused.
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <string>
 
 #include "kernels/base/error.h"
-#include "kernels/convolution/convolution.h"
-#include "kernels/convolution/convolution_passes.h"
-#include "kernels/convolution/untimed_algorithms.h"
-#include "kernels/cuda/library_search.h"
-#include "tests/kernels/convolution_case.h"
-#include "tests/support/device_buffer.h"
-#ifdef TVMAP_EMULATED
-#include "kernels/emulation/convolution_stand_in.h"
-#endif
+#include "tests/kernels/cuda_convolution_case.h"
 
 using namespace tvmap;
-using convolution_case::random_values;
-using cuda::Precision;
-using reference::ConvolutionShape;
-using reference::Doubles;
+using namespace cuda_convolution_case;
 
 namespace {
-
-struct Case {
-    int n, inputs, outputs, h, w, kernel;
-    float slope;
-    int slack_x = 0, slack_y = 0;  // channels between the images: slices of wider tensors
-    int first_x = 0, first_y = 0;  // channels in front of them
-    int parameter_offset = 0;      // floats that the parameters lie behind an aligned address
-};
 
 const Case cases[] = {
     {1, 1, 32, 13, 17, 3, 0.01f},            // the first layer
@@ -53,143 +32,6 @@ const Case cases[] = {
     {4, 3, 2, 40, 30, 1, 1.0f, 0, 1, 0, 0, 1},  // fewer
     {1, 40, 3, 3, 3, 1, 1.0f},
 };
-
-ConvolutionProblem problem_of(const Case& c) {
-    ConvolutionProblem problem;
-    const auto strided = [&](int channels, int slack) {
-        Features f = dense_features(c.n, channels, c.h, c.w, 1);
-        f.image_stride += std::int64_t(slack) * c.h * c.w;
-        return f;
-    };
-    problem.x = strided(c.inputs, c.slack_x);
-    problem.y = strided(c.outputs, c.slack_y);
-    problem.kernel = c.kernel;
-    problem.slope = c.slope;
-    return problem;
-}
-
-std::unique_ptr<Convolution> make(const ConvolutionProblem& problem, Precision precision,
-                                  const std::string& algorithms = "") {
-    return cuda::make_convolution(test_stream(), precision, problem, algorithms);
-}
-
-// Scratch memory as it is promised: aligned to 64 bytes and no more, garbage at first.
-class Workspace {
-  public:
-    explicit Workspace(std::size_t bytes) : memory_(std::int64_t(64 + bytes)) {}
-    void* data() const { return memory_.data() + 64; }
-    bool intact() const { return memory_.intact(); }
-
-  private:
-    DeviceBuffer<unsigned char> memory_;
-};
-
-/// Everything that one problem reads and writes. Inputs are filled, outputs hold sentinels.
-struct Buffers {
-    Buffers(const Case& c, const Convolution& convolution)
-        : shape{c.n, c.inputs, c.outputs, c.h, c.w, c.kernel},
-          x(c.n, c.inputs, c.h, c.w, c.slack_x, c.first_x * c.h * c.w),
-          y(c.n, c.outputs, c.h, c.w, c.slack_y, c.first_y * c.h * c.w),
-          d_y(c.n, c.outputs, c.h, c.w, c.slack_y, c.first_y * c.h * c.w),
-          d_x(c.n, c.inputs, c.h, c.w, c.slack_x, c.first_x * c.h * c.w),
-          weight(1, 1, 1, c.inputs * c.outputs * c.kernel * c.kernel, 0, c.parameter_offset),
-          bias(1, 1, 1, c.outputs, 0, c.parameter_offset),
-          d_weight(1, 1, 1, c.inputs * c.outputs * c.kernel * c.kernel, 0, c.parameter_offset),
-          d_bias(1, 1, 1, c.outputs, 0, c.parameter_offset),
-          forward_workspace(convolution.forward_workspace_bytes()),
-          backward_workspace(convolution.backward_workspace_bytes()) {
-        fill(x, 1);
-        fill(weight, 2, 1.0 / std::sqrt(c.inputs * c.kernel * c.kernel));
-        fill(bias, 3);
-        fill(d_y, 4);
-    }
-
-    static void fill(DeviceFeatures& buffer, unsigned seed, double scale = 1.0) {
-        buffer.set(random_values(std::size_t(buffer.shape().size()), seed, scale));
-    }
-
-    void forward(Convolution& convolution) {
-        convolution.forward(x.data(), weight.data(), bias.data(), y.data(), forward_workspace.data());
-    }
-    void backward(Convolution& convolution, Write write) {
-        convolution.backward(x.data(), weight.data(), y.data(), d_y.data(), d_x.data(), write,
-                             d_weight.data(), d_bias.data(), write, backward_workspace.data());
-    }
-
-    /// Nothing but the values was written.
-    bool intact() const {
-        const auto all = {&x, &y, &d_y, &d_x, &weight, &d_weight, &bias, &d_bias};
-        return std::all_of(all.begin(), all.end(), [](const DeviceFeatures* b) { return b->intact(); }) &&
-               forward_workspace.intact() && backward_workspace.intact();
-    }
-
-    ConvolutionShape shape;
-    DeviceFeatures x, y, d_y, d_x, weight, bias, d_weight, d_bias;
-    Workspace forward_workspace, backward_workspace;
-};
-
-struct Errors {
-    double y = 0, d_x = 0, d_weight = 0, d_bias = 0;
-    double largest() const { return std::max({y, d_x, d_weight, d_bias}); }
-};
-
-/// Runs the convolution forward and backward, checks what must hold exactly, and returns its errors.
-Errors run(const Case& c, Convolution& convolution, Write write) {
-    Buffers b(c, convolution);
-    const Doubles x = b.x.get(), weight = b.weight.get(), bias = b.bias.get(), d_y = b.d_y.get();
-    if (write == Write::accumulate) b.fill(b.d_x, 5), b.fill(b.d_weight, 6), b.fill(b.d_bias, 7);
-    const Doubles old_d_x = b.d_x.get(), old_d_weight = b.d_weight.get(), old_d_bias = b.d_bias.get();
-
-    Errors errors;
-    b.forward(convolution);
-    const Doubles y = b.y.get();
-    errors.y = relative_difference(y, reference::convolution_forward(b.shape, x, weight, bias, c.slope));
-
-    b.backward(convolution, write);
-    reference::ConvolutionGradients expected =
-        reference::convolution_backward(b.shape, x, weight, y, d_y, c.slope);
-    if (write == Write::accumulate) {
-        const auto add = [](Doubles& to, const Doubles& from) {
-            for (std::size_t k = 0; k < to.size(); ++k) to[k] += from[k];
-        };
-        add(expected.d_x, old_d_x), add(expected.d_weight, old_d_weight), add(expected.d_bias, old_d_bias);
-    }
-    errors.d_x = relative_difference(b.d_x.get(), expected.d_x);
-    errors.d_weight = relative_difference(b.d_weight.get(), expected.d_weight);
-    errors.d_bias = relative_difference(b.d_bias.get(), expected.d_bias);
-
-    CHECK(b.intact());
-    CHECK(b.x.get() == x);
-    CHECK(b.y.get() == y);
-    CHECK(b.weight.get() == weight);
-    CHECK(b.bias.get() == bias);
-    return errors;
-}
-
-// fp32 rounds at 6e-8; sums of some hundred terms stay below 1e-6, Winograd's transforms cost a digit. tf32
-// and bf16 round each factor, bf16 the result too, by 2^-11 and 2^-8 at most; relative to a whole tensor that
-// is the size of the error, and up to twice as much where a sum's terms cancel (1.3 times seen).
-constexpr double single = 1e-6, winograd = 5e-6;
-double tolerance(Precision precision) {
-    return precision == Precision::fp32 ? winograd : precision == Precision::tf32 ? 0x1p-10 : 0x1p-7;
-}
-
-/// y, d_x, d_weight, d_bias one after the other.
-Doubles results_of(Buffers& b) {
-    Doubles all;
-    for (const DeviceFeatures* part : {&b.y, &b.d_x, &b.d_weight, &b.d_bias}) {
-        const Doubles values = part->get();
-        all.insert(all.end(), values.begin(), values.end());
-    }
-    return all;
-}
-
-Doubles results_of(const Case& c, Convolution& convolution) {
-    Buffers b(c, convolution);
-    b.forward(convolution);
-    b.backward(convolution, Write::overwrite);
-    return results_of(b);
-}
 
 }  // namespace
 
@@ -337,102 +179,3 @@ TEST_CASE("CUDA convolution: what cannot work is refused") {
     CHECK(overwrites->algorithms().find("data_add") == std::string::npos);
     CHECK_THROWS_AS(b.backward(*overwrites, Write::accumulate), Error);
 }
-
-TEST_CASE("CUDA convolution: names of precisions") {
-    for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::bf16})
-        CHECK(cuda::parse_precision(cuda::precision_name(precision)) == precision);
-    CHECK_THROWS_AS(cuda::parse_precision("fp16"), Error);
-}
-
-TEST_CASE("libraries: versions, and where they are searched for") {
-    CHECK(cuda::vendor_libraries_missing() == "");
-    CHECK(cuda::vendor_library_versions().find("cuDNN") != std::string::npos);
-
-    const char* before = std::getenv("TVMAP_CUDA_LIBRARIES");
-    const std::string kept = before ? before : "";
-    setenv("TVMAP_CUDA_LIBRARIES", "/no/such/folder:/usr", 1);
-    const std::vector<std::string> folders = library_folders();
-    REQUIRE(!folders.empty());
-    CHECK(folders.front() == "/usr");  // the first that exists
-    CHECK(std::count(folders.begin(), folders.end(), "") == 1);
-    std::string obstacle;
-    CHECK(open_library({"libno_such_library.so.9", "libnor_this.so"}, false, &obstacle) == nullptr);
-    for (const char* part : {"libno_such_library.so.9 or libnor_this.so", "/usr", "TVMAP_CUDA_LIBRARIES"})
-        CHECK(obstacle.find(part) != std::string::npos);
-    CHECK(obstacle.find('\n') == std::string::npos);
-    setenv("TVMAP_CUDA_LIBRARIES", kept.c_str(), 1);
-
-    void* const mathematics = open_library({"libm.so.6"}, false, &obstacle);
-    REQUIRE(mathematics != nullptr);
-    CHECK(library_function(mathematics, "cos") != nullptr);
-    CHECK_THROWS_AS(library_function(mathematics, "no_such_function"), Error);
-}
-
-#ifdef TVMAP_EMULATED
-namespace {
-// The stand-in offers less, or more, for a while.
-class Support {
-  public:
-    explicit Support(const emulation::ConvolutionSupport& support) {
-        emulation::set_convolution_support(support);
-    }
-    ~Support() { emulation::set_convolution_support({}); }
-};
-}  // namespace
-
-TEST_CASE("CUDA convolution: whatever the library offers") {
-    // Sizes that no other test uses: choices are remembered.
-    const Case c{2, 8, 16, 7, 10, 3, 0.01f, 3, 5};
-    for (const Precision precision : {Precision::fp32, Precision::bf16})
-        for (const bool fuses : {true, false})
-            for (const bool adds : {true, false}) {
-                CAPTURE(fuses);
-                CAPTURE(adds);
-                const Support support({.fuses = fuses, .adds = adds});
-                const std::string add = precision == Precision::bf16 ? ""
-                                        : adds                       ? ",data_add=loops"
-                                                                     : ",data_add=none";
-                const std::string algorithms = std::string("forward=loops") + (fuses ? "+fused" : "") +
-                                               ",weights=loops,data=loops" + add;
-                const auto convolution = make(problem_of(c), precision, algorithms);
-                CHECK(convolution->algorithms() == algorithms);
-                for (const Write write : {Write::overwrite, Write::accumulate})
-                    CHECK(run(c, *convolution, write).largest() < tolerance(precision));
-                if (!fuses)
-                    CHECK_THROWS_AS(
-                        make(problem_of(c), precision, "forward=loops+fused,weights=loops,data=loops"),
-                        Error);
-            }
-}
-
-TEST_CASE("CUDA convolution: the fastest of several ways, and the library's refusal") {
-    const Case c{1, 16, 16, 9, 14, 3, 0.01f};
-    {
-        const Support support({.several = true});
-        for (const char* forward : {"loops", "reversed", "loops+fused", "reversed+fused"}) {
-            const std::string algorithms =
-                std::string("forward=") + forward + ",weights=reversed,data=loops,data_add=reversed";
-            const auto convolution = make(problem_of(c), Precision::fp32, algorithms);
-            CHECK(convolution->algorithms() == algorithms);
-            CHECK(run(c, *convolution, Write::accumulate).largest() < single);
-        }
-        const auto measured = make(problem_of(c), Precision::fp32);
-        CHECK(run(c, *measured, Write::overwrite).largest() < single);
-        const auto least = make(problem_of(c), Precision::fp32, least_memory),
-                   most = make(problem_of(c), Precision::fp32, most_memory);
-        CHECK(least->backward_workspace_bytes() <= measured->backward_workspace_bytes());
-        CHECK(measured->backward_workspace_bytes() <= most->backward_workspace_bytes());
-        // Measured once, then remembered.
-        for (int k = 0; k < 3; ++k)
-            CHECK(make(problem_of(c), Precision::fp32)->algorithms() == measured->algorithms());
-    }
-    const Support support({.plans = false});
-    try {
-        make(problem_of({1, 16, 16, 9, 15, 3, 0.01f}), Precision::tf32);
-        FAIL("a convolution out of nothing");
-    } catch (const Error& error) {
-        for (const char* part : {"forward 3x3 tf32", "16>16 9x15", "planar", "stand-in"})
-            CHECK(std::string(error.what()).find(part) != std::string::npos);
-    }
-}
-#endif

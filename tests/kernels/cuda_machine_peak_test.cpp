@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "kernels/base/error.h"
-#include "kernels/base/machine_peak.h"
+#include "kernels/machine_peak.h"
 #include "tests/support/device_buffer.h"
 
 using namespace tvmap;

@@ -142,9 +142,29 @@ def closed_streams(folder):
                       f"evaluate {closed}: another {name}")
 
 
+def instruction_sets(folder):
+    """--isa keeps to one set; the solver has the same bits with each, and a network trains with the least of them."""
+    image_folder(os.fsencode(folder / "images"), 3)
+    (folder / "image.npy").write_bytes(npy([0.1 * (i % 7) for i in range(12 * 16)], (12, 16)))
+    (folder / "tiny.yaml").write_bytes(tiny_experiment)
+    best = json.loads(run("info --json", folder).stdout)["instruction_set"]
+    refused(folder, 1, "info --isa avx9", "instruction set avx9 is not available on this processor; use one of ", best)
+    known = run("info --isa avx9", folder).stderr.strip().rsplit("use one of ", 1)[-1].split(", ")
+    check(known[0] == best and "AVX3" not in known, f"instruction sets {known}, the best of them {best}")
+    images = set()
+    for name in known:
+        result = run(f"info --json --isa {name.lower().replace('-', '')}", folder)
+        check(result.returncode == 0 and json.loads(result.stdout)["instruction_set"] == name, f"--isa {name}: {result}")
+        result = run(f"solve image.npy --lambda 0.1 --out {name}.npy --isa {name}", folder)
+        images.add((folder / f"{name}.npy").read_bytes() if result.returncode == 0 else result.stderr)
+        result = run(f"train tiny.yaml --run run{name} --isa {name} --quiet", folder)
+        check(result.returncode == 0, f"train --isa {name}: {result}")
+    check(len(images) == 1, f"solve: other results with other instruction sets: {images}")
+
+
 with tempfile.TemporaryDirectory() as cache:
     os.environ["XDG_CACHE_HOME"] = cache  # where measured algorithms are kept
-    for part in (numbers, folder_names, places, closed_streams):
+    for part in (numbers, folder_names, places, closed_streams, instruction_sets):
         with tempfile.TemporaryDirectory() as name:
             part(Path(name).resolve())
 finish()

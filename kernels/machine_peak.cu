@@ -1,4 +1,4 @@
-#include "kernels/base/machine_peak.h"
+#include "kernels/machine_peak.h"
 
 #include <algorithm>
 #include <type_traits>

@@ -4,7 +4,7 @@
 //     d_weight = Σ_n d_a[n]·x[n]ᵀ          Cout×Cin, sums over N·P pixels
 // The last has a small result and long sums: these are cut into pieces of fixed length, one product each, and
 // the pieces are added up in a fixed order by a kernel of ours.
-#include "kernels/convolution/convolution_pointwise.h"
+#include "kernels/convolution/convolution_products.h"
 
 #include <algorithm>
 

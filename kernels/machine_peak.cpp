@@ -1,4 +1,4 @@
-#include "kernels/base/machine_peak.h"
+#include "kernels/machine_peak.h"
 
 #include <algorithm>
 #include <chrono>
@@ -11,7 +11,7 @@
 #include "kernels/base/simd.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "kernels/base/machine_peak.cpp"
+#define HWY_TARGET_INCLUDE "kernels/machine_peak.cpp"
 #include <hwy/foreach_target.h>
 
 #include <hwy/cache_control.h>

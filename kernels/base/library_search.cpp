@@ -1,5 +1,5 @@
 // Nothing here runs Python: its folders of packages are guessed from where they usually lie.
-#include "kernels/cuda/library_search.h"
+#include "kernels/base/library_search.h"
 
 #include <dlfcn.h>
 
