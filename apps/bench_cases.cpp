@@ -6,6 +6,7 @@
 #include "engine/graph/algorithms.h"
 #include "engine/graph/parameters.h"
 #include "engine/graph/plan.h"
+#include "engine/graph/solver_mapping.h"
 #include "engine/model/unet.h"
 #include "kernels/device_array.h"
 #include "kernels/training/random.h"
@@ -218,11 +219,14 @@ class Cases {
                 const auto z = numbers(count, 0, 1), lambda = numbers(p.solves * p.map_size(), 0, 0.2f),
                            x = numbers(count, -1e-5f, 1e-5f);
                 const auto d_lambda = memory<float>(p.solves * p.map_size());
+                settle_solver_mapping(backend_, p);
                 const auto work = memory<std::byte>(backend_.pdhg_workspace_bytes(p));
                 const auto masks =
                     memory<std::uint8_t>(kind == forward ? 0 : backend_.pdhg_mask_bytes(p, iterations));
                 BenchCase c;
-                c.shape = text(p.solves, "×", p.height, "×", p.width, ", T = ", iterations);
+                const std::string mapping = backend_.pdhg_mapping_name(p);
+                c.shape = text(p.solves, "×", p.height, "×", p.width, ", T = ", iterations,
+                               mapping.empty() ? "" : ", ", mapping);
                 c.operations = 19.0 * double(count) * iterations;
                 c.bytes = 4.0 * 12 * double(count) * iterations;
                 const auto run_forward = [=, &backend = backend_] {

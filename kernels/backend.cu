@@ -160,6 +160,13 @@ class CudaBackend final : public Backend {
     std::size_t pdhg_workspace_bytes(const PdhgProblem& problem) const override {
         return cuda::pdhg_workspace_bytes(problem);
     }
+    std::string settle_pdhg_mapping(const PdhgProblem& problem, const std::string& kept, bool may_time,
+                                    std::string* remark) override {
+        return cuda::settle_pdhg_mapping(stream(), problem, kept, may_time, remark);
+    }
+    std::string pdhg_mapping_name(const PdhgProblem& problem) const override {
+        return cuda::mapping_name(cuda::pdhg_mapping(problem));
+    }
     void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, const float* lambda,
                       float* x, std::uint8_t* masks, const PdhgState* state, bool start_from_state,
                       const PdhgWorkspace& workspace) override {

@@ -98,6 +98,13 @@ class Backend {
 
     virtual std::size_t pdhg_mask_bytes(const PdhgProblem& problem, int iterations) const = 0;
     virtual std::size_t pdhg_workspace_bytes(const PdhgProblem& problem) const = 0;
+    /// How solves of these sizes are laid over a GPU (kernels/solver/pdhg.h): to be settled before anything else is asked
+    /// for them, or it is guessed; and in words, "" where there is no choice.
+    virtual std::string settle_pdhg_mapping(const PdhgProblem&, const std::string& /*kept*/,
+                                            bool /*may_time*/, std::string* /*remark*/) {
+        return "";
+    }
+    virtual std::string pdhg_mapping_name(const PdhgProblem&) const { return ""; }
     virtual void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, const float* lambda,
                               float* x, std::uint8_t* masks, const PdhgState* state, bool start_from_state,
                               const PdhgWorkspace& workspace) = 0;

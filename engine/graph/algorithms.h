@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 namespace tvmap {
 
@@ -46,6 +47,9 @@ class Algorithms {
     int untimed_problems() const { return int(untimed_problems_.size()); }
     /// The most of them, since one is timed after the other.
     std::size_t timing_bytes() const { return timing_bytes_; }
+    /// What its user should know: a line about a choice that was not taken.
+    void note(const std::string& line) { notes_.push_back(line); }
+    const std::vector<std::string>& notes() const { return notes_; }
     /// For a choice that does not work, and why. The machine's cache forgets it, so that the algorithm is
     /// chosen anew; a run's file is not to be gone against: throws an Error that names it.
     void drop(const std::string& problem, const std::string& reason);
@@ -59,6 +63,7 @@ class Algorithms {
   private:
     std::map<std::string, std::string> known_, used_;
     std::set<std::string> borrowed_, untimed_problems_;
+    std::vector<std::string> notes_;
     bool borrows_ = false;
     Untimed untimed_ = Untimed::time;
     std::size_t timing_bytes_ = 0;

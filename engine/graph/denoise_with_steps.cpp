@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstddef>
 
+#include "engine/graph/solver_mapping.h"
+
 namespace tvmap {
 namespace {
 
@@ -62,7 +64,9 @@ DenoiseWithStepsOperation::Scratch DenoiseWithStepsOperation::scratch_of(const B
     return s;
 }
 
-void DenoiseWithStepsOperation::prepare(Backend& backend, Algorithms&, const Graph&, bool training) {
+void DenoiseWithStepsOperation::prepare(Backend& backend, Algorithms& algorithms, const Graph&,
+                                        bool training) {
+    settle_solver_mapping(backend, algorithms, problem_);
     const std::size_t state = sizeof(float) * state_floats(problem_);
     solver_bytes_ = backend.pdhg_workspace_bytes(problem_);
     kernel_bytes_ = std::max(solver_bytes_, backend.pdhg_step_gradients_workspace_bytes(problem_));

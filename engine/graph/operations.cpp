@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/graph/algorithms.h"
+#include "engine/graph/solver_mapping.h"
 #include "kernels/base/error.h"
 #include "kernels/convolution/untimed_algorithms.h"
 
@@ -111,7 +112,8 @@ void ParameterMapOperation::backward(const Binding& b) {
         b.backend->parameter_map_backward(map_, b.inputs[0], b.d_output, b.d_inputs[0], b.d_input_write[0]);
 }
 
-void DenoiseOperation::prepare(Backend& backend, Algorithms&, const Graph&, bool training) {
+void DenoiseOperation::prepare(Backend& backend, Algorithms& algorithms, const Graph&, bool training) {
+    settle_solver_mapping(backend, algorithms, problem_);
     solver_ =
         std::make_unique<UnrolledSolver>(backend, problem_, iterations_, training ? mode_ : GradientMode{});
     forward_workspace = solver_->forward_workspace_bytes();

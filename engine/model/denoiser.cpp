@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/config/solver_problem.h"
+#include "engine/graph/solver_mapping.h"
 #include "kernels/base/error.h"
 
 namespace tvmap {
@@ -18,6 +19,11 @@ int mirrored(int i, int n) {
 
 std::size_t aligned(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
 
+std::size_t settled_workspace_bytes(Backend& backend, Algorithms& algorithms, const PdhgProblem& problem) {
+    settle_solver_mapping(backend, algorithms, problem);
+    return backend.pdhg_workspace_bytes(problem);
+}
+
 }  // namespace
 
 Denoiser::Denoiser(Backend& backend, Algorithms& algorithms, const Config& config, int height, int width)
@@ -29,7 +35,7 @@ Denoiser::Denoiser(Backend& backend, Algorithms& algorithms, const Config& confi
       maps_(config.map.separate ? 2 : 1),
       iterations_(config.evaluate.iterations),
       problem_(pdhg_problem(config.solver, config.map, 1, height, width)),
-      solver_bytes_(backend.pdhg_workspace_bytes(problem_)) {
+      solver_bytes_(settled_workspace_bytes(backend, algorithms, problem_)) {
     problem_.map = config.map.separate ? MapKind::separate : MapKind::shared;
     RecordedModel model =
         record_inference_model(backend, config, 1, padded_height_, padded_width_, padded() ? 0 : iterations_);

@@ -68,14 +68,21 @@ std::vector<ScalarCurve> scalar_search(Backend& backend, const SolverConfig& sol
                                       batch_bytes ? batch_bytes : suitable_batch_bytes(backend));
     const int image_batch = std::clamp(solves / count, 1, images.count),
               value_batch = std::min(solves, count);
-    problem.solves_per_image = value_batch;
-    problem.solves = image_batch * value_batch;
+    // Of whole batches and of what is left, for fewer solves may be laid out so that they need more.
+    std::size_t workspace_bytes = 0;
+    for (const int together : {images.count % image_batch, image_batch})
+        for (const int values : {count % value_batch, value_batch}) {
+            if (together == 0 || values == 0) continue;
+            problem.solves_per_image = values;
+            problem.solves = together * values;
+            workspace_bytes = std::max(workspace_bytes, backend.pdhg_workspace_bytes(problem));
+        }
     std::vector<float> repeated;
     for (int n = 0; n < image_batch; ++n) repeated.insert(repeated.end(), lambdas.begin(), lambdas.end());
     const DeviceInput<float> parameters(backend, repeated.data(), repeated.size());
     const DeviceArray<float> x(backend, pixels * problem.solves);
     const DeviceArray<Quality> quality(backend, problem.solves);
-    const DeviceArray<std::byte> workspace(backend, backend.pdhg_workspace_bytes(problem));
+    const DeviceArray<std::byte> workspace(backend, workspace_bytes);
 
     std::vector<ScalarCurve> curves(images.count);
     for (ScalarCurve& curve : curves) curve.quality.resize(count);

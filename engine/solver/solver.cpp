@@ -6,6 +6,7 @@
 
 #include "engine/config/solver_problem.h"
 #include "engine/files/stopwatch.h"
+#include "engine/graph/solver_mapping.h"
 #include "engine/solver/solver_state.h"
 #include "engine/unrolled/unrolled_solver.h"
 #include "kernels/base/error.h"
@@ -227,6 +228,7 @@ Solution solve(Backend& backend, const SolverConfig& solver, const ImageStack& z
         check_solver_state("state", *options.state, z.images, z.height, z.width);
         make_feasible(problem, lambda, *options.state);
     }
+    settle_solver_mapping(backend, problem);
     const Maps maps(backend, problem, lambda);
     const DeviceInput<float> noisy(backend, z.values.data(), z.values.size());
     const DeviceArray<std::byte> workspace(backend, backend.pdhg_workspace_bytes(problem));
@@ -262,6 +264,7 @@ SolverGradient solver_gradient(Backend& backend, const SolverConfig& solver, con
     const PdhgProblem problem = solver_problem(solver, z, lambda);
     if (repeat < 1) fail("solver: ", repeat, " runs; give 1 or more");
     check_target(z, target);
+    settle_solver_mapping(backend, problem);
     UnrolledSolver unrolled(backend, problem, solver.iterations, solver.gradient);
 
     SolverGradient gradient;

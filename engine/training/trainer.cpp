@@ -132,6 +132,7 @@ void Trainer::State::open(bool resume, const std::vector<std::string>& change) {
         release_free_memory();  // reading the file took more than a step's memory, once
         reset_peak_resident();
     }
+    for (const std::string& note : algorithms.notes()) log(note);
     algorithms.save(path("algorithms.json"));
     if (!has_algorithms) algorithms.save_for_machine();
     MetricsFile::Start start{progress.epoch, progress.steps};

@@ -20,6 +20,7 @@ struct Device {
     std::size_t shared_per_block = 0;  ///< most dynamic shared memory that a block can be given, bytes
     int largest_cluster = 1;           ///< blocks; 1: no clusters
     std::string driver, runtime;       ///< versions, like "13.0"
+    bool keeps_time = true;            ///< whether times tell anything; false where it is emulated
 };
 
 /// Empty where a GPU can be used; else why not, in one line: no driver, no device, or none that this build

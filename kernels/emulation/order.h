@@ -35,6 +35,16 @@ class Observer {
     virtual void fence() = 0;
     virtual void detach() = 0;
     virtual void attach() = 0;
+
+    // Mailboxes (kernels/base/gpu_mailbox.h), by the running thread: it opens one, or does anything else with it.
+    virtual void opens(const void* mailbox, std::size_t bytes) = 0;
+    virtual void uses(const void* mailbox, std::size_t bytes) = 0;
+    /// It starts an operation that writes so many bytes at a place and counts them in a mailbox. Answers with the
+    /// message's number.
+    virtual std::size_t sends(const void* place, std::size_t bytes, const void* mailbox,
+                              std::size_t mailbox_bytes) = 0;
+    /// The message is in its place, and the operation releases this object.
+    virtual void arrives(std::size_t message, const void* object) = 0;
 };
 inline Observer* observer = nullptr;
 

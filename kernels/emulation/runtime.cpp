@@ -27,8 +27,8 @@ struct Queue {
 };
 Queue* recording_queue = nullptr;
 
-gpu::Device emulated_device = {"emulated", 9,     0,    8, std::size_t(4) << 30, std::size_t(227) << 10,
-                               8,          "0.0", "0.0"};
+gpu::Device emulated_device = {"emulated", 9,     0,     8,    std::size_t(4) << 30, std::size_t(227) << 10,
+                               8,          "0.0", "0.0", false};
 std::vector<int> processor_groups;
 
 // ---- memory ----

@@ -21,6 +21,8 @@
 #include <vector>
 
 #include "kernels/emulation/block.h"
+#include "kernels/emulation/mailbox.h"
+#include "kernels/emulation/post.h"
 #include "kernels/emulation/worker.h"
 
 namespace tvmap::emulation {
@@ -48,7 +50,11 @@ class Grid {
     void meet_cluster(Where where);
     void meet_warp(unsigned mask, Where where, bool is_barrier);
     void* cluster_shared(void* here, unsigned rank);
-    void pause();
+    void open_mailbox(void* mailbox);
+    void expect_bytes(void* mailbox, unsigned bytes);
+    void send_word(void* place, std::uint32_t word, void* mailbox);
+    void receive_phase(void* mailbox, unsigned phase, Where where);
+    void pause(const Meeting& meeting);
     void polled();
     void published(bool changed);
 
@@ -73,6 +79,9 @@ class Grid {
     }
     void wake_pausing();
     void returned(Fiber& fiber);
+    void ended(Block& block);
+    const Block& block_of(const void* address, const char* call) const;
+    void check(const char* call, const std::string& wrong) const;
     void release_if_all_wait(Block& block);
     void release_if_all_wait(Cluster& cluster);
     void release_if_all_wait(Warp& warp, unsigned mask);
@@ -96,6 +105,7 @@ class Grid {
     std::size_t focus_ = 0;
     unsigned alive_ = 0;
     std::vector<Fiber*> pausing_;
+    Post post_;
     std::vector<std::size_t> met_;  // whose order is observed
     Fiber* handed_over_ = nullptr;  // by a worker that is done: to run next
     std::uint64_t progress_ = 0, progress_seen_ = 0;
@@ -264,13 +274,21 @@ void Grid::returned(Fiber& fiber) {
     release_if_all_wait(block);
     --block.cluster->alive;
     release_if_all_wait(*block.cluster);
-    if (block.alive == 0 && order::observer != nullptr) order::observer->block_ends(block.shared.get());
-    // Other blocks of the cluster must not read what an ended one had.
-    if (block.alive == 0 && block.cluster->alive > 0) {
-        std::memset(block.shared.get(), 0xff, how_.shared_bytes);
-        forbid_access(block.shared.get(), how_.shared_bytes);
-    }
+    if (block.alive == 0) ended(block);
     if (block.cluster->alive == 0) place_next(*block.cluster);
+}
+
+void Grid::ended(Block& block) {
+    if (order::observer != nullptr) order::observer->block_ends(block.shared.get());
+    if (post_.any_within(block.shared.get(), how_.shared_bytes))
+        failure_ = std::make_exception_ptr(Error(text("kernel ", how_.name, ": block ", block.rank,
+                                                      " of a cluster has returned while a message to it"
+                                                      " is under way")));
+    post_.close(block.shared.get(), how_.shared_bytes);
+    // Other blocks of the cluster must not read what an ended one had.
+    if (block.cluster->alive == 0) return;
+    std::memset(block.shared.get(), 0xff, how_.shared_bytes);
+    forbid_access(block.shared.get(), how_.shared_bytes);
 }
 
 // ---- meetings ----
@@ -397,9 +415,68 @@ void* Grid::cluster_shared(void* here, unsigned rank) {
     return blocks[rank]->shared.get() + offset;
 }
 
-void Grid::pause() {
+// ---- messages ----
+
+const Block& Grid::block_of(const void* address, const char* call) const {
+    for (const Block* block : current->block->cluster->blocks) {
+        if (std::size_t(static_cast<const unsigned char*>(address) - block->shared.get()) >=
+            how_.shared_bytes)
+            continue;
+        if (block->alive == 0) fail_here(call, " to block ", block->rank, ", which has returned");
+        return *block;
+    }
+    fail_here(call, " with an address outside of the cluster's shared memory");
+}
+
+void Grid::check(const char* call, const std::string& wrong) const {
+    if (!wrong.empty()) fail_here(call, ": ", wrong);
+}
+
+void Grid::open_mailbox(void* mailbox) {
+    if (&block_of(mailbox, "open()") != current->block) fail_here("open() of another block's mailbox");
+    check("open()", post_.open(mailbox));
+    if (order::observer != nullptr) order::observer->opens(mailbox, Post::mailbox_bytes);
+}
+
+void Grid::expect_bytes(void* mailbox, unsigned bytes) {
+    if (&block_of(mailbox, "expect()") != current->block) fail_here("expect() of another block's mailbox");
+    check("expect()", post_.expect(mailbox, bytes));
+    if (order::observer != nullptr) order::observer->uses(mailbox, Post::mailbox_bytes);
+    ++progress_;
+}
+
+void Grid::send_word(void* place, std::uint32_t word, void* mailbox) {
+    if (&block_of(place, "send()") != &block_of(mailbox, "send()"))
+        fail_here("send() of a word to one block and its bytes to another's mailbox");
+    if (how_.cluster < 2) fail_here("send() in a cluster of one block");
+    Post::Message message{place, word, mailbox};
+    if (order::observer != nullptr)
+        message.observed = order::observer->sends(place, sizeof word, mailbox, Post::mailbox_bytes);
+    post_.add(message);
+    ++progress_;
+    while (seeded_ && !post_.under_way().empty() && random_.below(2) == 0)
+        check("send()", post_.land(random_.below(post_.under_way().size())));
+}
+
+void Grid::receive_phase(void* mailbox, unsigned phase, Where where) {
+    if (&block_of(mailbox, "receive()") != current->block) fail_here("receive() of another block's mailbox");
+    for (bool over = false;;) {
+        check("receive()", post_.ended(mailbox, phase, &over));
+        if (over) break;
+        const std::vector<std::size_t> messages = post_.to(mailbox);
+        if (messages.empty())
+            pause({"receive()", where});
+        else
+            check("receive()", post_.land(messages[seeded_ ? random_.below(messages.size()) : 0]));
+    }
+    if (order::observer == nullptr) return;
+    order::observer->uses(mailbox, Post::mailbox_bytes);
+    order::observer->acquire(Post::phase_object(mailbox, phase));
+}
+
+void Grid::pause(const Meeting& meeting) {
     current->wait = Wait::pause;
-    current->meeting = {"pause()", Where::current()};
+    current->meeting = meeting;
     pausing_.push_back(current);
     leave();
 }
@@ -470,7 +547,11 @@ unsigned ballot(unsigned mask, bool predicate, Where where) {
 void* shared_memory() { return grid->current->block->shared.get(); }
 void* cluster_shared(void* here, unsigned rank) { return grid->cluster_shared(here, rank); }
 unsigned cluster_rank() { return grid->current->block->rank; }
-void pause() { grid->pause(); }
+void open_mailbox(void* mailbox) { grid->open_mailbox(mailbox); }
+void expect_bytes(void* mailbox, unsigned bytes) { grid->expect_bytes(mailbox, bytes); }
+void send_word(void* place, std::uint32_t word, void* mailbox) { grid->send_word(place, word, mailbox); }
+void receive_phase(void* mailbox, unsigned phase, Where where) { grid->receive_phase(mailbox, phase, where); }
+void pause() { grid->pause({"pause()", Where::current()}); }
 void polled() { grid->polled(); }
 void published(bool changed) { grid->published(changed); }
 void trap(const char* why) { grid->fail_here(why); }

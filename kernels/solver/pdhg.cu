@@ -3,6 +3,7 @@
 #include "kernels/solver/pdhg.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -10,6 +11,7 @@
 #include <tuple>
 #include <vector>
 
+#include "kernels/solver/pdhg_choice.h"
 #include "kernels/solver/pdhg_mappings.h"
 
 namespace tvmap {
@@ -100,25 +102,9 @@ struct Workspace {
     }
 };
 
-// Why the mapping does not serve; empty where it does.
-std::string refusal(const PdhgProblem& problem, const cuda::PdhgMapping& mapping) {
-    switch (mapping.kind) {
-        case cuda::PdhgMapping::Kind::tiles:
-            return tiles_refusal(problem, mapping);
-        case cuda::PdhgMapping::Kind::cluster: {
-            const std::string why = cluster_refusal(problem, mapping);
-            const std::optional<Rest> rest = rest_of(problem, mapping);
-            return why.empty() && rest ? tiles_refusal(rest->problem, rest->mapping) : why;
-        }
-        case cuda::PdhgMapping::Kind::global:
-            return {};
-    }
-    return "there is no such kind";
-}
-
 cuda::PdhgMapping checked(const char* where, const PdhgProblem& problem, const cuda::PdhgMapping* mapping) {
     if (mapping == nullptr) return cuda::pdhg_mapping(problem);
-    const std::string why = refusal(problem, *mapping);
+    const std::string why = mapping_refusal(problem, *mapping);
     if (!why.empty()) {
         fail(where, ": the mapping does not fit ", problem.solves, " solves of ", problem.height, "x",
              problem.width, ": ", why, "; let pdhg_mapping choose");
@@ -184,6 +170,22 @@ void run(gpu::Stream stream, const PdhgProblem& problem, const Task& task, Direc
 }
 
 }  // namespace
+
+std::string mapping_refusal(const PdhgProblem& problem, const cuda::PdhgMapping& mapping) {
+    switch (mapping.kind) {
+        case cuda::PdhgMapping::Kind::tiles:
+            return tiles_refusal(problem, mapping);
+        case cuda::PdhgMapping::Kind::cluster: {
+            const std::string why = cluster_refusal(problem, mapping);
+            const std::optional<Rest> rest = rest_of(problem, mapping);
+            return why.empty() && rest ? tiles_refusal(rest->problem, rest->mapping) : why;
+        }
+        case cuda::PdhgMapping::Kind::global:
+            return {};
+    }
+    return "there is no such kind";
+}
+
 }  // namespace pdhg
 
 namespace cuda {
@@ -217,11 +219,10 @@ std::vector<Candidate> tile_candidates(const PdhgProblem& problem) {
 // All solves as clusters; and whole turns of the device so, where a last turn would leave most of it idle.
 std::vector<Candidate> cluster_candidates(const PdhgProblem& problem) {
     std::vector<Candidate> candidates;
-    for (int blocks = 1; blocks <= std::min(gpu::device().largest_cluster, problem.height); blocks *= 2) {
-        PdhgMapping mapping{.kind = PdhgMapping::Kind::cluster, .cluster = blocks};
+    const auto add = [&](PdhgMapping mapping) {
         candidates.push_back({mapping, pdhg::cluster_cost(problem, mapping)});
         const int at_once = pdhg::cluster_solves_at_once(problem, mapping);
-        if (at_once == 0 || problem.solves < at_once || problem.solves % at_once == 0) continue;
+        if (at_once == 0 || problem.solves < at_once || problem.solves % at_once == 0) return;
         PdhgProblem whole = problem, rest = problem;
         rest.solves = problem.solves % at_once;
         whole.solves = mapping.in_clusters = problem.solves - rest.solves;
@@ -232,19 +233,28 @@ std::vector<Candidate> cluster_candidates(const PdhgProblem& problem) {
             mapping.steps = tiles.mapping.steps;
             candidates.push_back({mapping, turns + tiles.cost});
         }
+    };
+    for (int blocks = 1; blocks <= std::min(gpu::device().largest_cluster, problem.height); blocks *= 2) {
+        add({.kind = PdhgMapping::Kind::cluster, .cluster = blocks});
+        if (blocks > 1) add({.kind = PdhgMapping::Kind::cluster, .cluster = blocks, .neighbours = true});
     }
     return candidates;
 }
 
-// The mapping of least cost among those that fit.
-PdhgMapping cheapest_mapping(const PdhgProblem& problem) {
+std::vector<Candidate> all_candidates(const PdhgProblem& problem) {
     std::vector<Candidate> candidates = cluster_candidates(problem);
     const std::vector<Candidate> tiles = tile_candidates(problem);
     candidates.insert(candidates.end(), tiles.begin(), tiles.end());
     std::stable_sort(candidates.begin(), candidates.end(),
                      [](const Candidate& a, const Candidate& b) { return a.cost < b.cost; });
-    for (const Candidate& candidate : candidates) {
-        if (pdhg::refusal(problem, candidate.mapping).empty()) return candidate.mapping;
+    candidates.push_back({PdhgMapping{}, std::numeric_limits<double>::infinity()});
+    return candidates;
+}
+
+// The mapping of least cost among those that fit: the last one always does.
+PdhgMapping cheapest_mapping(const PdhgProblem& problem) {
+    for (const Candidate& candidate : all_candidates(problem)) {
+        if (pdhg::mapping_refusal(problem, candidate.mapping).empty()) return candidate.mapping;
     }
     return {};
 }
@@ -257,18 +267,49 @@ auto mapping_key(const PdhgProblem& problem) {
                       device.minor, device.multiprocessors, device.shared_per_block, device.largest_cluster);
 }
 
+struct Known {
+    PdhgMapping mapping;
+    bool guessed;
+};
+// What was chosen in this process. (To ask for refusals is to ask the driver about one kernel after another.)
+std::mutex mutex;
+std::map<decltype(mapping_key(PdhgProblem())), Known> known;
+
 }  // namespace
 
 PdhgMapping pdhg_mapping(const PdhgProblem& problem) {
-    // Every call of the solver wants the result, and the search asks the driver about one kernel after
-    // another.
-    static std::mutex mutex;
-    static std::map<decltype(mapping_key(problem)), PdhgMapping> known;
     const std::lock_guard lock(mutex);
     const auto key = mapping_key(problem);
     auto found = known.find(key);
-    if (found == known.end()) found = known.emplace(key, cheapest_mapping(problem)).first;
-    return found->second;
+    if (found == known.end()) found = known.emplace(key, Known{cheapest_mapping(problem), true}).first;
+    return found->second.mapping;
+}
+
+std::string settle_pdhg_mapping(gpu::Stream stream, const PdhgProblem& problem, const std::string& kept,
+                                bool may_time, std::string* remark) {
+    check_pdhg("settle_pdhg_mapping", problem, 0);
+    const std::lock_guard lock(mutex);
+    const auto key = mapping_key(problem);
+    const auto settled = known.find(key);
+    if (settled != known.end()) return settled->second.guessed ? "" : mapping_name(settled->second.mapping);
+    const auto settle = [&](const PdhgMapping& mapping) {
+        known.emplace(key, Known{mapping, false});
+        return mapping_name(mapping);
+    };
+    if (!kept.empty()) {
+        const std::optional<PdhgMapping> mapping = mapping_named(kept);
+        const std::string why = mapping ? pdhg::mapping_refusal(problem, *mapping) : "it names no mapping";
+        if (why.empty()) return settle(*mapping);
+        *remark = text("the solver's mapping that was kept for ", problem.solves, " solves of ",
+                       problem.height, "x", problem.width, ", \"", kept, "\", is ignored: ", why);
+    }
+    if (may_time && gpu::device().keeps_time) try {
+            return settle(pdhg::fastest_mapping(stream, problem));
+        } catch (const Error& error) {
+            *remark = text("the solver's mapping is chosen without timing: ", error.what());
+        }
+    known.emplace(key, Known{cheapest_mapping(problem), true});
+    return "";
 }
 
 std::size_t pdhg_mask_bytes(const PdhgProblem& problem, int iterations) {
@@ -344,4 +385,13 @@ void pdhg_settle(gpu::Stream stream, int solves, const double* part, const doubl
 }
 
 }  // namespace cuda
+
+std::vector<cuda::PdhgMapping> pdhg::mappings_by_cost(const PdhgProblem& problem) {
+    std::vector<cuda::PdhgMapping> mappings;
+    for (const cuda::Candidate& candidate : cuda::all_candidates(problem)) {
+        if (pdhg::mapping_refusal(problem, candidate.mapping).empty()) mappings.push_back(candidate.mapping);
+    }
+    return mappings;
+}
+
 }  // namespace tvmap

@@ -16,6 +16,8 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <string>
 
 #include "kernels/base/features.h"
 #include "kernels/base/stream.h"
@@ -179,10 +181,25 @@ struct PdhgMapping {
     int cluster = 1;  ///< cluster: blocks, a power of two
     /// cluster: solves that are laid out so; those that are left follow as tiles. 0: all.
     int in_clusters = 0;
+    /// cluster, of 2 blocks or more: a block waits for the rows of its two neighbours, not for the whole cluster.
+    bool neighbours = false;
 };
 
-/// The mapping that suits the problem on gpu::device().
+/// In words, and back; nothing where the words are none of mapping_name()'s. (Whether it fits is another matter.)
+std::string mapping_name(const PdhgMapping& mapping);
+std::optional<PdhgMapping> mapping_named(const std::string& name);
+
+/// The mapping that problems of these sizes and kind of map have on gpu::device(): the one that was settled, else,
+/// from the first question on, the one that should cost least. It never changes within a process, since
+/// workspaces are made for it.
 PdhgMapping pdhg_mapping(const PdhgProblem& problem);
+
+/// Settles it. kept: what this function answered on such a device before, or ""; it is taken if it fits, else
+/// *remark gets a line that says why not. Otherwise, if may_time and the device keeps time, mappings are timed
+/// once in a process for each problem. Answers with what is worth keeping: the name of what was timed or kept, ""
+/// where the mapping is a guess. Not while work is recorded.
+std::string settle_pdhg_mapping(gpu::Stream stream, const PdhgProblem& problem, const std::string& kept,
+                                bool may_time, std::string* remark);
 
 std::size_t pdhg_mask_bytes(const PdhgProblem& problem, int iterations);
 

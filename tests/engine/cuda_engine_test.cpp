@@ -11,6 +11,9 @@
 #include "kernels/cuda_loader.h"
 #include "tests/engine/training_steps_case.h"
 #include "tests/support/device_buffer.h"
+#ifdef TVMAP_EMULATED
+#include "kernels/emulation/control.h"
+#endif
 
 using namespace tvmap;
 using namespace tvmap::tests;
@@ -111,6 +114,36 @@ TEST_CASE("searches over several images are the CPU's, in calls of any size") {
             }
     }
     CHECK(images_at_once(*cuda, steps(256), 256, 256, 81) > 1);
+}
+
+TEST_CASE("a search's last call may be laid out in another way, and need more memory") {
+    const auto cpu = make_backend("cpu"), cuda = cuda_backend();
+    constexpr int count = 9, batch = 8, high = 128, wide = 64;
+    std::vector<float> noisy(count * high * wide), clean(noisy.size());
+    for (std::size_t i = 0; i < noisy.size(); ++i) {
+        noisy[i] = float(0.5 + 0.3 * std::sin(0.7 * double(i)));
+        clean[i] = 0.5f;
+    }
+#ifdef TVMAP_EMULATED
+    const gpu::Device usual = gpu::device();
+    gpu::Device device = usual;
+    device.largest_cluster = 1;  // one solve in tiles, eight with a multiprocessor each
+    emulation::set_device(device);
+    PdhgProblem whole;
+    whole.height = high, whole.width = wide, whole.map = MapKind::scalar, whole.solves = batch;
+    PdhgProblem rest = whole;
+    rest.solves = count - batch;
+    REQUIRE(cuda->pdhg_workspace_bytes(rest) > cuda->pdhg_workspace_bytes(whole));
+#endif
+    const SearchedImages searched{noisy.data(), clean.data(), count, high, wide};
+    const auto expected = scalar_search(*cpu, steps(3), searched, {0.05f}, 1, {});
+    const auto actual =
+        scalar_search(*cuda, steps(3), searched, {0.05f}, 1, {}, batch * high * wide * sizeof(float));
+    for (int n = 0; n < count; ++n)
+        CHECK(actual[n].quality[0].psnr == doctest::Approx(expected[n].quality[0].psnr).epsilon(1e-12));
+#ifdef TVMAP_EMULATED
+    emulation::set_device(usual);
+#endif
 }
 
 TEST_CASE("training steps on CUDA: replayed or fed from the host, in one go or resumed, the same bits") {

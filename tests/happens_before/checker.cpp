@@ -1,6 +1,7 @@
 #include "tests/happens_before/checker.h"
 
 #include <bit>
+#include <utility>
 
 #include "kernels/base/error.h"
 #include "kernels/emulation/control.h"
@@ -32,6 +33,7 @@ void Checker::launch_begins(const char* kernel, std::size_t threads) {
     agents_.assign(2 * threads, {});
     memory_.clear();
     objects_.clear();
+    messages_.clear();
     last_found_ = nullptr;
     detached_ = false;
     tvmap::emulation::visit_memory([&](void* memory, std::size_t bytes) {
@@ -122,6 +124,27 @@ void Checker::detach() {
 }
 void Checker::attach() { detached_ = false; }
 
+void Checker::opens(const void* mailbox, std::size_t bytes) { visit(mailbox, bytes, {.write = true}); }
+void Checker::uses(const void* mailbox, std::size_t bytes) {
+    visit(mailbox, bytes, {.write = true, .strong = true});
+}
+
+std::size_t Checker::sends(const void* place, std::size_t bytes, const void* mailbox,
+                           std::size_t mailbox_bytes) {
+    detach();
+    visit(place, bytes, {.write = true});
+    uses(mailbox, mailbox_bytes);
+    AgentState& operation = agents_[self()];
+    messages_.push_back(Join().add(operation.known).add(self(), operation.now++).clock());
+    attach();
+    return messages_.size() - 1;
+}
+
+void Checker::arrives(std::size_t message, const void* object) {
+    Clock& clock = objects_[object];
+    clock = Join().add(clock).add(std::exchange(messages_[message], {})).clock();
+}
+
 // ---- accesses ----
 
 void Checker::access(const void* address, std::size_t bytes, Kind kind) {
@@ -131,6 +154,11 @@ void Checker::access(const void* address, std::size_t bytes, Kind kind) {
     if (memory == nullptr) return;
     if (kind.strong) current->strong_access(address, kind.write);
     current->visit(*memory, begin, bytes, kind);
+}
+
+void Checker::visit(const void* address, std::size_t bytes, Kind kind) {
+    const auto begin = reinterpret_cast<std::uintptr_t>(address);
+    if (Memory* memory = find(begin)) visit(*memory, begin, bytes, kind);
 }
 
 Checker::Memory* Checker::find(std::uintptr_t address) {

@@ -7,11 +7,14 @@
 //     __syncthreads and its votes, cluster barriers, __syncwarp of a mask's lanes    among those who meet
 //     store_release of a flag, then load_acquire of it                               one after the other
 //     __threadfence, a strong write, a strong read of it, __threadfence              likewise
+//     a message's arrival in a phase of a mailbox, then receive() of that phase      likewise
 // Atomic updates of a flag keep earlier releases of it in force, other strong writes end them. No order comes
 // from shuffles, votes of a warp, __nanosleep, a thread's return, or strong accesses without fences.
 //
 // Shared memory of another block of the cluster, besides: an access must come after something that a thread
-// of that block did (it has started), and before the end of one of its threads (it has not ended).
+// of that block did (it has started), and before the end of one of its threads (it has not ended). A message
+// is an access of its own, which comes after what its sender did before, and not before what that does next.
+// To open a mailbox must come before any other use of it.
 //
 // Not modelled:
 // - scopes: strong accesses, flags and __threadfence reach the whole GPU, as those of kernels/base/gpu.h do;
@@ -65,6 +68,11 @@ class Checker : public tvmap::emulation::order::Observer {
     void fence() override;
     void detach() override;
     void attach() override;
+    void opens(const void* mailbox, std::size_t bytes) override;
+    void uses(const void* mailbox, std::size_t bytes) override;
+    std::size_t sends(const void* place, std::size_t bytes, const void* mailbox,
+                      std::size_t mailbox_bytes) override;
+    void arrives(std::size_t message, const void* object) override;
 
   private:
     /// A thread, or the operations that it has started.
@@ -103,6 +111,7 @@ class Checker : public tvmap::emulation::order::Observer {
     Agent self() const { return agent_of(tvmap::emulation::running->number, detached_); }
 
     Memory* find(std::uintptr_t address);
+    void visit(const void* address, std::size_t bytes, Kind kind);
     void visit(Memory& memory, std::uintptr_t address, std::size_t bytes, Kind kind);
     void access_word(Memory& memory, std::size_t word, const Access& access);
     void look_for_races(const std::vector<Access>& earlier, const Access& access, const Memory& memory,
@@ -131,6 +140,7 @@ class Checker : public tvmap::emulation::order::Observer {
     std::map<std::uintptr_t, Memory> memory_;  // by its first address
     Memory* last_found_ = nullptr;
     std::map<const void*, Clock> objects_;  // what their acquirers get to know
+    std::vector<Clock> messages_;           // what came before each, and itself
     std::size_t access_count_ = 0, race_count_ = 0;
     std::string races_;
 };

@@ -37,13 +37,18 @@ void check(const PdhgProblem& s, int iterations, const PdhgMapping& mapping) {
     const PdhgWorkspace workspace{memory.data(), memory.size()};
 
     const happens_before::Checker checker;
-    for (const bool from_state : {false, true})
-        cuda::pdhg_forward(test_stream(), s, iterations, z.data(), lambda.data(), x.data(), masks.data(),
-                           &state, from_state, workspace, &mapping);
-    for (const bool from_state : {false, true})
-        cuda::pdhg_adjoint(test_stream(), s, iterations, masks.data(), d_x.data(), d_lambda.data(),
-                           d_z.data(), from_state ? Write::accumulate : Write::overwrite, workspace, &mapping,
-                           {.state = &adjoint, .start_from_state = from_state});
+    try {
+        for (const bool from_state : {false, true})
+            cuda::pdhg_forward(test_stream(), s, iterations, z.data(), lambda.data(), x.data(), masks.data(),
+                               &state, from_state, workspace, &mapping);
+        for (const bool from_state : {false, true})
+            cuda::pdhg_adjoint(test_stream(), s, iterations, masks.data(), d_x.data(), d_lambda.data(),
+                               d_z.data(), from_state ? Write::accumulate : Write::overwrite, workspace,
+                               &mapping, {.state = &adjoint, .start_from_state = from_state});
+    } catch (const Error&) {
+        MESSAGE(checker.races());
+        throw;
+    }
     CAPTURE(name_of(mapping));
     CAPTURE(int(s.map));
     CHECK(checker.accesses() > std::size_t(pixels * iterations));
@@ -66,6 +71,14 @@ TEST_CASE("solver in clusters") {
         check(problem_of(37, 44, MapKind::separate), 3, cluster_of(blocks));
     }
     check(problem_of(24, 32, MapKind::scalar), 3, cluster_of(4));
+}
+
+TEST_CASE("solver in clusters of neighbours") {
+    for (const int blocks : {2, 4, 8}) {
+        check(problem_of(24, 32, MapKind::shared, 2), 5, neighbours_of(blocks));
+        check(problem_of(37, 44, MapKind::separate), 3, neighbours_of(blocks));
+    }
+    check(problem_of(24, 32, MapKind::scalar), 3, neighbours_of(4));
 }
 
 TEST_CASE("solver in global memory") {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/base/gpu.h"
+#include "kernels/base/gpu_mailbox.h"
 #include "tests/happens_before/checker.h"
 #include "tests/support/device_buffer.h"
 
@@ -25,7 +26,7 @@ const gpu::Launch four_blocks = {.name = "trial", .grid = 4, .block = 64};
 constexpr unsigned orders = 4;  // the natural one among them
 std::string said;               // about the last trial
 
-/// Under how many orders of the threads a race is reported.
+/// Under how many orders of the threads a race is reported, or a misuse.
 unsigned reported(gpu::Launch how, Trial trial) {
     how.shared_bytes = 1024;
     unsigned count = 0;
@@ -37,10 +38,16 @@ unsigned reported(gpu::Launch how, Trial trial) {
         const DeviceBuffer<int> values(start);
         const DeviceBuffer<unsigned> flags(std::vector<unsigned>(4, 0u));
         const happens_before::Checker checker;
-        gpu::launch(test_stream(), how, trial, values.data(), flags.data());
+        std::string found;
+        try {
+            gpu::launch(test_stream(), how, trial, values.data(), flags.data());
+        } catch (const Error& error) {  // the emulation's own report
+            found = error.what();
+        }
         REQUIRE(checker.accesses() > 0);
-        count += !checker.races().empty();
-        said += checker.races();
+        found += checker.races();
+        count += !found.empty();
+        said += found;
     }
     emulation::set_seed(1);
     return count;
@@ -174,6 +181,63 @@ TEST_CASE("cluster barriers order what a cluster does, and a block's shared memo
     CHECK(reported(two, lifetime_trial<false, true>) == orders);
     CHECK(says("which may not have started"));
     CHECK(reported(two, lifetime_trial<true, false>) == orders);
+    CHECK(says("whose threads may have returned by then"));
+}
+
+// ---- messages ----
+
+enum class Mail {
+    right,
+    no_wait,
+    earlier_phase,
+    no_barrier_before,
+    sends_before_reading,
+    sends_what_nobody_awaits
+};
+
+/// Two blocks take turns: in each of three rounds block 0 sends a row, which block 1 adds to what it has and
+/// sends back.
+template <Mail way>
+__global__ void mail_trial(int* values, unsigned*) {
+    float* row = gpu::shared_memory<float>();
+    auto* mailbox = reinterpret_cast<gpu::Mailbox*>(row + blockDim.x);
+    const unsigned t = threadIdx.x, rank = gpu::cluster_rank(), bytes = blockDim.x * unsigned(sizeof(float));
+    if (t == 0) {
+        gpu::open(mailbox);
+        gpu::expect(mailbox, bytes);
+    }
+    const gpu::Destination other = gpu::destination(row + t, mailbox, rank ^ 1);
+    if (way == Mail::no_barrier_before) __syncthreads();
+    if (way != Mail::no_barrier_before) gpu::cluster_barrier();
+    float sum = float(values[blockIdx.x * blockDim.x + t]);
+    const auto receive = [&](unsigned round) {
+        const bool early = way == Mail::earlier_phase && round > 0;
+        if (way != Mail::no_wait || round != 2) gpu::receive(mailbox, round - early, "mail_trial");
+        if (t == 0 && (!early || round != 1)) gpu::expect(mailbox, bytes);
+        sum += row[t];
+    };
+    for (unsigned round = 0; round < 3; ++round) {
+        if (rank == 1 && way == Mail::sends_before_reading) gpu::send(other, sum);
+        if (rank == 1) receive(round);
+        if (rank == 0 || way != Mail::sends_before_reading) gpu::send(other, sum);
+        if (rank == 0 && (way != Mail::sends_what_nobody_awaits || round < 2)) receive(round);
+    }
+    values[blockIdx.x * blockDim.x + t] = int(sum);
+    gpu::cluster_barrier();  // which waits for no message
+}
+
+TEST_CASE("messages order by the phase they arrive in, each way to get it wrong is reported") {
+    const gpu::Launch two = {.name = "trial", .grid = 4, .block = 32, .cluster = 2};
+    CHECK(reported(two, mail_trial<Mail::right>) == 0);
+    for (const Trial wrong : {mail_trial<Mail::no_wait>, mail_trial<Mail::earlier_phase>,
+                              mail_trial<Mail::sends_before_reading>}) {
+        CHECK(reported(two, wrong) == orders);
+        CHECK(says("an operation of thread "));
+        CHECK(says(" of the shared memory of block "));
+    }
+    CHECK(reported(two, mail_trial<Mail::no_barrier_before>) == orders);
+    CHECK(says("which may not have started"));
+    CHECK(reported(two, mail_trial<Mail::sends_what_nobody_awaits>) == orders);
     CHECK(says("whose threads may have returned by then"));
 }
 

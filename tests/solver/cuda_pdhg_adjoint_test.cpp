@@ -129,8 +129,8 @@ TEST_CASE("stretches give the CPU's bits") {
         for (const std::vector<int>& lengths : {std::vector<int>{5, 4, 6}, {1, 1, 1, 1}, {3, 0, 2}}) {
             const Stretches expected = solve_in_stretches(s, lengths, data);
             // k below, at and above a stretch's length.
-            for (const PdhgMapping& mapping :
-                 available({global, cluster_of(2), tiles_of(9, 16, 2), tiles_of(9, 16, 8)})) {
+            for (const PdhgMapping& mapping : available(
+                     {global, cluster_of(2), neighbours_of(4), tiles_of(9, 16, 2), tiles_of(9, 16, 8)})) {
                 compare_stretches(s, lengths, data, expected, mapping);
             }
         }
@@ -147,7 +147,8 @@ TEST_CASE("one mask for all steps, and a stretch in the middle, give the CPU's b
             const PdhgAdjoint how{.one_mask = one_mask, .from_image = one_mask};
             const Bytes& masks = run.masks[one_mask ? 1 : 0];
             const Gradient expected = on_cpu(s, 7, masks, data, how);
-            for (const PdhgMapping& mapping : available({global, cluster_of(4), tiles_of(17, 16, 3)})) {
+            for (const PdhgMapping& mapping :
+                 available({global, cluster_of(4), neighbours_of(4), tiles_of(17, 16, 3)})) {
                 CAPTURE(name_of(mapping));
                 const Gradient actual = on_gpu(s, 7, masks, data, how, mapping);
                 CHECK(compared_bits(actual.d_lambda, expected.d_lambda));
@@ -163,7 +164,8 @@ TEST_CASE("Neumann is periodic with the map zero across the border, bit for bit"
     Data data = neumann_data;
     for (int j = 0; j < s.width; ++j) data.lambda[std::size_t((s.height - 1) * s.width + j)] = 0;
     for (int i = 0; i < s.height; ++i) data.lambda[std::size_t(s.pixels() + i * s.width + s.width - 1)] = 0;
-    for (const PdhgMapping& mapping : available({global, cluster_of(4), tiles_of(10, 16, 4)})) {
+    for (const PdhgMapping& mapping :
+         available({global, cluster_of(4), neighbours_of(2), tiles_of(10, 16, 4)})) {
         CAPTURE(name_of(mapping));
         Floats x[2];
         Gradient d[2];
@@ -286,7 +288,7 @@ TEST_CASE("an adjoint that has settled leaves everything as it is, whatever the 
 
         const Floats d_lambda_before(data.lambda.size(), 0.5f), d_z_before(data.d_x.size(), 0.25f);
         for (const PdhgMapping& mapping :
-             available({global, cluster_of(1), cluster_of(2), tiles_of(8, 16, 3)})) {
+             available({global, cluster_of(1), cluster_of(2), neighbours_of(2), tiles_of(8, 16, 3)})) {
             CAPTURE(name_of(mapping));
             const DeviceBuffer<std::uint8_t> workspace{std::int64_t(cuda::pdhg_workspace_bytes(s, &mapping))};
             const DeviceBuffer<float> d_lambda(d_lambda_before), d_z(d_z_before);
@@ -319,7 +321,8 @@ TEST_CASE("stretches in any order of threads and blocks") {
     for (unsigned seed = 0; seed < 6; ++seed) {
         CAPTURE(seed);
         emulation::set_seed(seed);
-        for (const PdhgMapping& mapping : available({global, cluster_of(2), tiles_of(9, 16, 3)})) {
+        for (const PdhgMapping& mapping :
+             available({global, cluster_of(2), neighbours_of(2), tiles_of(9, 16, 3)})) {
             compare_stretches(s, lengths, data, expected, mapping);
         }
     }

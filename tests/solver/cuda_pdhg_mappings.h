@@ -15,6 +15,10 @@ using Kind = PdhgMapping::Kind;
 
 inline const PdhgMapping global{};
 inline PdhgMapping cluster_of(int blocks) { return {.kind = Kind::cluster, .cluster = blocks}; }
+/// The same, without barriers of the whole cluster.
+inline PdhgMapping neighbours_of(int blocks) {
+    return {.kind = Kind::cluster, .cluster = blocks, .neighbours = true};
+}
 /// So many solves as clusters, the rest as tiles.
 inline PdhgMapping cluster_and_tiles(int blocks, int in_clusters, int rows, int columns, int steps) {
     return {.kind = Kind::cluster,
@@ -39,9 +43,11 @@ inline std::string name_of(const PdhgMapping& m) {
         case Kind::tiles:
             return text("tiles of ", m.tile_rows, "x", m.tile_columns, ", k = ", m.steps);
         case Kind::cluster:
-            return m.in_clusters == 0 ? text("clusters of ", m.cluster)
-                                      : text(m.in_clusters, " as clusters of ", m.cluster, ", then tiles of ",
-                                             m.tile_rows, "x", m.tile_columns, ", k = ", m.steps);
+            return text(m.in_clusters == 0 ? std::string() : text(m.in_clusters, " as "), "clusters of ",
+                        m.cluster, m.neighbours ? ", neighbours" : "",
+                        m.in_clusters == 0
+                            ? std::string()
+                            : text(", then tiles of ", m.tile_rows, "x", m.tile_columns, ", k = ", m.steps));
         case Kind::global:
             return "global";
     }

@@ -156,8 +156,10 @@ TEST_CASE("the CPU's bits from clusters of any size") {
                 s.boundary = boundary;
                 s.dual_start = boundary == Boundary::neumann ? DualStart::image : DualStart::zero;
                 std::vector<PdhgMapping> mappings;
-                for (const int blocks : {1, 2, 8}) {
-                    if (blocks <= height) mappings.push_back(cluster_of(blocks));
+                for (const int blocks : {1, 2, 4, 8, 16}) {
+                    if (blocks > height) continue;
+                    if (blocks != 4) mappings.push_back(cluster_of(blocks));
+                    if (blocks > 1) mappings.push_back(neighbours_of(blocks));
                 }
                 compare_with_cpu(s, 5, mappings);
             }
@@ -239,7 +241,7 @@ TEST_CASE("any mapping's adjoint reads any mapping's masks, and the CPU's") {
     const int iterations = 9;
     const Data data = make_data(s, 7);
     const Result expected = solve(s, iterations, data);
-    const auto mappings = available({global, cluster_of(2), tiles_of(9, 16, 4)});
+    const auto mappings = available({global, cluster_of(2), neighbours_of(2), tiles_of(9, 16, 4)});
     std::vector<Bytes> written = {expected.masks};
     for (const PdhgMapping& mapping : mappings) {
         written.emplace_back();
@@ -266,7 +268,8 @@ TEST_CASE("masks and either gradient are optional, and gradients accumulate") {
         const PdhgProblem s = problem_of(11, 24, map, 2);
         const Data data = make_data(s, 31);
         const Result expected = solve(s, 6, data);
-        for (const PdhgMapping& mapping : available({global, cluster_of(2), tiles_of(8, 16, 4)})) {
+        for (const PdhgMapping& mapping :
+             available({global, cluster_of(2), neighbours_of(4), tiles_of(8, 16, 4)})) {
             CAPTURE(name_of(mapping));
             CHECK(compared_bits(forward(s, 6, data, &mapping), expected.x));
             const Write add = Write::accumulate;
@@ -293,7 +296,8 @@ TEST_CASE("a state in the middle changes nothing, and is the CPU's") {
         const PdhgState host{x.data(), x_bar.data(), p.data(), q.data()};
         const Floats straight = denoise(s, 11, data.z, data.lambda, &host);
         for (const PdhgMapping& mapping :
-             available({global, cluster_of(4), tiles_of(13, 16, 2), cluster_and_tiles(2, 1, 13, 16, 2)})) {
+             available({global, cluster_of(4), neighbours_of(4), tiles_of(13, 16, 2),
+                        cluster_and_tiles(2, 1, 13, 16, 2)})) {
             CAPTURE(name_of(mapping));
             State state(pixels);
             CHECK(!same_bits(forward(s, 5, data, &mapping, nullptr, &state), straight));
@@ -318,10 +322,14 @@ TEST_CASE("a state in the middle changes nothing, and is the CPU's") {
 TEST_CASE("many maps for one image, more solves than a launch holds, no steps") {
     PdhgProblem s = problem_of(10, 16, MapKind::scalar, 5);
     s.solves_per_image = 2;
-    compare_with_cpu(s, 4, {global, cluster_of(1), cluster_of(2), tiles_of(5, 16, 2)});
+    compare_with_cpu(s, 4, {global, cluster_of(1), cluster_of(2), neighbours_of(2), tiles_of(5, 16, 2)});
     for (const int in_clusters : {1, 2, 3, 4, 5, 7})
         compare_with_cpu(s, 4, {cluster_and_tiles(2, in_clusters, 5, 16, 2)});
-    compare_with_cpu(s, 0, {global, cluster_of(2), tiles_of(5, 16, 2)});
+    PdhgMapping neighbours_and_tiles = cluster_and_tiles(2, 3, 5, 16, 2);
+    neighbours_and_tiles.neighbours = true;
+    compare_with_cpu(s, 4, {neighbours_and_tiles});
+    for (const int iterations : {0, 1})
+        compare_with_cpu(s, iterations, {global, cluster_of(2), neighbours_of(2), tiles_of(5, 16, 2)});
     for (const MapKind map : {MapKind::shared, MapKind::separate}) {
         PdhgProblem apart = problem_of(10, 16, map, 4);
         apart.boundary = Boundary::neumann;
@@ -337,7 +345,8 @@ TEST_CASE("recorded once, the solver can be replayed") {
     const int iterations = 6;
     const Data data = make_data(s, 5);
     const Result expected = solve(s, iterations, data);
-    for (const PdhgMapping& mapping : available({global, cluster_of(2), tiles_of(8, 16, 2)})) {
+    for (const PdhgMapping& mapping :
+         available({global, cluster_of(2), neighbours_of(4), tiles_of(8, 16, 2)})) {
         CAPTURE(name_of(mapping));
         const DeviceBuffer<float> z(data.z), lambda(data.lambda), d_x(data.d_x);
         DeviceBuffer<float> x{std::int64_t(results(s))}, d_lambda{std::int64_t(maps(s))};
@@ -369,8 +378,9 @@ TEST_CASE("impossible problems, and mappings that do not fit, are refused") {
         cuda::pdhg_adjoint(test_stream(), s, 1, nullptr, nullptr, nullptr, nullptr, Write::overwrite, {}),
         Error);
     for (const PdhgMapping& mapping :
-         {cluster_of(3), cluster_of(0), cluster_of(32), tiles_of(0, 16, 1), tiles_of(8, 24, 1),
-          tiles_of(8, 16, 0), tiles_of(8, 16, 9), tiles_of(8, 32, 17), tiles_of(500, 16, 8)}) {
+         {cluster_of(3), cluster_of(0), cluster_of(32), neighbours_of(1), neighbours_of(3),
+          tiles_of(0, 16, 1), tiles_of(8, 24, 1), tiles_of(8, 16, 0), tiles_of(8, 16, 9), tiles_of(8, 32, 17),
+          tiles_of(500, 16, 8)}) {
         CAPTURE(name_of(mapping));
         CHECK_THROWS_AS(forward(s, 1, data, &mapping), Error);
     }
@@ -419,6 +429,19 @@ TEST_CASE("the mapping suits the device") {
     emulation::set_device(small);
 }
 
+TEST_CASE("the CPU's bits from clusters of sixteen") {
+    const gpu::Device small = gpu::device();
+    gpu::Device device = small;
+    device.multiprocessors = device.largest_cluster = 16;
+    emulation::set_device(device);
+    for (const Boundary boundary : {Boundary::periodic, Boundary::neumann}) {
+        PdhgProblem s = problem_of(37, 40, MapKind::separate);
+        s.boundary = boundary;
+        compare_with_cpu(s, 5, {cluster_of(16), neighbours_of(16)});
+    }
+    emulation::set_device(small);
+}
+
 TEST_CASE("clusters fill whole turns of the device, tiles do what is left") {
     const gpu::Device small = gpu::device();
     gpu::Device device = small;
@@ -439,6 +462,7 @@ TEST_CASE("clusters fill whole turns of the device, tiles do what is left") {
         CHECK(mapping.kind == Kind::cluster);
         CHECK(mapping.cluster == 8);
         CHECK(mapping.in_clusters == c.in_clusters);
+        CHECK_FALSE(mapping.neighbours);  // no guess prefers them
         if (c.left == 0) continue;
         PdhgProblem rest = s;
         rest.solves = c.left;
@@ -451,6 +475,9 @@ TEST_CASE("clusters fill whole turns of the device, tiles do what is left") {
         PdhgMapping tiles = mapping;
         tiles.kind = Kind::tiles;
         CHECK(pdhg::cluster_cost(s, all) == 2 * pdhg::cluster_cost(whole, all));
+        const PdhgMapping neighbours = neighbours_of(8);
+        CHECK(pdhg::cluster_solves_at_once(s, neighbours) == 15);
+        CHECK(pdhg::cluster_cost(s, neighbours) == 2 * pdhg::cluster_cost(whole, neighbours));
         CHECK(pdhg::tiles_cost(rest, tiles) < 0.5 * pdhg::cluster_cost(whole, all));
     }
     emulation::set_processor_groups({});
@@ -464,7 +491,8 @@ TEST_CASE("the CPU's bits in any order of threads and blocks") {
     for (unsigned seed = 0; seed < 6; ++seed) {
         CAPTURE(seed);
         emulation::set_seed(seed);
-        for (const PdhgMapping& mapping : available({global, cluster_of(4), tiles_of(9, 16, 3)})) {
+        for (const PdhgMapping& mapping :
+             available({global, cluster_of(4), neighbours_of(2), neighbours_of(8), tiles_of(9, 16, 3)})) {
             compare_with_cpu(s, 7, &mapping, data, expected);
         }
     }

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What nvcc made of the kernels for sm_90, the newest machine code in the CUDA backend. The solver's products and sums are
 never fused, so that its bits are the CPU's; nothing is spilled; blocks of 1,024 threads fit; flags are released and acquired
-where they are read and written; what blocks exchange is not read through the cache of constants. A kernel with each fault
-shows that each is found.
+where they are read and written; what blocks exchange is not read through the cache of constants; where neighbours exchange
+messages, no step has a fence or makes the whole cluster meet. A kernel with each fault shows that each is found.
 Needs cuobjdump and nvdisasm: CUDA's own, else from PyPI; skipped where the backend is not built or neither is there."""
 import os
 import pathlib
@@ -44,17 +44,30 @@ __global__ void pdhg_relaxed_kernel(unsigned* to, const unsigned* from, float* r
     while (value == 0);
     rows[threadIdx.x + 32] = rows[threadIdx.x + 64];
 }
+__global__ void pdhg_neighbours_meeting_kernel(float* rows, unsigned there, unsigned mailbox, int n) {
+    for (int i = 0; i < n; ++i) {
+        asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];" ::"r"(there), "r"(i),
+                     "r"(mailbox) : "memory");
+        asm volatile("barrier.cluster.arrive.release.aligned; barrier.cluster.wait.acquire.aligned;" ::: "memory");
+        rows[i] += 1;
+    }
+}
 """
 
 
 class Kernel:
-    """A kernel's instructions, by name and modifiers, and how many registers it takes."""
+    """A kernel's instructions, by name and modifiers, where they lie and jump to, and how many registers it takes."""
 
     def __init__(self, name, registers):
-        self.name, self.registers, self.code = name, registers, []
+        self.name, self.registers, self.code, self.places, self.jumps = name, registers, [], [], []
 
     def all(self, pattern):
         return [n for n, name in enumerate(self.code) if re.match(pattern, name)]
+
+    def loop_with(self, pattern):
+        """The instructions of the smallest loop that has one like this; none where there is no such loop."""
+        loops = [self.code[self.places.index(to):n + 1] for n, to in self.jumps if to <= self.places[n]]
+        return min((loop for loop in loops if any(re.match(pattern, name) for name in loop)), key=len, default=[])
 
 
 def read(tools, file):
@@ -73,8 +86,11 @@ def read(tools, file):
             kernels[name] = Kernel(name, int(found[1]))
     kernel = None
     for line in run("-sass"):
-        if found := re.match(r"\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?\s*([A-Z][\w.]*).*;", line):
-            kernel.code.append(found[1])
+        if found := re.match(r"\s*/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+ )?\s*([A-Z][\w.]*)([^;]*);", line):
+            kernel.places.append(int(found[1], 16))
+            if found[2] == "BRA" and (to := re.search(r"0x([0-9a-f]+)\s*$", found[3])):
+                kernel.jumps.append((len(kernel.code), int(to[1], 16)))
+            kernel.code.append(found[2])
         elif found := re.match(r"\s*Function : (\S+)", line):
             kernel = kernels[found[1]]
     assert kernels and all(kernel.code for kernel in kernels.values()), "the listing was not understood"
@@ -89,9 +105,15 @@ def faults(kernel):
         yield "spills registers"
     if kernel.all(r"LDG\S*\.CONSTANT"):
         yield "reads through the cache of constants"
-    threads = 1024 if re.search("pdhg_(tiles|cluster)_kernel", kernel.name) else 256
+    threads = 1024 if re.search("pdhg_(tiles|cluster|neighbours)_kernel", kernel.name) else 256
     if kernel.registers * threads > REGISTERS * 1024:
         yield f"takes {kernel.registers} registers"
+    if "neighbours" in kernel.name:
+        step = kernel.loop_with("STAS")
+        if not step:
+            yield "sends no messages in a loop"
+        if any(re.match("MEMBAR|ERRBAR|CGAERRBAR|UCGABAR|CCTL", name) for name in step):
+            yield "has a fence or makes the whole cluster meet in every step"
     # To release is a fence and then the flag's store; to acquire, its load and then the caches' invalidation. Between
     # the two nothing else is stored, or loaded.
     for n in kernel.all(r"ST\S*STRONG\.GPU"):
@@ -132,8 +154,9 @@ def main():
 
     def count(word):
         return len([name for name in kernels if word in name])
-    print(f"{count('')} kernels, {count('pdhg')} of the solver, {count('pdhg_tiles_kernel')} with flags")
-    assert count("pdhg_tiles_kernel") and count("pdhg_cluster_kernel") and count("pdhg_dual_kernel")
+    print(f"{count('')} kernels, {count('pdhg')} of the solver, {count('pdhg_tiles_kernel')} with flags, "
+          f"{count('pdhg_neighbours_kernel')} with messages")
+    assert all(map(count, ("pdhg_tiles_kernel", "pdhg_cluster_kernel", "pdhg_neighbours_kernel", "pdhg_dual_kernel")))
     print(*wrong, sep="\n")
 
     with tempfile.TemporaryDirectory() as folder:
@@ -144,6 +167,7 @@ def main():
         found = {kernel.name: set(faults(kernel)) for kernel in read(tools, source.with_suffix(".fatbin")).values()}
     planted = {"faulty": {"fuses a product and a sum", "reads through the cache of constants"},
                "spilling": {"spills registers"},
+               "meeting": {"has a fence or makes the whole cluster meet in every step"},
                "relaxed": {"sets a flag without releasing what was stored before",
                            "reads a flag without acquiring what was released"}}
     for word, expected in planted.items():
