@@ -198,9 +198,9 @@ std::string write_evaluation(const std::string& folder, const Evaluation& evalua
         const Statistic s = statistic(evaluation.images, column.pick);
         const Interval interval = mean_interval(values_of(evaluation.images, column.pick));
         summary += column.name;
-        for (const double value : {s.mean, s.deviation, interval.low, interval.high})
-            summary += "," + csv_number(value);
-        summary += "\n";
+        summary += "," + csv_number(s.mean) + "," + csv_number(s.deviation);
+        const bool known = std::isfinite(interval.low);  // of too few images there is none: two empty fields
+        summary += "," + (known ? csv_number(interval.low) + "," + csv_number(interval.high) : ",") + "\n";
     }
     const std::vector<Quality> curve = mean_curve(evaluation);
     for (std::size_t l = 0; l < curve.size(); ++l)

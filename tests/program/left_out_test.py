@@ -57,7 +57,9 @@ def rows(path):
 
 
 def numbers(table, but=("name", "quantity", "mode", "step_sizes")):
-    return [float(cell) for row in table for key, cell in row.items() if key not in but]
+    """The cells that hold numbers; an interval of few images is empty."""
+    return [float(cell) for row in table for key, cell in row.items()
+            if key not in but and not (key in ("low", "high") and cell == "")]
 
 
 def evaluation(folder):
