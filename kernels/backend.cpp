@@ -154,6 +154,24 @@ class CpuBackend final : public Backend {
                                  workspace);
     }
 
+    void data_to_image(const SolverProblem& problem, const float* data, const float* z, float* b) override {
+        cpu::data_to_image(problem, data, z, b);
+    }
+    void image_to_data(const SolverProblem& problem, const float* data, const float* d_b, float* d_z,
+                       Write write) override {
+        cpu::image_to_data(problem, data, d_b, d_z, write);
+    }
+    void solver_forward(const SolverProblem& problem, int iterations, const SolverInput& input, float* x,
+                        std::uint8_t* masks, const PdhgState* state, bool start_from_state,
+                        const PdhgWorkspace& workspace) override {
+        cpu::solver_forward(problem, iterations, input, x, masks, state, start_from_state, workspace);
+    }
+    void solver_adjoint(const SolverProblem& problem, int iterations, const float* gram,
+                        const std::uint8_t* masks, const float* d_x, const SolverDerivatives& derivatives,
+                        Write write, const PdhgWorkspace& workspace, const PdhgAdjoint& how) override {
+        cpu::solver_adjoint(problem, iterations, gram, masks, d_x, derivatives, write, workspace, how);
+    }
+
     void loss_forward(LossKind kind, ConstView x, ConstView target, double* image_mse,
                       double* loss) override {
         *loss = cpu::loss_forward(kind, x, target, image_mse);

@@ -194,6 +194,26 @@ class CudaBackend final : public Backend {
                                   gradient, workspace);
     }
 
+    void data_to_image(const SolverProblem& problem, const float* data, const float* z, float* b) override {
+        cuda::data_to_image(stream(), problem, data, z, b);
+    }
+    void image_to_data(const SolverProblem& problem, const float* data, const float* d_b, float* d_z,
+                       Write write) override {
+        cuda::image_to_data(stream(), problem, data, d_b, d_z, write);
+    }
+    void solver_forward(const SolverProblem& problem, int iterations, const SolverInput& input, float* x,
+                        std::uint8_t* masks, const PdhgState* state, bool start_from_state,
+                        const PdhgWorkspace& workspace) override {
+        cuda::solver_forward(stream(), problem, iterations, input, x, masks, state, start_from_state,
+                             workspace);
+    }
+    void solver_adjoint(const SolverProblem& problem, int iterations, const float* gram,
+                        const std::uint8_t* masks, const float* d_x, const SolverDerivatives& derivatives,
+                        Write write, const PdhgWorkspace& workspace, const PdhgAdjoint& how) override {
+        cuda::solver_adjoint(stream(), problem, iterations, gram, masks, d_x, derivatives, write, workspace,
+                             how);
+    }
+
     void loss_forward(LossKind kind, ConstView x, ConstView target, double* image_mse,
                       double* loss) override {
         cuda::loss_forward(stream(), kind, x, target, image_mse, loss);

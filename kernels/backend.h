@@ -10,6 +10,7 @@
 
 #include "kernels/base/features.h"
 #include "kernels/convolution/convolution.h"
+#include "kernels/family/family.h"
 #include "kernels/layers/parameter_map.h"
 #include "kernels/machine_peak.h"
 #include "kernels/solver/pdhg.h"
@@ -118,6 +119,17 @@ class Backend {
                                      const PdhgState& next, const PdhgAdjointState& adjoint_next,
                                      const PdhgAdjointState& adjoint, float next_sigma, double* gradient,
                                      const PdhgWorkspace& workspace) = 0;
+
+    virtual void data_to_image(const SolverProblem& problem, const float* data, const float* z, float* b) = 0;
+    virtual void image_to_data(const SolverProblem& problem, const float* data, const float* d_b, float* d_z,
+                               Write write) = 0;
+    virtual void solver_forward(const SolverProblem& problem, int iterations, const SolverInput& input,
+                                float* x, std::uint8_t* masks, const PdhgState* state, bool start_from_state,
+                                const PdhgWorkspace& workspace) = 0;
+    virtual void solver_adjoint(const SolverProblem& problem, int iterations, const float* gram,
+                                const std::uint8_t* masks, const float* d_x,
+                                const SolverDerivatives& derivatives, Write write,
+                                const PdhgWorkspace& workspace, const PdhgAdjoint& how = {}) = 0;
 
     /// The loss is written to *loss, MSE_n to image_mse[n].
     virtual void loss_forward(LossKind kind, ConstView x, ConstView target, double* image_mse,

@@ -1,6 +1,7 @@
 #include "engine/unrolled/unrolled_solver.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "kernels/base/error.h"
 #include "kernels/base/sizes.h"
@@ -17,7 +18,7 @@ constexpr std::size_t alignment = 64;
 std::size_t aligned(std::size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
 
 /// Of so many planes of the whole batch.
-std::size_t plane_bytes(const PdhgProblem& problem, int planes) {
+std::size_t plane_bytes(const UnrolledProblem& problem, int planes) {
     return aligned(std::size_t(checked_product("iterates of the solver, bytes", problem.solves, planes,
                                                problem.height, problem.width, sizeof(float))));
 }
@@ -39,19 +40,20 @@ class Pieces {
 
 }  // namespace
 
-UnrolledSolver::UnrolledSolver(Backend& backend, const PdhgProblem& problem, int iterations,
+UnrolledSolver::UnrolledSolver(Backend& backend, UnrolledProblem problem, int iterations,
                                const GradientMode& mode)
     : backend_(backend),
-      problem_(problem),
+      problem_(std::move(problem)),
       iterations_(iterations),
       mode_(mode),
-      plane_(plane_bytes(problem, 1)),
-      dual_(plane_bytes(problem, 2)),
-      state_(3 * plane_ + dual_),
-      adjoint_(3 * plane_ + dual_),
-      map_(aligned(sizeof(float) * problem.solves * problem.map_size())),
-      norms_(aligned(sizeof(double) * (2 * std::size_t(problem.solves) + 1))),
-      solver_(aligned(backend.pdhg_workspace_bytes(problem))),
+      plane_(plane_bytes(problem_, 1)),
+      primal_(plane_bytes(problem_, problem_.fields)),
+      dual_(plane_bytes(problem_, problem_.components)),
+      state_(2 * primal_ + plane_ + dual_),
+      adjoint_(state_),
+      map_(aligned(sizeof(float) * problem_.solves * problem_.map_size())),
+      norms_(aligned(sizeof(double) * (2 * std::size_t(problem_.solves) + 1))),
+      solver_(aligned(problem_.workspace_bytes())),
       forward_workspace_(solver_),
       backward_workspace_(solver_) {
     if (iterations < 1) fail("gradient ", mode.name(), " of ", iterations, " steps: give 1 or more");
@@ -74,15 +76,14 @@ UnrolledSolver::UnrolledSolver(Backend& backend, const PdhgProblem& problem, int
             choose_segments();
             backward_workspace_ += backward_bytes(segment_);
     }
-    saved_ = recomputes() ? saved_states(segments_) : backend.pdhg_mask_bytes(problem, recorded_);
+    saved_ = recomputes() ? saved_states(segments_) : problem_.mask_bytes(recorded_);
     if (recomputes() ? segments_ > 1 : recorded_ < iterations) forward_workspace_ += state_;
 }
 
 /// What backward needs beyond the saved iterates and the solver's scratch memory, with segments of so many
 /// steps: decisions and x of a segment and, between several, iterates and the adjoint's.
 std::size_t UnrolledSolver::backward_bytes(int segment) const {
-    return backend_.pdhg_mask_bytes(problem_, segment) + plane_ +
-           (segment < iterations_ ? state_ + adjoint_ + plane_ : 0);
+    return problem_.mask_bytes(segment) + plane_ + (segment < iterations_ ? state_ + adjoint_ + plane_ : 0);
 }
 
 /// Bytes of the iterates that so many segments begin with, but the first.
@@ -112,7 +113,8 @@ void UnrolledSolver::choose_segments() {
 PdhgState UnrolledSolver::state_in(std::byte* memory) const {
     Pieces pieces(memory);
     PdhgState state;
-    for (float** part : {&state.x, &state.x_bar, &state.p}) *part = pieces.take<float>(plane_);
+    for (float** part : {&state.x, &state.x_bar}) *part = pieces.take<float>(primal_);
+    state.p = pieces.take<float>(plane_);
     state.q = pieces.take<float>(dual_);
     return state;
 }
@@ -120,16 +122,17 @@ PdhgState UnrolledSolver::state_in(std::byte* memory) const {
 PdhgAdjointState UnrolledSolver::adjoint_in(std::byte* memory, bool with_sum) const {
     Pieces pieces(memory);
     PdhgAdjointState state;
-    for (float** part : {&state.y, &state.y_bar, &state.p}) *part = pieces.take<float>(plane_);
+    for (float** part : {&state.y, &state.y_bar}) *part = pieces.take<float>(primal_);
+    state.p = pieces.take<float>(plane_);
     state.q = pieces.take<float>(dual_);
     if (with_sum) state.sum_p = pieces.take<float>(plane_);
     return state;
 }
 
 View UnrolledSolver::map_view(float* map) const {
-    const PdhgProblem& p = problem_;
-    if (p.map == MapKind::scalar) return {map, dense_features(p.solves, 1, 1, 1, 1)};
-    return {map, dense_features(p.solves, p.map == MapKind::shared ? 1 : 2, p.height, p.width, 1)};
+    const UnrolledProblem& p = problem_;
+    if (p.scalar_map) return {map, dense_features(p.solves, p.maps, 1, 1, 1)};
+    return {map, dense_features(p.solves, p.maps, p.height, p.width, 1)};
 }
 
 void UnrolledSolver::copy_state(const std::byte* from, std::byte* to) {
@@ -137,17 +140,18 @@ void UnrolledSolver::copy_state(const std::byte* from, std::byte* to) {
                   std::int64_t(state_ / sizeof(float)));
 }
 
-void UnrolledSolver::clear(float* d_lambda, float* d_z) {
-    if (d_lambda) backend_.clear(map_view(d_lambda));
-    if (d_z) backend_.clear({d_z, dense_features(problem_.solves, 1, problem_.height, problem_.width, 1)});
+void UnrolledSolver::clear(const SolverDerivatives& d) {
+    if (d.d_lambda) backend_.clear(map_view(d.d_lambda));
+    for (float* image : {d.d_b, d.d_start})
+        if (image)
+            backend_.clear({image, dense_features(problem_.solves, 1, problem_.height, problem_.width, 1)});
 }
 
-void UnrolledSolver::forward(const float* z, const float* lambda, float* x, void* saved, void* workspace) {
+void UnrolledSolver::forward(const SolverInput& input, float* x, void* saved, void* workspace) {
     Pieces pieces(static_cast<std::byte*>(workspace));
     const PdhgWorkspace solver = solver_in(pieces.take<std::byte>(solver_));
     const auto run = [&](int steps, void* masks, const PdhgState* state, bool go_on) {
-        backend_.pdhg_forward(problem_, steps, z, lambda, x, static_cast<std::uint8_t*>(masks), state, go_on,
-                              solver);
+        problem_.forward(steps, input, x, static_cast<std::uint8_t*>(masks), state, go_on, solver);
     };
     if (!saved) return run(iterations_, nullptr, nullptr, false);
     if (recorded_ == iterations_) return run(iterations_, saved, nullptr, false);
@@ -164,27 +168,28 @@ void UnrolledSolver::forward(const float* z, const float* lambda, float* x, void
     }
 }
 
-void UnrolledSolver::backward(const void* saved, const float* z, const float* lambda, const float* d_x,
-                              float* d_lambda, float* d_z, Write write, void* workspace) {
+void UnrolledSolver::backward(const void* saved, const SolverInput& input, const float* d_x,
+                              const SolverDerivatives& derivatives, Write write, void* workspace) {
     adjoint_steps_ = recomputes() ? iterations_ : recorded_;
     settling_ = nullptr;
     if (recomputes())
-        return recomputed_backward(static_cast<const std::byte*>(saved), z, lambda, d_x, d_lambda, d_z, write,
+        return recomputed_backward(static_cast<const std::byte*>(saved), input, d_x, derivatives, write,
                                    static_cast<std::byte*>(workspace));
     const auto* masks = static_cast<const std::uint8_t*>(saved);
     if (mode_.kind == Kind::implicit)
-        return implicit_backward(masks, d_x, d_lambda, d_z, write, static_cast<std::byte*>(workspace));
-    backend_.pdhg_adjoint(problem_, recorded_, masks, d_x, d_lambda, d_z, write,
-                          solver_in(static_cast<std::byte*>(workspace)),
-                          {.from_image = recorded_ == iterations_});
+        return implicit_backward(masks, input, d_x, derivatives, write, static_cast<std::byte*>(workspace));
+    const bool whole = recorded_ == iterations_;
+    if (!whole && write == Write::overwrite) clear({.d_start = derivatives.d_start});
+    problem_.adjoint(recorded_, input, masks, d_x, derivatives, write,
+                     solver_in(static_cast<std::byte*>(workspace)), {.from_image = whole});
 }
 
-void UnrolledSolver::recomputed_backward(const std::byte* saved, const float* z, const float* lambda,
-                                         const float* d_x, float* d_lambda, float* d_z, Write write,
+void UnrolledSolver::recomputed_backward(const std::byte* saved, const SolverInput& input, const float* d_x,
+                                         const SolverDerivatives& derivatives, Write write,
                                          std::byte* workspace) {
     Pieces pieces(workspace);
     const PdhgWorkspace solver = solver_in(pieces.take<std::byte>(solver_));
-    auto* const masks = pieces.take<std::uint8_t>(backend_.pdhg_mask_bytes(problem_, segment_));
+    auto* const masks = pieces.take<std::uint8_t>(problem_.mask_bytes(segment_));
     float* const x = pieces.take<float>(plane_);
     std::byte* memory = nullptr;
     PdhgState state;
@@ -192,37 +197,40 @@ void UnrolledSolver::recomputed_backward(const std::byte* saved, const float* z,
     if (segments_ > 1) {
         memory = pieces.take<std::byte>(state_);
         state = state_in(memory);
-        adjoint = adjoint_in(pieces.take<std::byte>(adjoint_ + plane_), d_z != nullptr);
-        if (write == Write::overwrite) clear(d_lambda, d_z);
+        adjoint = adjoint_in(pieces.take<std::byte>(adjoint_ + plane_), derivatives.d_b != nullptr);
+        if (write == Write::overwrite) clear(derivatives);
         write = Write::accumulate;
     }
     for (int k = segments_ - 1; k >= 0; --k) {
         const bool first = k == 0, last = k == segments_ - 1;
         if (!first) copy_state(saved + (k - 1) * state_, memory);
-        backend_.pdhg_forward(problem_, segment_steps(k), z, lambda, x, masks, first ? nullptr : &state,
-                              !first, solver);
-        backend_.pdhg_adjoint(
-            problem_, segment_steps(k), masks, d_x, d_lambda, first ? d_z : nullptr, write, solver,
+        problem_.forward(segment_steps(k), input, x, masks, first ? nullptr : &state, !first, solver);
+        problem_.adjoint(
+            segment_steps(k), input, masks, d_x,
+            first ? derivatives : SolverDerivatives{.d_lambda = derivatives.d_lambda}, write, solver,
             {.state = segments_ > 1 ? &adjoint : nullptr, .start_from_state = !last, .from_image = first});
     }
 }
 
-void UnrolledSolver::implicit_backward(const std::uint8_t* masks, const float* d_x, float* d_lambda,
-                                       float* d_z, Write write, std::byte* workspace) {
+void UnrolledSolver::implicit_backward(const std::uint8_t* masks, const SolverInput& input, const float* d_x,
+                                       const SolverDerivatives& derivatives, Write write,
+                                       std::byte* workspace) {
     Pieces pieces(workspace);
     const PdhgWorkspace solver = solver_in(pieces.take<std::byte>(solver_));
     // Each stretch adds its own part to d_z, so no sum is carried.
     const PdhgAdjointState adjoint = adjoint_in(pieces.take<std::byte>(adjoint_), false);
-    if (write == Write::overwrite) clear(d_lambda, d_z);
+    if (write == Write::overwrite) clear(derivatives);
+    float* const d_lambda = derivatives.d_lambda;
     adjoint_steps_ = 0;
     const auto take_stretch = [&](float* to) {
         const int steps = std::min(stretch, mode_.cap - adjoint_steps_);
-        backend_.pdhg_adjoint(problem_, steps, masks, d_x, to, d_z, Write::accumulate, solver,
-                              {.state = &adjoint,
-                               .start_from_state = adjoint_steps_ > 0,
-                               .one_mask = true,
-                               .from_image = false,
-                               .settling = settling_});
+        problem_.adjoint(steps, input, masks, d_x, {.d_lambda = to, .d_b = derivatives.d_b},
+                         Write::accumulate, solver,
+                         {.state = &adjoint,
+                          .start_from_state = adjoint_steps_ > 0,
+                          .one_mask = true,
+                          .from_image = false,
+                          .settling = settling_});
         adjoint_steps_ += steps;
         return steps;
     };
@@ -241,7 +249,7 @@ void UnrolledSolver::implicit_backward(const std::uint8_t* masks, const float* d
     // All stretches are queued, since a device cannot be asked in a recording; once the adjoint has settled, those
     // left add nothing. (Norms are mean squared errors against zero, with a mean over the solves that nobody wants.)
     while (adjoint_steps_ < mode_.cap) {
-        clear(part, nullptr);
+        clear({.d_lambda = part});
         const int steps = take_stretch(part);
         backend_.add(sum, map_view(part), sum);
         backend_.loss_forward(LossKind::mse, map_view(part), zero, norms, norms + 2 * solves);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/config/gradient_mode.h"
+#include "engine/unrolled/unrolled_problem.h"
 #include "kernels/backend.h"
 
 namespace tvmap {
@@ -21,23 +22,37 @@ namespace tvmap {
 class UnrolledSolver {
   public:
     /// Throws Error for truncated:K with K above the iterations.
+    UnrolledSolver(Backend& backend, UnrolledProblem problem, int iterations, const GradientMode& mode = {});
     UnrolledSolver(Backend& backend, const PdhgProblem& problem, int iterations,
-                   const GradientMode& mode = {});
+                   const GradientMode& mode = {})
+        : UnrolledSolver(backend, unrolled_problem(backend, problem), iterations, mode) {}
+    UnrolledSolver(Backend& backend, const SolverProblem& problem, int iterations,
+                   const GradientMode& mode = {})
+        : UnrolledSolver(backend, unrolled_problem(backend, problem), iterations, mode) {}
 
     std::size_t saved_bytes() const { return saved_; }
     std::size_t forward_workspace_bytes() const { return forward_workspace_; }
     std::size_t backward_workspace_bytes() const { return backward_workspace_; }
-    /// Whether backward() runs steps again, and so reads z and lambda.
+    /// Whether backward() runs steps again, and so reads all that forward() does (else of SolverInput gram alone).
     bool recomputes() const { return segments_ > 0; }
 
     /// x receives x_T, the same bits in every mode. z, lambda, x as for pdhg_forward. saved: saved_bytes()
     /// for backward(), or null where no gradient is wanted. Memory is aligned to 64 bytes.
-    void forward(const float* z, const float* lambda, float* x, void* saved, void* workspace);
+    void forward(const SolverInput& input, float* x, void* saved, void* workspace);
+    void forward(const float* z, const float* lambda, float* x, void* saved, void* workspace) {
+        forward({.b = z, .lambda = lambda}, x, saved, workspace);
+    }
 
     /// d_lambda, d_z (either may be null) from d_x = ∂loss/∂x_T, written as `write` says. `saved` stays as it
     /// is. Nothing waits: implicit with a tolerance settles where the data is.
     void backward(const void* saved, const float* z, const float* lambda, const float* d_x, float* d_lambda,
-                  float* d_z, Write write, void* workspace);
+                  float* d_z, Write write, void* workspace) {
+        backward(saved, {.b = z, .lambda = lambda}, d_x, {.d_lambda = d_lambda, .d_b = d_z}, write,
+                 workspace);
+    }
+    /// The same of a SolverProblem. d_start is 0 where the mode does not reach the start: truncated, implicit.
+    void backward(const void* saved, const SolverInput& input, const float* d_x,
+                  const SolverDerivatives& derivatives, Write write, void* workspace);
 
     /// Of the adjoint, in the last backward(), whose workspace still holds them. Waits.
     int adjoint_steps() const;
@@ -52,22 +67,22 @@ class UnrolledSolver {
     View map_view(float* map) const;
     PdhgWorkspace solver_in(std::byte* memory) const { return {memory, solver_}; }
     void copy_state(const std::byte* from, std::byte* to);
-    void clear(float* d_lambda, float* d_z);
-    void recomputed_backward(const std::byte* saved, const float* z, const float* lambda, const float* d_x,
-                             float* d_lambda, float* d_z, Write write, std::byte* workspace);
-    void implicit_backward(const std::uint8_t* masks, const float* d_x, float* d_lambda, float* d_z,
-                           Write write, std::byte* workspace);
+    void clear(const SolverDerivatives& derivatives);
+    void recomputed_backward(const std::byte* saved, const SolverInput& input, const float* d_x,
+                             const SolverDerivatives& derivatives, Write write, std::byte* workspace);
+    void implicit_backward(const std::uint8_t* masks, const SolverInput& input, const float* d_x,
+                           const SolverDerivatives& derivatives, Write write, std::byte* workspace);
 
     Backend& backend_;
-    PdhgProblem problem_;
+    UnrolledProblem problem_;
     int iterations_;
     GradientMode mode_;
     int recorded_ = 0;  ///< the last steps whose decisions are saved; 0 where they are made again
-    int segments_ = 0, segment_ = 0;  ///< how many there are, and the steps of each but the last
-    std::size_t plane_, dual_;        ///< bytes of the whole batch: of x, of q,
-    std::size_t state_, adjoint_;     ///< of x, x̄, p and q, of Y, Ȳ, P̃ and Q̃,
-    std::size_t map_;                 ///< and of Λ
-    std::size_t norms_;               ///< bytes of what implicit with a tolerance sums up by solve
+    int segments_ = 0, segment_ = 0;     ///< how many there are, and the steps of each but the last
+    std::size_t plane_, primal_, dual_;  ///< bytes of the whole batch: of an image, of x, of q,
+    std::size_t state_, adjoint_;        ///< of x, x̄, p and q, of Y, Ȳ, P̃ and Q̃,
+    std::size_t map_;                    ///< and of Λ
+    std::size_t norms_;                  ///< bytes of what implicit with a tolerance sums up by solve
     std::size_t solver_, saved_, forward_workspace_, backward_workspace_;
     int adjoint_steps_ = 0;
     const PdhgSettling* settling_ = nullptr;  ///< of the last backward(), where it ends by itself

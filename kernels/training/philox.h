@@ -16,12 +16,7 @@
 #include <cstring>
 
 #include "kernels/base/error.h"
-
-#ifdef __CUDACC__
-#define TVMAP_HOST_DEVICE __host__ __device__
-#else
-#define TVMAP_HOST_DEVICE
-#endif
+#include "kernels/base/host_device.h"
 
 namespace tvmap {
 
