@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 
+#include "engine/graph/operations.h"
 #include "engine/graph/solver_mapping.h"
 
 namespace tvmap {
@@ -40,6 +41,28 @@ struct DenoiseWithStepsOperation::Scratch {
     std::size_t mask_bytes = 0;  // of one iteration
     std::size_t bytes = 0;       // of everything
 };
+
+std::vector<int> step_parameters(Graph& graph, const StepTraining& training) {
+    std::vector<int> result;
+    for (std::size_t kind = 0; kind < step_parameter_names.size(); ++kind)
+        result.push_back(
+            graph.parameter(step_parameter_names[kind], {training.count}, 1, training.start[kind]));
+    return result;
+}
+
+Value denoise_with_steps(Graph& graph, Value z, Value lambda, PdhgProblem problem, int iterations,
+                         const StepTraining& training) {
+    problem = sized_problem(graph, z, lambda, problem);
+    z = dense(graph, z);
+    lambda = dense(graph, lambda);
+    auto operation = std::make_unique<DenoiseWithStepsOperation>(problem, iterations, training);
+    operation->parameters = step_parameters(graph, training);
+    return graph.record(std::move(operation), {z, lambda}, "denoised");
+}
+
+Features DenoiseWithStepsOperation::output_shape(const Graph&) const {
+    return dense_features(problem_.solves, 1, problem_.height, problem_.width, 1);
+}
 
 DenoiseWithStepsOperation::DenoiseWithStepsOperation(const PdhgProblem& problem, int iterations,
                                                      const StepTraining& training)

@@ -15,6 +15,7 @@ class DenoiseWithStepsOperation final : public Operation {
   public:
     DenoiseWithStepsOperation(const PdhgProblem& problem, int iterations, const StepTraining& training);
     std::string kind() const override { return "denoise with steps"; }
+    Features output_shape(const Graph& graph) const override;
     bool backward_reads_input(int) const override { return true; }
     bool dense_only() const override { return true; }
     void prepare(Backend& backend, Algorithms& algorithms, const Graph& graph, bool training) override;

@@ -1,6 +1,7 @@
 #include "engine/graph/operations.h"
 
 #include <algorithm>
+#include <climits>
 
 #include "engine/graph/algorithms.h"
 #include "engine/graph/solver_mapping.h"
@@ -8,6 +9,32 @@
 #include "kernels/convolution/untimed_algorithms.h"
 
 namespace tvmap {
+namespace {
+
+using Tensor = Graph::Tensor;
+
+/// Dense, in the same blocks.
+Features dense_like(const Features& s) { return dense_features(s.n, s.c, s.h, s.w, s.block); }
+
+bool same_sizes(const Features& s, const Features& t) {
+    return s.n == t.n && s.c == t.c && s.h == t.h && s.w == t.w;
+}
+
+}  // namespace
+
+Value convolution(Graph& graph, Value x, const std::string& name, int channels, int kernel, float slope) {
+    const int in = graph.tensor(x).shape.c;
+    const std::int64_t fan_in = std::int64_t(in) * kernel * kernel;
+    auto operation = std::make_unique<ConvolutionOperation>(channels, kernel, slope);
+    operation->parameters = {graph.parameter(name + ".weight", {channels, in, kernel, kernel}, fan_in),
+                             graph.parameter(name + ".bias", {channels}, fan_in)};
+    return graph.record(std::move(operation), {x}, name);
+}
+
+Features ConvolutionOperation::output_shape(const Graph& graph) const {
+    const Features& in = graph.tensors()[inputs[0]].shape;
+    return graph.features(in.n, channels_, in.h, in.w);
+}
 
 void ConvolutionOperation::prepare(Backend& backend, Algorithms& algorithms, const Graph& graph,
                                    bool training) {
@@ -74,6 +101,15 @@ void ConvolutionOperation::backward(const Binding& b) {
                            b.parameter_write, b.workspace);
 }
 
+Value max_pool(Graph& graph, Value x) {
+    return graph.record(std::make_unique<MaxPoolOperation>(), {x}, graph.tensor(x).name + ".pooled");
+}
+
+Features MaxPoolOperation::output_shape(const Graph& graph) const {
+    const Features& in = graph.tensors()[inputs[0]].shape;
+    return dense_features(in.n, in.c, in.h / 2, in.w / 2, in.block);
+}
+
 void MaxPoolOperation::forward(const Binding& b) { b.backend->max_pool_forward(b.inputs[0], b.output); }
 
 void MaxPoolOperation::backward(const Binding& b) {
@@ -81,10 +117,31 @@ void MaxPoolOperation::backward(const Binding& b) {
         b.backend->max_pool_backward(b.inputs[0], b.d_output, b.d_inputs[0], b.d_input_write[0]);
 }
 
+Value upsample(Graph& graph, Value x) {
+    return graph.record(std::make_unique<UpsampleOperation>(), {x}, graph.tensor(x).name + ".upsampled");
+}
+
+Features UpsampleOperation::output_shape(const Graph& graph) const {
+    const Features& in = graph.tensors()[inputs[0]].shape;
+    return dense_features(in.n, in.c, 2 * in.h, 2 * in.w, in.block);
+}
+
 void UpsampleOperation::forward(const Binding& b) { b.backend->upsample_forward(b.inputs[0], b.output); }
 
 void UpsampleOperation::backward(const Binding& b) {
     if (b.d_inputs[0].data) b.backend->upsample_backward(b.d_output, b.d_inputs[0], b.d_input_write[0]);
+}
+
+Value add(Graph& graph, Value a, Value b) {
+    return graph.record(std::make_unique<AddOperation>(), {a, b},
+                        graph.tensor(a).name + "+" + graph.tensor(b).name);
+}
+
+Features AddOperation::output_shape(const Graph& graph) const {
+    const Tensor &a = graph.tensors()[inputs[0]], &b = graph.tensors()[inputs[1]];
+    if (!same_sizes(a.shape, b.shape))
+        fail("add: ", a.name, " is ", describe(a.shape), " but ", b.name, " is ", describe(b.shape));
+    return dense_like(a.shape);
 }
 
 void AddOperation::forward(const Binding& b) { b.backend->add(b.inputs[0], b.inputs[1], b.output); }
@@ -96,11 +153,66 @@ void AddOperation::backward(const Binding& b) {
             b.backend->leaky_relu_backward(b.d_output, b.d_output, b.d_inputs[i], 1.0f, b.d_input_write[i]);
 }
 
+Value copy(Graph& graph, Value x) {
+    return graph.record(std::make_unique<CopyOperation>(), {x}, graph.tensor(x).name + ".copy");
+}
+
+Value dense(Graph& graph, Value x) { return graph.tensor(x).root == x.id ? x : copy(graph, x); }
+
+Features CopyOperation::output_shape(const Graph& graph) const {
+    return dense_like(graph.tensors()[inputs[0]].shape);
+}
+
 void CopyOperation::forward(const Binding& b) { b.backend->leaky_relu_forward(b.inputs[0], b.output, 1.0f); }
 
 void CopyOperation::backward(const Binding& b) {
     if (b.d_inputs[0].data)
         b.backend->leaky_relu_backward(b.d_output, b.d_output, b.d_inputs[0], 1.0f, b.d_input_write[0]);
+}
+
+Value concatenate(Graph& graph, const std::vector<Value>& values) {
+    std::string name;
+    std::vector<Value> slices;
+    ConcatenateOperation whole;
+    for (Value value : values) {
+        whole.inputs.push_back(value.id);
+        name += (name.empty() ? "[" : ", ") + graph.tensor(value).name;
+    }
+    whole.output_shape(graph);  // refuses what does not go together before anything is copied
+    for (Value value : values) {
+        const bool repeated =
+            std::any_of(slices.begin(), slices.end(), [&](Value s) { return s.id == value.id; });
+        slices.push_back(!repeated && graph.can_become_slice(value) ? value : copy(graph, value));
+    }
+    return graph.record(std::make_unique<ConcatenateOperation>(), slices, name + "]");
+}
+
+Features ConcatenateOperation::output_shape(const Graph& graph) const {
+    if (inputs.empty()) fail("concatenate: no values");
+    const Tensor& first = graph.tensors()[inputs[0]];
+    Features whole = first.shape;
+    whole.c = 0;
+    for (int input : inputs) {
+        const Tensor& t = graph.tensors()[input];
+        const Features& s = t.shape;
+        if (s.n != whole.n || s.h != whole.h || s.w != whole.w || s.block != whole.block)
+            fail("concatenate: ", t.name, " is ", describe(s), " in blocks of ", s.block, " but ", first.name,
+                 " is ", describe(first.shape), " in blocks of ", whole.block);
+        if (s.c > INT_MAX - whole.c) fail("concatenate: more channels than can be counted; give fewer");
+        whole.c += s.c;
+    }
+    return dense_like(whole);
+}
+
+Value parameter_map(Graph& graph, Value raw, const ParameterMap& map, int maps) {
+    return graph.record(std::make_unique<ParameterMapOperation>(map, maps), {raw}, "lambda");
+}
+
+Features ParameterMapOperation::output_shape(const Graph& graph) const {
+    const Features& in = graph.tensors()[inputs[0]].shape;
+    if (in.block != 1) fail("parameter map: the raw output must be planar, but lies in blocks of ", in.block);
+    if (maps_ > in.c) fail("parameter map: ", maps_, " maps from ", in.c, " channels");
+    return dense_features(in.n, maps_, in.h, in.w, 1);
 }
 
 void ParameterMapOperation::forward(const Binding& b) {
@@ -110,6 +222,31 @@ void ParameterMapOperation::forward(const Binding& b) {
 void ParameterMapOperation::backward(const Binding& b) {
     if (b.d_inputs[0].data)
         b.backend->parameter_map_backward(map_, b.inputs[0], b.d_output, b.d_inputs[0], b.d_input_write[0]);
+}
+
+PdhgProblem sized_problem(const Graph& graph, Value z, Value lambda, PdhgProblem problem) {
+    const Features image = graph.tensor(z).shape, map = graph.tensor(lambda).shape;
+    if (image.c != 1 || map.n != image.n || map.h != image.h || map.w != image.w || map.c > 2)
+        fail("denoise: images ", describe(image), " do not go with maps ", describe(map));
+    problem.solves = image.n;
+    problem.solves_per_image = 1;
+    problem.height = image.h;
+    problem.width = image.w;
+    problem.map = map.c == 1 ? MapKind::shared : MapKind::separate;
+    return problem;
+}
+
+Value denoise(Graph& graph, Value z, Value lambda, PdhgProblem problem, int iterations,
+              const GradientMode& mode) {
+    problem = sized_problem(graph, z, lambda, problem);
+    z = dense(graph, z);
+    lambda = dense(graph, lambda);
+    return graph.record(std::make_unique<DenoiseOperation>(problem, iterations, mode), {z, lambda},
+                        "denoised");
+}
+
+Features DenoiseOperation::output_shape(const Graph&) const {
+    return dense_features(problem_.solves, 1, problem_.height, problem_.width, 1);
 }
 
 void DenoiseOperation::prepare(Backend& backend, Algorithms& algorithms, const Graph&, bool training) {
@@ -135,6 +272,18 @@ void DenoiseOperation::backward(const Binding& b) {
     }
     solver_->backward(b.saved, b.inputs[0].data, b.inputs[1].data, b.d_output.data, d_lambda.data, d_z.data,
                       write, b.workspace);
+}
+
+Value loss(Graph& graph, Value x, Value target, LossKind kind) {
+    return graph.record(std::make_unique<LossOperation>(kind), {x, target}, "loss");
+}
+
+Features LossOperation::output_shape(const Graph& graph) const {
+    const Tensor &x = graph.tensors()[inputs[0]], &target = graph.tensors()[inputs[1]];
+    if (!same_sizes(x.shape, target.shape))
+        fail("loss: the image is ", describe(x.shape), " but the target is ", describe(target.shape));
+    if (target.requires_gradient) fail("loss: the target '", target.name, "' gets no gradient");
+    return dense_features(1, 1, 1, 1, 1);
 }
 
 void LossOperation::prepare(Backend&, Algorithms&, const Graph& graph, bool) {

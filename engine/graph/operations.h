@@ -1,15 +1,54 @@
-// The operations of a graph. Each states what its backward pass reads and calls the backend's kernels.
+// The operations that come with the library: the functions that record them, and the operations themselves, each of
+// which states what its backward pass reads and calls the backend's kernels. Shapes that do not go together are an
+// Error of the function.
 #pragma once
+#include <string>
+#include <vector>
+
 #include "engine/graph/graph.h"
 #include "engine/unrolled/unrolled_solver.h"
 
 namespace tvmap {
 
+struct StepTraining;
+
+/// k×k convolution, stride 1, zero padding, bias, leaky ReLU of this slope (1: none). Its parameters
+/// NAME.weight and NAME.bias are made at the first use of the name; a second use shares them.
+Value convolution(Graph& graph, Value x, const std::string& name, int channels, int kernel, float slope);
+Value max_pool(Graph& graph, Value x);
+Value upsample(Graph& graph, Value x);
+Value add(Graph& graph, Value a, Value b);
+/// A dense copy.
+Value copy(Graph& graph, Value x);
+/// x itself where it is dense, else a copy: for operations that are dense_only().
+Value dense(Graph& graph, Value x);
+/// Channels of all values, one after the other. Costs nothing: the producers write into slices. (A value
+/// that cannot become a slice, Graph::can_become_slice, is copied.)
+Value concatenate(Graph& graph, const std::vector<Value>& values);
+/// `maps` channels of Λ from the first channels of the raw output.
+Value parameter_map(Graph& graph, Value raw, const ParameterMap& map, int maps);
+/// x_T of the solver for N×1×H×W z and N×1×H×W or N×2×H×W lambda. The problem's solves, size and map are
+/// taken from these; the mode says how the gradient is made.
+Value denoise(Graph& graph, Value z, Value lambda, PdhgProblem problem, int iterations,
+              const GradientMode& mode = {});
+/// The same with steps that are learned (engine/unrolled/step_sizes.h); the problem's own are not used.
+Value denoise_with_steps(Graph& graph, Value z, Value lambda, PdhgProblem problem, int iterations,
+                         const StepTraining& training);
+/// The parameters of learned steps, made at the first call: s of τ, of σ, of θ.
+std::vector<int> step_parameters(Graph& graph, const StepTraining& training);
+/// The scalar that backward() differentiates. One per graph, recorded last.
+Value loss(Graph& graph, Value x, Value target, LossKind kind);
+
+/// The problem with the solves, size and map of these tensors, which must be dense when it is solved.
+PdhgProblem sized_problem(const Graph& graph, Value z, Value lambda, PdhgProblem problem);
+
 /// inputs: x; parameters: weight, bias.
 class ConvolutionOperation final : public Operation {
   public:
-    ConvolutionOperation(int kernel, float slope) : kernel_(kernel), slope_(slope) {}
+    ConvolutionOperation(int channels, int kernel, float slope)
+        : channels_(channels), kernel_(kernel), slope_(slope) {}
     std::string kind() const override { return "convolution"; }
+    Features output_shape(const Graph& graph) const override;
     bool backward_reads_input(int) const override { return true; }
     bool backward_reads_output() const override { return slope_ != 1.0f; }
     void prepare(Backend& backend, Algorithms& algorithms, const Graph& graph, bool training) override;
@@ -21,7 +60,7 @@ class ConvolutionOperation final : public Operation {
     void plan_untimed(Backend& backend, Algorithms& algorithms, const ConvolutionProblem& problem,
                       const std::string& key);
 
-    int kernel_;
+    int channels_, kernel_;
     float slope_;
     std::unique_ptr<Convolution> convolution_;  ///< null: planned without being timed, not to be run
 };
@@ -30,6 +69,7 @@ class ConvolutionOperation final : public Operation {
 class MaxPoolOperation final : public Operation {
   public:
     std::string kind() const override { return "max pool"; }
+    Features output_shape(const Graph& graph) const override;
     bool backward_reads_input(int) const override { return true; }
     void forward(const Binding& b) override;
     void backward(const Binding& b) override;
@@ -39,6 +79,7 @@ class MaxPoolOperation final : public Operation {
 class UpsampleOperation final : public Operation {
   public:
     std::string kind() const override { return "upsample"; }
+    Features output_shape(const Graph& graph) const override;
     void forward(const Binding& b) override;
     void backward(const Binding& b) override;
 };
@@ -47,6 +88,7 @@ class UpsampleOperation final : public Operation {
 class AddOperation final : public Operation {
   public:
     std::string kind() const override { return "add"; }
+    Features output_shape(const Graph& graph) const override;
     void forward(const Binding& b) override;
     void backward(const Binding& b) override;
 };
@@ -55,6 +97,7 @@ class AddOperation final : public Operation {
 class CopyOperation final : public Operation {
   public:
     std::string kind() const override { return "copy"; }
+    Features output_shape(const Graph& graph) const override;
     void forward(const Binding& b) override;
     void backward(const Binding& b) override;
 };
@@ -64,6 +107,8 @@ class CopyOperation final : public Operation {
 class ConcatenateOperation final : public Operation {
   public:
     std::string kind() const override { return "concatenate"; }
+    Features output_shape(const Graph& graph) const override;
+    bool joins_inputs() const override { return true; }
     void forward(const Binding&) override {}
     void backward(const Binding&) override {}
 };
@@ -71,14 +116,16 @@ class ConcatenateOperation final : public Operation {
 /// inputs: raw.
 class ParameterMapOperation final : public Operation {
   public:
-    explicit ParameterMapOperation(const ParameterMap& map) : map_(map) {}
+    ParameterMapOperation(const ParameterMap& map, int maps) : map_(map), maps_(maps) {}
     std::string kind() const override { return "parameter map"; }
+    Features output_shape(const Graph& graph) const override;
     bool backward_reads_input(int) const override { return true; }
     void forward(const Binding& b) override;
     void backward(const Binding& b) override;
 
   private:
     ParameterMap map_;
+    int maps_;
 };
 
 /// inputs: z, lambda. Its gradient in any mode, see engine/unrolled/unrolled_solver.h.
@@ -87,6 +134,7 @@ class DenoiseOperation final : public Operation {
     DenoiseOperation(const PdhgProblem& problem, int iterations, const GradientMode& mode)
         : problem_(problem), iterations_(iterations), mode_(mode) {}
     std::string kind() const override { return "denoise"; }
+    Features output_shape(const Graph& graph) const override;
     bool backward_reads_input(int) const override { return solver_->recomputes(); }
     bool dense_only() const override { return true; }
     void prepare(Backend& backend, Algorithms& algorithms, const Graph& graph, bool training) override;
@@ -105,6 +153,8 @@ class LossOperation final : public Operation {
   public:
     explicit LossOperation(LossKind loss) : loss_(loss) {}
     std::string kind() const override { return "loss"; }
+    Features output_shape(const Graph& graph) const override;
+    bool is_loss() const override { return true; }
     bool backward_reads_input(int) const override { return true; }
     void prepare(Backend& backend, Algorithms& algorithms, const Graph& graph, bool training) override;
     void forward(const Binding& b) override;

@@ -47,10 +47,14 @@ struct Plan::GradientState {
 
 Plan::Plan(Graph graph, Backend& backend, Algorithms& algorithms, bool training)
     : graph_(std::move(graph)), backend_(backend), training_(training) {
-    if (training && (graph_.operations().empty() || graph_.operations().back()->kind() != "loss"))
+    if (training && (graph_.operations().empty() || !graph_.operations().back()->is_loss()))
         fail("plan: a graph that is trained must end in a loss");
-    for (const auto& operation : graph_.operations())
+    for (const auto& operation : graph_.operations()) {
         operation->prepare(backend, algorithms, graph_, training);
+        if (operation->is_loss() && operation->saved_bytes < sizeof(double))
+            fail("plan: ", operation->kind(), " saves ", operation->saved_bytes,
+                 " bytes; a loss saves itself, a double");
+    }
     if (training) derive_backward();
     find_lifetimes();
     place();
@@ -71,14 +75,14 @@ void Plan::derive_backward() {
         const Graph::Tensor& y = tensors[operation.output];
         BackwardStep step{
             o, std::vector<Write>(operation.inputs.size(), Write::overwrite), {}, Write::overwrite};
-        if (operation.kind() != "loss") {
+        if (!operation.is_loss()) {
             const int from = y.channel, to = y.channel + y.shape.c;
             if (!y.requires_gradient || state[y.root].count(from, to) == 0)
                 continue;  // the loss does not depend on it
             for (auto gap : state[y.root].gaps(from, to)) step.clears.push_back({y.root, gap});
             state[y.root].mark(from, to);
         }
-        if (operation.kind() == "concatenate") {
+        if (operation.joins_inputs()) {
             if (!step.clears.empty()) backward_.push_back(step);
             continue;
         }
@@ -151,8 +155,7 @@ void Plan::find_lifetimes() {
     for (const BackwardStep& b : backward_) {
         const int o = b.operation, step = 2 * forward_steps - 1 - o;
         const Operation& operation = *operations[o];
-        if (operation.kind() != "loss")
-            use(gradient_block_, tensors[operation.output].root, "gradient", step);
+        if (!operation.is_loss()) use(gradient_block_, tensors[operation.output].root, "gradient", step);
         if (operation.backward_reads_output())
             use(value_block_, tensors[operation.output].root, "value", step);
         for (std::size_t i = 0; i < operation.inputs.size(); ++i) {
@@ -169,7 +172,7 @@ void Plan::find_lifetimes() {
     for (int o = 0; o < forward_steps; ++o)
         // The loss's saved numbers are read by whoever runs the plan.
         scratch(saved_block_[o], o, "saved", operations[o]->saved_bytes, o,
-                operations[o]->kind() == "loss" ? end : saved_until[o]);
+                operations[o]->is_loss() ? end : saved_until[o]);
 }
 
 // Largest block first, each at the lowest place where it meets no block that lives at the same time.

@@ -1,6 +1,7 @@
 #include "engine/model/unet.h"
 
 #include "engine/config/solver_problem.h"
+#include "engine/graph/operations.h"
 #include "engine/unrolled/step_sizes.h"
 #include "kernels/base/error.h"
 
@@ -8,14 +9,14 @@ namespace tvmap {
 namespace {
 
 Value double_convolution(Graph& graph, Value x, const std::string& name, int channels, float slope) {
-    x = graph.convolution(x, name + ".conv_block.0", channels, 3, slope);
-    return graph.convolution(x, name + ".conv_block.2", channels, 3, slope);
+    x = convolution(graph, x, name + ".conv_block.0", channels, 3, slope);
+    return convolution(graph, x, name + ".conv_block.2", channels, 3, slope);
 }
 
 Value record_map(Graph& graph, const Config& config, Value noisy) {
     const Value raw = record_unet(graph, config.network, noisy);
     const ParameterMap map{float(config.map.scale), float(config.map.up_bound)};
-    return graph.parameter_map(raw, map, config.map.separate ? 2 : 1);
+    return parameter_map(graph, raw, map, config.map.separate ? 2 : 1);
 }
 
 /// Where the steps are learned, also adds their parameters, to the graph and to the model.
@@ -25,14 +26,14 @@ void record_solver(RecordedModel& model, const Config& config, int iterations) {
     if (config.solver.train_steps == TrainSteps::none) {
         if (iterations > 0)
             model.denoised =
-                model.graph.denoise(model.noisy, model.lambda, problem, iterations, config.solver.gradient);
+                denoise(model.graph, model.noisy, model.lambda, problem, iterations, config.solver.gradient);
         return;
     }
     const StepTraining training = step_training(config.solver, problem);
-    model.steps = model.graph.step_parameters(training);
+    model.steps = step_parameters(model.graph, training);
     if (iterations > 0)
         model.denoised =
-            model.graph.denoise_with_steps(model.noisy, model.lambda, problem, iterations, training);
+            denoise_with_steps(model.graph, model.noisy, model.lambda, problem, iterations, training);
 }
 
 }  // namespace
@@ -60,18 +61,18 @@ Value record_unet(Graph& graph, const NetworkConfig& network, Value image) {
     Value x = double_convolution(graph, image, "c0x0", network.channels[0], slope);
     for (int i = 0; i + 1 < levels; ++i) {
         skips.push_back(x);
-        x = double_convolution(graph, graph.max_pool(x), "encoder." + std::to_string(i) + ".double_conv",
+        x = double_convolution(graph, max_pool(graph, x), "encoder." + std::to_string(i) + ".double_conv",
                                network.channels[i + 1], slope);
     }
     for (int i = 0; i + 1 < levels; ++i) {
         const int channels = network.channels[levels - 2 - i];
         const std::string name = "decoder." + std::to_string(i);
-        x = graph.upsample(graph.convolution(x, name + ".upsampling.1", channels, 1, 1.0f));
-        x = graph.concatenate({skips.back(), x});
+        x = upsample(graph, convolution(graph, x, name + ".upsampling.1", channels, 1, 1.0f));
+        x = concatenate(graph, {skips.back(), x});
         skips.pop_back();
         x = double_convolution(graph, x, name + ".double_conv", channels, slope);
     }
-    return graph.convolution(x, "c1x1", network.outputs, 1, 1.0f);
+    return convolution(graph, x, "c1x1", network.outputs, 1, 1.0f);
 }
 
 RecordedModel record_training_model(const Backend& backend, const Config& config, int n, int h, int w) {
@@ -81,7 +82,7 @@ RecordedModel record_training_model(const Backend& backend, const Config& config
     model.target = graph.input("target", n, 1, h, w);
     model.lambda = record_map(graph, config, model.noisy);
     record_solver(model, config, config.solver.iterations);
-    model.loss = graph.loss(model.denoised, model.target, config.train.loss);
+    model.loss = loss(graph, model.denoised, model.target, config.train.loss);
     return model;
 }
 

@@ -12,7 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "engine/graph/graph.h"
+#include "engine/graph/operations.h"
 #include "engine/graph/plan.h"
 #include "kernels/backend.h"
 #include "kernels/base/error.h"
@@ -48,8 +48,8 @@ void plan(Algorithms& algorithms) {
     const auto backend = make_backend("cpu");
     Graph graph(backend->channel_block(16));
     const Value x = graph.input("x", 1, 1, 12, 10);
-    const Value a = graph.convolution(x, "a", 16, 3, 0.01f);
-    graph.keep(graph.convolution(a, "b", 16, 3, 0.01f));
+    const Value a = convolution(graph, x, "a", 16, 3, 0.01f);
+    graph.keep(convolution(graph, a, "b", 16, 3, 0.01f));
     const Plan planned(std::move(graph), *backend, algorithms, false);
 }
 

@@ -57,7 +57,7 @@ struct Planned {
         const Value x = network(recorder, z, s);
         const Features shape = recorder.graph.tensor(x).shape;
         target = recorder.graph.input("target", shape.n, shape.c, shape.h, shape.w);
-        recorder.graph.loss(x, target, s.logarithm ? LossKind::log_mse : LossKind::mse);
+        tvmap::loss(recorder.graph, x, target, s.logarithm ? LossKind::log_mse : LossKind::mse);
         Algorithms algorithms;
         plan = std::make_unique<Plan>(std::move(recorder.graph), *backend, algorithms, true);
         parameters = std::make_unique<Parameters>(*backend, plan->graph().parameters(), true);

@@ -30,11 +30,11 @@ struct Training {
         noisy = graph.input("noisy", n, 1, h, w, true);
         target = graph.input("target", n, 1, h, w);
         const Value raw = record_unet(graph, config.network, noisy);
-        lambda = graph.parameter_map(raw, {float(config.map.scale), float(config.map.up_bound)},
-                                     config.map.separate ? 2 : 1);
-        denoised = graph.denoise(noisy, lambda, pdhg_problem(config.solver, config.map, n, h, w),
-                                 config.solver.iterations);
-        graph.loss(denoised, target, config.train.loss);
+        lambda = parameter_map(graph, raw, {float(config.map.scale), float(config.map.up_bound)},
+                               config.map.separate ? 2 : 1);
+        denoised = denoise(graph, noisy, lambda, pdhg_problem(config.solver, config.map, n, h, w),
+                           config.solver.iterations);
+        loss(graph, denoised, target, config.train.loss);
         graph.keep(lambda);
         graph.keep(denoised);
         Algorithms algorithms;
@@ -228,7 +228,7 @@ TEST_CASE("another architecture trains: residual blocks, shared weights, a recur
     Recorder recorder(1);
     const Value z = recorder.graph.input("z", n, 1, h, w),
                 target = recorder.graph.input("target", n, 1, h, w);
-    recorder.graph.loss(network(recorder, z), target, LossKind::mse);
+    tvmap::loss(recorder.graph, network(recorder, z), target, LossKind::mse);
     Algorithms algorithms;
     Plan plan(std::move(recorder.graph), *backend, algorithms, true);
     Parameters parameters(*backend, plan.graph().parameters(), true);

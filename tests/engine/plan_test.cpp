@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "engine/graph/operations.h"
 #include "engine/model/unet.h"
 #include "kernels/base/error.h"
 #include "kernels/base/threads.h"
@@ -180,8 +181,8 @@ TEST_CASE("an input that the loss does not depend on gets a gradient of zero") {
     const auto backend = make_backend("cpu");
     Graph graph(1);
     const Value idle = graph.input("idle", 1, 2, 3, 5, true), x = graph.input("x", 1, 1, 3, 5, true);
-    graph.max_pool(idle);
-    graph.loss(x, graph.input("target", 1, 1, 3, 5), LossKind::mse);
+    max_pool(graph, idle);
+    loss(graph, x, graph.input("target", 1, 1, 3, 5), LossKind::mse);
     Algorithms algorithms;
     Plan plan(std::move(graph), *backend, algorithms, true);
     const Parameters parameters(*backend, plan.graph().parameters(), true);
@@ -201,20 +202,20 @@ TEST_CASE("what does not fit together is refused when recorded") {
     const auto backend = make_backend("cpu");
     Graph graph(1);
     const Value a = graph.input("a", 1, 1, 6, 10), b = graph.input("b", 1, 1, 6, 9);
-    const Value two = graph.convolution(a, "two", 2, 3, 1), four = graph.convolution(a, "four", 4, 3, 1);
-    CHECK_THROWS_AS(graph.add(a, b), Error);
-    CHECK_THROWS_AS(graph.add(two, four), Error);
-    CHECK_THROWS_AS(graph.concatenate({a, b}), Error);
-    CHECK_THROWS_AS(graph.concatenate({}), Error);
-    CHECK_THROWS_AS(graph.convolution(four, "two", 2, 3, 1), Error);  // another shape under the same name
-    CHECK_THROWS_AS(graph.parameter_map(a, {}, 2), Error);
-    CHECK_THROWS_AS(graph.denoise(two, a, {}, 4), Error);
-    CHECK_THROWS_AS(graph.denoise(a, b, {}, 4), Error);
-    CHECK_THROWS_AS(graph.denoise(a, four, {}, 4), Error);
-    CHECK_THROWS_AS(graph.loss(a, b, LossKind::mse), Error);
-    CHECK_THROWS_AS(graph.loss(a, two, LossKind::mse), Error);  // a target that would need a gradient
+    const Value two = convolution(graph, a, "two", 2, 3, 1), four = convolution(graph, a, "four", 4, 3, 1);
+    CHECK_THROWS_AS(add(graph, a, b), Error);
+    CHECK_THROWS_AS(add(graph, two, four), Error);
+    CHECK_THROWS_AS(concatenate(graph, {a, b}), Error);
+    CHECK_THROWS_AS(concatenate(graph, {}), Error);
+    CHECK_THROWS_AS(convolution(graph, four, "two", 2, 3, 1), Error);  // another shape under the same name
+    CHECK_THROWS_AS(parameter_map(graph, a, {}, 2), Error);
+    CHECK_THROWS_AS(denoise(graph, two, a, {}, 4), Error);
+    CHECK_THROWS_AS(denoise(graph, a, b, {}, 4), Error);
+    CHECK_THROWS_AS(denoise(graph, a, four, {}, 4), Error);
+    CHECK_THROWS_AS(loss(graph, a, b, LossKind::mse), Error);
+    CHECK_THROWS_AS(loss(graph, a, two, LossKind::mse), Error);  // a target that would need a gradient
     Value flat = graph.input("flat", 1, 1, 1, 5);
-    CHECK_THROWS_AS(graph.max_pool(flat), Error);
+    CHECK_THROWS_AS(max_pool(graph, flat), Error);
     CHECK_THROWS_AS(record_training_model(*backend, Config(), 1, 20, 16), Error);  // 20 is no multiple of 8
     Algorithms algorithms;
     CHECK_THROWS_AS(Plan(std::move(graph), *backend, algorithms, true), Error);  // no loss at the end

@@ -10,6 +10,7 @@
 #include "engine/config/equally_spaced.h"
 #include "engine/graph/algorithms.h"
 #include "engine/graph/denoise_with_steps.h"
+#include "engine/graph/operations.h"
 #include "engine/solver/search.h"
 #include "engine/unrolled/unrolled_solver.h"
 #include "kernels/base/error.h"
@@ -186,9 +187,10 @@ TEST_CASE("what no memory holds is refused by whoever multiplies") {
     Graph graph(1);
     CHECK(has(refusal([&] { graph.input("wide", INT_MAX, INT_MAX, 2, 2); }), "tensor 'wide'"));
     Value x = graph.input("x", 1, 1, 1, 1);
-    x = graph.convolution(x, "wide", INT_MAX, 1, 1);
-    CHECK(has(refusal([&] { graph.convolution(x, "square", INT_MAX, 3, 1); }), "more than any memory holds"));
-    CHECK(has(refusal([&] { graph.concatenate({x, x}); }), "more channels than can be counted"));
+    x = convolution(graph, x, "wide", INT_MAX, 1, 1);
+    CHECK(
+        has(refusal([&] { convolution(graph, x, "square", INT_MAX, 3, 1); }), "more than any memory holds"));
+    CHECK(has(refusal([&] { concatenate(graph, {x, x}); }), "more channels than can be counted"));
     CHECK(has(refusal([] { equally_spaced(0, 1, INT_MAX); }), "give 1 to 1000000"));
 }
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/graph/operations.h"
 #include "engine/graph/plan.h"
 #include "kernels/cuda_loader.h"
 #include "tests/solver/gradient_modes_case.h"
@@ -28,7 +29,7 @@ Gradient run(Backend& backend, const PdhgProblem& s, const GradientMode& mode, c
     const Value z = graph.input("z", s.solves, 1, s.height, s.width, true),
                 lambda = graph.input("lambda", s.solves, maps, s.height, s.width, true),
                 target = graph.input("target", s.solves, 1, s.height, s.width);
-    graph.loss(graph.denoise(z, lambda, s, 60, mode), target, LossKind::mse);
+    loss(graph, denoise(graph, z, lambda, s, 60, mode), target, LossKind::mse);
     Algorithms algorithms;
     Plan plan(std::move(graph), backend, algorithms, true);
     Parameters parameters(backend, plan.graph().parameters(), true);

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/graph/operations.h"
 #include "engine/model/denoiser.h"
 #include "engine/unrolled/unrolled_solver.h"
 #include "kernels/base/error.h"
@@ -84,9 +85,9 @@ Doubles run_plan(bool learned, int planned, int running) {
     const Value z = graph.input("z", c.images, 1, c.height, c.width, true),
                 lambda = graph.input("lambda", c.images, c.maps, c.height, c.width, true),
                 target = graph.input("target", c.images, 1, c.height, c.width),
-                x = learned ? graph.denoise_with_steps(z, lambda, {}, c.iterations, c.training)
-                            : graph.denoise(z, lambda, {}, c.iterations);
-    graph.loss(x, target, LossKind::mse);
+                x = learned ? denoise_with_steps(graph, z, lambda, {}, c.iterations, c.training)
+                            : denoise(graph, z, lambda, {}, c.iterations);
+    loss(graph, x, target, LossKind::mse);
     Algorithms algorithms;
     Plan plan(std::move(graph), backend(), algorithms, true);
     Parameters parameters(backend(), plan.graph().parameters(), true);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/graph/algorithms.h"
+#include "engine/graph/operations.h"
 #include "engine/unrolled/step_sizes.h"
 #include "tests/reference/pdhg.h"
 #include "tests/support/recording.h"
@@ -102,9 +103,9 @@ inline StepsOutcome run(Backend& backend, const StepsCase& c) {
     problem.dual_start = c.dual_start;
     Value x = z;
     for (int pass = 0; pass < c.passes; ++pass)
-        x = graph.denoise_with_steps(x, lambda, problem, c.iterations, c.training);
+        x = denoise_with_steps(graph, x, lambda, problem, c.iterations, c.training);
     graph.keep(x);
-    graph.loss(x, target, LossKind::mse);
+    loss(graph, x, target, LossKind::mse);
     Algorithms algorithms;
     Plan plan(std::move(graph), backend, algorithms, true);
     Parameters parameters(backend, plan.graph().parameters(), true);

@@ -11,6 +11,7 @@
 #include <random>
 
 #include "engine/files/file.h"
+#include "engine/graph/operations.h"
 #include "engine/model/denoiser.h"
 #include "engine/pictures/image.h"
 #include "engine/training/trainer.h"
@@ -201,9 +202,9 @@ TEST_CASE("with equal steps it is the solver with fixed ones") {
         const Value z = graph.input("z", 2, 1, 24, 31, true),
                     lambda = graph.input("lambda", 2, 1, 24, 31, true),
                     target = graph.input("target", 2, 1, 24, 31);
-        const Value x = graph.denoise(z, lambda, steps, iterations);
+        const Value x = denoise(graph, z, lambda, steps, iterations);
         graph.keep(x);
-        graph.loss(x, target, LossKind::mse);
+        loss(graph, x, target, LossKind::mse);
         Algorithms algorithms;
         Plan plan(std::move(graph), *backend, algorithms, true);
         Parameters none(*backend, {}, true);

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/graph/graph.h"
+#include "engine/graph/operations.h"
 #include "engine/graph/parameters.h"
 #include "engine/graph/plan.h"
 #include "tests/reference/network.h"
@@ -25,14 +25,14 @@ struct Recorder {
 
     explicit Recorder(int block) : graph(block) {}
     Value convolution(Value x, const std::string& name, int channels, int kernel, double slope) {
-        return graph.convolution(x, name, channels, kernel, float(slope));
+        return tvmap::convolution(graph, x, name, channels, kernel, float(slope));
     }
-    Value max_pool(Value x) { return graph.max_pool(x); }
-    Value upsample(Value x) { return graph.upsample(x); }
-    Value add(Value a, Value b) { return graph.add(a, b); }
-    Value concatenate(const std::vector<Value>& values) { return graph.concatenate(values); }
+    Value max_pool(Value x) { return tvmap::max_pool(graph, x); }
+    Value upsample(Value x) { return tvmap::upsample(graph, x); }
+    Value add(Value a, Value b) { return tvmap::add(graph, a, b); }
+    Value concatenate(const std::vector<Value>& values) { return tvmap::concatenate(graph, values); }
     Value parameter_map(Value raw, double scale, double up_bound, int maps) {
-        return graph.parameter_map(raw, {float(scale), float(up_bound)}, maps);
+        return tvmap::parameter_map(graph, raw, {float(scale), float(up_bound)}, maps);
     }
     Value denoise(Value z, Value lambda, const reference::Pdhg& solver) {
         PdhgProblem problem;
@@ -41,7 +41,7 @@ struct Recorder {
         problem.theta = float(solver.theta);
         problem.boundary = solver.neumann ? Boundary::neumann : Boundary::periodic;
         problem.dual_start = solver.start_at_image ? DualStart::image : DualStart::zero;
-        return graph.denoise(z, lambda, problem, solver.iterations);
+        return tvmap::denoise(graph, z, lambda, problem, solver.iterations);
     }
 };
 
