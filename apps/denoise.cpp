@@ -10,6 +10,7 @@
 #include "apps/interruption.h"
 #include "apps/progress_line.h"
 #include "apps/read_twice.h"
+#include "engine/config/solver_problem.h"
 #include "engine/evaluation/evaluation_files.h"
 #include "engine/evaluation/figures.h"
 #include "engine/files/file.h"
@@ -103,7 +104,7 @@ int run(const Options& options, const CommonOptions& common) {
     for (std::size_t i = 0; i < options.images.size(); ++i) {
         const Picture picture = picture_of(i);
         if (i == 0) model = Model::load(*backend, config, options.checkpoint, picture.height, picture.width);
-        add_outputs(outputs, options.images[i], options.out, picture, config.map.separate ? 2 : 1);
+        add_outputs(outputs, options.images[i], options.out, picture, map_count(config.solver, config.map));
     }
     if (!settings.empty()) outputs.push_back({options.out + "/settings.txt"});
     prepare_outputs(outputs);

@@ -89,6 +89,9 @@ const std::vector<Key>& keys() {
                Flags{{"shared", false}, {"separate", true}}),
         key("map.scale", Bearing::weights, MEMBER(map.scale)),
         key("map.up_bound", Bearing::weights, MEMBER(map.up_bound)),
+        choice("solver.regulariser", Bearing::weights, MEMBER(solver.regulariser),
+               std::vector<std::pair<std::string, Regulariser>>{
+                   {"tv", Regulariser::tv}, {"tv8", Regulariser::tv8}, {"tgv", Regulariser::tgv}}),
         key("solver.iterations", Bearing::training, MEMBER(solver.iterations)),
         {"solver.norm", Bearing::weights,
          [](const Given& given, Config& config) {

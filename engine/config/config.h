@@ -7,7 +7,7 @@
 
 #include "engine/config/gradient_mode.h"
 #include "engine/pictures/picture_limit.h"
-#include "kernels/solver/pdhg.h"
+#include "kernels/family/family.h"
 #include "kernels/training/loss.h"
 
 namespace tvmap {
@@ -41,7 +41,8 @@ struct NetworkConfig {
 };
 
 struct MapConfig {
-    bool separate = false;  ///< kind: shared | separate
+    /// kind: shared (tgv: one for first differences, one for second) | separate (one for each component)
+    bool separate = false;
     double scale = 0.1, up_bound = 0;
 };
 
@@ -49,6 +50,7 @@ struct MapConfig {
 enum class TrainSteps { none, shared, per_step };
 
 struct SolverConfig {
+    Regulariser regulariser = Regulariser::tv;
     int iterations = 256;
     bool norm_auto = false;  ///< norm: auto
     double norm = 3;

@@ -14,8 +14,13 @@ namespace {
 /// Above these, numbers of parameters would not fit what counts them, nor an image's pixels what numbers them.
 constexpr int most_channels = 8192, largest_side = 65535;
 
-/// The largest ‖[I, ∇]‖ of any image: √(1+8).
-constexpr double norm_bound = 3.0;
+/// The largest operator norm of any image: √(1+8) of tv, which sides that are even and periodic have.
+double norm_bound(const SolverConfig& solver) {
+    SolverProblem largest;
+    largest.regulariser = solver.regulariser;
+    largest.height = largest.width = 2;
+    return std::sqrt(solver_norm_squared(largest));
+}
 
 template <class... Parts>
 void require(bool holds, const KeyPlace& where, const std::string& key, const Parts&... message) {
@@ -70,7 +75,7 @@ void check_products(const Config& config, const KeyPlace& where) {
     const std::vector<int>& channels = config.network.channels;
     const double widest =
         2.0 * std::max(config.network.outputs, *std::max_element(channels.begin(), channels.end()));
-    constexpr double iterates = 5;  // x, x̄, p and q
+    constexpr double iterates = 12;  // x, x̄, p and q of tgv, which has most
     const std::pair<const char*, double> products[] = {
         {"train.batch", sizeof(float) * pixels * widest},
         {"solver.iterations", sizeof(float) * pixels * iterates * config.solver.iterations}};
@@ -91,6 +96,11 @@ void check_solver(const SolverConfig& solver, const KeyPlace& where) {
             " is impossible; give a number above 0, or 0 for 1 / norm");
     require(solver.theta >= 0 && solver.theta <= 1, where, "solver.theta", solver.theta,
             " is impossible; give a number between 0 and 1");
+    if (is_plain(solver)) return;
+    require(solver.dual_start == DualStart::zero, where, "solver.dual_start",
+            "image goes with solver.regulariser: tv alone; give zero");
+    require(solver.train_steps == TrainSteps::none, where, "solver.train_steps",
+            "steps are learned with solver.regulariser: tv alone; give none");
 }
 
 void check_gradient_mode(const SolverConfig& solver, const KeyPlace& where) {
@@ -132,15 +142,16 @@ void check_config(const Config& config, const KeyPlace& where) {
     check_within(config.network.outputs, 1, most_channels, where, "network.outputs");
     require(config.network.slope > 0 && config.network.slope <= 1, where, "network.slope",
             config.network.slope, " is impossible; give a number above 0 and up to 1");
-    require(!config.map.separate || config.network.outputs >= 2, where, "map.kind",
-            "separate maps need network.outputs of 2 or more, and it is ", config.network.outputs);
+    const int maps = map_count(config.solver, config.map);
+    require(config.network.outputs >= maps, where, "map.kind", maps,
+            " maps need as many network.outputs or more, and there are ", config.network.outputs);
     positive(config.map.scale, "map.scale");
     require(config.map.up_bound >= 0, where, "map.up_bound", config.map.up_bound,
             " is impossible; give a number above 0, or 0 for scale·softplus");
 
     check_solver(config.solver, where);
     check_gradient_mode(config.solver, where);
-    check_steps(config.solver, norm_bound, "for images of any size", where);
+    check_steps(config.solver, norm_bound(config.solver), "for images of any size", where);
 
     require(config.optimiser.rate >= 0, where, "optimiser.rate", config.optimiser.rate,
             " is impossible; give 0 or more");

@@ -10,6 +10,7 @@
 
 #include "engine/config/config.h"
 #include "engine/config/config_keys.h"
+#include "engine/config/solver_problem.h"
 #include "engine/files/ascii.h"
 #include "engine/files/file.h"
 #include "kernels/base/error.h"
@@ -160,6 +161,9 @@ Config build(const Document& document, const GivenValues& values) {
     }
     for (std::string* folder : {&config.data.train, &config.data.val, &config.data.test})
         *folder = absolute(*folder);
+    // The network's outputs follow the maps of problems that have more than two.
+    if (!is_plain(config.solver))
+        config.network.outputs = std::max(config.network.outputs, map_count(config.solver, config.map));
     check_config(config, [&](const std::string& key) {
         const auto place = places.find(key);
         return (place == places.end() ? document.path : place->second) + ": " + key;

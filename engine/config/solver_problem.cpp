@@ -1,6 +1,7 @@
 #include "engine/config/solver_problem.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "kernels/base/error.h"
@@ -31,10 +32,12 @@ void check_steps(const SolverConfig& solver, double norm, const std::string& ope
                  const KeyPlace& where) {
     const auto [tau, sigma] = steps(solver, norm);
     const double product = tau * sigma * norm * norm;
+    const double bound = is_plain(solver) ? 1 : solver_step_bound(solver.theta);
     const std::string key = solver.tau > 0 ? "solver.tau" : solver.sigma > 0 ? "solver.sigma" : "solver.norm";
-    require(product <= 1 + step_slack, where, key, "tau·sigma·L² is ", product, " with tau = ", tau,
+    require(product <= bound * (1 + step_slack), where, key, "tau·sigma·L² is ", product, " with tau = ", tau,
             ", sigma = ", sigma, " and L = ", norm, " (", operator_name,
-            "), and the iteration may diverge above 1; give smaller steps, or ", norm, " as the norm");
+            "), and the iteration may diverge above ", bound, "; give smaller steps, or ", norm,
+            " as the norm");
     if (solver.train_steps == TrainSteps::none) return;
     const double bound = 1 / step_norm(solver, norm);
     for (const auto& [name, step] : {std::pair{"solver.tau", tau}, {"solver.sigma", sigma}})
@@ -47,13 +50,30 @@ double step_norm(const SolverConfig& solver, double operator_norm) {
     return solver.norm_auto ? operator_norm : std::max(solver.norm, operator_norm);
 }
 
-PdhgProblem pdhg_problem(const SolverConfig& solver, const MapConfig& map, int images, int height, int width,
-                         KeyPlace where) {
+int map_count(const SolverConfig& solver, const MapConfig& map) {
+    SolverProblem problem;
+    problem.regulariser = solver.regulariser;
+    problem.map = map.separate ? MapKind::separate : MapKind::shared;
+    return problem.maps();
+}
+
+namespace {
+
+/// Checks what concerns every problem, and gives messages their place.
+KeyPlace checked_place(const SolverConfig& solver, int images, int height, int width, KeyPlace where) {
     const std::string images_name = text(images, "×", height, "×", width);
     if (images < 1 || height < 1 || width < 1)
         fail("solver on ", images_name, ": there is nothing to solve; give at least one pixel");
-    if (!where) where = [&](const std::string& key) { return "solver on " + images_name + ": " + key; };
+    if (!where) where = [=](const std::string& key) { return "solver on " + images_name + ": " + key; };
     check_solver(solver, where);
+    return where;
+}
+
+}  // namespace
+
+PdhgProblem pdhg_problem(const SolverConfig& solver, const MapConfig& map, int images, int height, int width,
+                         KeyPlace where) {
+    where = checked_place(solver, images, height, width, where);
     const double norm = pdhg_operator_norm(height, width, solver.boundary);
     check_steps(solver, norm, "for images of " + text(height, "×", width), where);
 
@@ -64,6 +84,25 @@ PdhgProblem pdhg_problem(const SolverConfig& solver, const MapConfig& map, int i
     problem.map = map.separate ? MapKind::separate : MapKind::shared;
     problem.boundary = solver.boundary;
     problem.dual_start = solver.dual_start;
+    const auto [tau, sigma] = steps(solver, norm);
+    problem.tau = float(tau);
+    problem.sigma = float(sigma);
+    problem.theta = float(solver.theta);
+    return problem;
+}
+
+SolverProblem family_problem(const SolverConfig& solver, const MapConfig& map, int images, int height,
+                             int width, KeyPlace where) {
+    where = checked_place(solver, images, height, width, where);
+    SolverProblem problem;
+    problem.regulariser = solver.regulariser;
+    problem.solves = images;
+    problem.height = height;
+    problem.width = width;
+    problem.map = map.separate ? MapKind::separate : MapKind::shared;
+    problem.boundary = solver.boundary;
+    const double norm = std::sqrt(solver_norm_squared(problem));
+    check_steps(solver, norm, "for images of " + text(height, "×", width), where);
     const auto [tau, sigma] = steps(solver, norm);
     problem.tau = float(tau);
     problem.sigma = float(sigma);

@@ -3,9 +3,15 @@
 #include <string>
 
 #include "engine/config/config.h"
-#include "kernels/solver/pdhg.h"
+#include "kernels/family/family.h"
 
 namespace tvmap {
+
+/// Whether the problem is the fused solver's (kernels/solver/pdhg.h); else it is the family's.
+inline bool is_plain(const SolverConfig& solver) { return solver.regulariser == Regulariser::tv; }
+
+/// How many maps a problem has: 1 or 2 of tv, 1 or 4 of tv8, 2 or 5 of tgv.
+int map_count(const SolverConfig& solver, const MapConfig& map);
 
 /// L of learned steps for an operator of this norm: the configured norm, but at least the operator's.
 double step_norm(const SolverConfig& solver, double operator_norm);
@@ -20,5 +26,10 @@ void check_steps(const SolverConfig& solver, double norm, const std::string& ope
 /// does.
 PdhgProblem pdhg_problem(const SolverConfig& solver, const MapConfig& map, int images, int height, int width,
                          KeyPlace where = {});
+
+/// The same of the family, for any regulariser. Steps may exceed στL² = 1, up to solver_step_bound(); see
+/// solver_step_warning.
+SolverProblem family_problem(const SolverConfig& solver, const MapConfig& map, int images, int height,
+                             int width, KeyPlace where = {});
 
 }  // namespace tvmap

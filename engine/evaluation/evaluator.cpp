@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "engine/config/equally_spaced.h"
+#include "engine/config/solver_problem.h"
 #include "engine/data/noise.h"
 #include "engine/evaluation/evaluation_files.h"
 #include "engine/files/file.h"
@@ -67,7 +68,7 @@ Quality Evaluation::gain() const {
 Evaluation evaluate(Backend& backend, const Config& config, const std::string& checkpoint,
                     const std::string& folder, int pictures, const std::function<void(int, int)>& report,
                     const std::atomic<bool>& stop) {
-    const int maps = config.map.separate ? 2 : 1;
+    const int maps = is_plain(config.solver) ? map_count(config.solver, config.map) : 1;  // that are drawn
     if (pictures > 0) check_example_size(folder, config.data.size, maps);
     const Dataset data(config.data.test, config.data.size, config.data.limit.test, "data.test",
                        1 << halvings(config.network), config.data.picture_limit);
@@ -89,6 +90,7 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
     result.lambdas = equally_spaced(search.from, search.to, search.count);
     const std::vector<float> lambdas(result.lambdas.begin(), result.lambdas.end());
     SolverConfig solver = config.solver;
+    solver.regulariser = Regulariser::tv;  // whatever the map is for: one baseline
     solver.iterations = config.evaluate.iterations;
     std::vector<double> search_seconds, map_seconds;
     const auto finish = [&] {
@@ -142,7 +144,7 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
                     folder, image,
                     {truth, z, denoise_by_scalar(backend, solver, z, side, image.scalar_at.psnr).data(),
                      denoised.data(), lambda.data()},
-                    side, denoiser.maps());
+                    side, maps);
             result.images.push_back(std::move(image));
             report(int(result.images.size()), data.count());
         }

@@ -245,14 +245,34 @@ Value denoise(Graph& graph, Value z, Value lambda, PdhgProblem problem, int iter
                         "denoised");
 }
 
+Value denoise(Graph& graph, Value z, Value lambda, SolverProblem problem, int iterations,
+              const GradientMode& mode) {
+    const Features image = graph.tensor(z).shape, map = graph.tensor(lambda).shape;
+    if (image.c != 1 || map.n != image.n || map.h != image.h || map.w != image.w || map.c != problem.maps())
+        fail("denoise: images ", describe(image), " do not go with maps ", describe(map),
+             "; this problem has ", problem.maps());
+    problem.solves = image.n;
+    problem.solves_per_image = 1;
+    problem.height = image.h;
+    problem.width = image.w;
+    z = dense(graph, z);
+    lambda = dense(graph, lambda);
+    return graph.record(std::make_unique<DenoiseOperation>(problem, iterations, mode), {z, lambda},
+                        "denoised");
+}
+
 Features DenoiseOperation::output_shape(const Graph&) const {
-    return dense_features(problem_.solves, 1, problem_.height, problem_.width, 1);
+    return std::visit([](const auto& p) { return dense_features(p.solves, 1, p.height, p.width, 1); },
+                      problem_);
 }
 
 void DenoiseOperation::prepare(Backend& backend, Algorithms& algorithms, const Graph&, bool training) {
-    settle_solver_mapping(backend, algorithms, problem_);
+    if (const auto* plain = std::get_if<PdhgProblem>(&problem_))
+        settle_solver_mapping(backend, algorithms, *plain);
+    const UnrolledProblem unrolled =
+        std::visit([&](const auto& problem) { return unrolled_problem(backend, problem); }, problem_);
     solver_ =
-        std::make_unique<UnrolledSolver>(backend, problem_, iterations_, training ? mode_ : GradientMode{});
+        std::make_unique<UnrolledSolver>(backend, unrolled, iterations_, training ? mode_ : GradientMode{});
     forward_workspace = solver_->forward_workspace_bytes();
     backward_workspace = solver_->backward_workspace_bytes();
     saved_bytes = training ? solver_->saved_bytes() : 0;

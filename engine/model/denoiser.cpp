@@ -19,9 +19,13 @@ int mirrored(int i, int n) {
 
 std::size_t aligned(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
 
-std::size_t settled_workspace_bytes(Backend& backend, Algorithms& algorithms, const PdhgProblem& problem) {
+UnrolledProblem settled_problem(Backend& backend, Algorithms& algorithms, const Config& config, int height,
+                                int width) {
+    if (!is_plain(config.solver))
+        return unrolled_problem(backend, family_problem(config.solver, config.map, 1, height, width));
+    const PdhgProblem problem = pdhg_problem(config.solver, config.map, 1, height, width);
     settle_solver_mapping(backend, algorithms, problem);
-    return backend.pdhg_workspace_bytes(problem);
+    return unrolled_problem(backend, problem);
 }
 
 }  // namespace
@@ -32,18 +36,20 @@ Denoiser::Denoiser(Backend& backend, Algorithms& algorithms, const Config& confi
       width_(width),
       padded_height_(round_up(height, 1 << halvings(config.network))),
       padded_width_(round_up(width, 1 << halvings(config.network))),
-      maps_(config.map.separate ? 2 : 1),
+      maps_(map_count(config.solver, config.map)),
       iterations_(config.evaluate.iterations),
-      problem_(pdhg_problem(config.solver, config.map, 1, height, width)),
-      solver_bytes_(settled_workspace_bytes(backend, algorithms, problem_)) {
-    problem_.map = config.map.separate ? MapKind::separate : MapKind::shared;
+      solver_(settled_problem(backend, algorithms, config, height, width)),
+      solver_bytes_(solver_.workspace_bytes()) {
     RecordedModel model =
         record_inference_model(backend, config, 1, padded_height_, padded_width_, padded() ? 0 : iterations_);
     noisy_ = model.noisy;
     lambda_ = model.lambda;
     denoised_ = model.denoised;
     step_parameters_ = model.steps;
-    if (!model.steps.empty()) learned_ = step_training(config.solver, problem_);
+    if (!model.steps.empty()) {
+        problem_ = pdhg_problem(config.solver, config.map, 1, height, width);
+        learned_ = step_training(config.solver, problem_);
+    }
     plan_ = std::make_unique<Plan>(std::move(model.graph), backend, algorithms, false);
     if (padded()) {
         padded_image_.resize(std::size_t(padded_height_) * padded_width_);
@@ -54,8 +60,8 @@ Denoiser::Denoiser(Backend& backend, Algorithms& algorithms, const Config& confi
 std::size_t Denoiser::arena_bytes() const {
     if (!padded()) return plan_->arena_bytes();
     // The network's tensors are dead when the solver runs: z, Λ, x and its workspace take their place.
-    const std::size_t plane = aligned(sizeof(float) * problem_.pixels());
-    return std::max(plan_->arena_bytes(), 2 * plane + aligned(sizeof(float) * problem_.map_size()) +
+    const std::size_t plane = aligned(sizeof(float) * std::size_t(height_) * width_);
+    return std::max(plan_->arena_bytes(), 2 * plane + aligned(sizeof(float) * solver_.map_size()) +
                                               (learned_ ? sizeof(float) * state_floats(problem_) : 0) +
                                               solver_bytes_);
 }
@@ -69,8 +75,8 @@ void Denoiser::bind(const Arena& arena, const Parameters& parameters) {
 
 void Denoiser::solve(const float* z, const float* lambda, float* x, std::byte* workspace) {
     if (!learned_)
-        return backend_.pdhg_forward(problem_, iterations_, z, lambda, x, nullptr, nullptr, false,
-                                     {workspace, solver_bytes_});
+        return solver_.forward(iterations_, {.b = z, .lambda = lambda}, x, nullptr, nullptr, false,
+                               {workspace, solver_bytes_});
     const PdhgState state = state_in(reinterpret_cast<float*>(workspace), problem_);
     pdhg_forward_with_steps(backend_, problem_, read_step_sizes(backend_, *learned_, steps_), 0, iterations_,
                             z, lambda, x, state,

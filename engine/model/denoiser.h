@@ -7,6 +7,7 @@
 #include "engine/graph/plan.h"
 #include "engine/model/unet.h"
 #include "engine/unrolled/step_sizes.h"
+#include "engine/unrolled/unrolled_problem.h"
 
 namespace tvmap {
 
@@ -23,7 +24,7 @@ class Denoiser {
     void bind(const Arena& arena, const Parameters& parameters);
     const Graph& graph() const { return plan_->graph(); }
 
-    /// Planes of the map: 1 shared, 2 separate.
+    /// Planes of the map: 1 shared, 2 separate; more with other regularisers than tv.
     int maps() const { return maps_; }
 
     /// noisy: H×W, lambda: maps×H×W, denoised: H×W, all on the host.
@@ -43,7 +44,8 @@ class Denoiser {
     Backend& backend_;
     int height_, width_, padded_height_, padded_width_;
     int maps_, iterations_;
-    PdhgProblem problem_;
+    PdhgProblem problem_;  // of learned steps
+    UnrolledProblem solver_;
     std::size_t solver_bytes_;             // of the solver's scratch memory
     std::optional<StepTraining> learned_;  // the solver's steps, if they are parameters
     std::vector<int> step_parameters_;

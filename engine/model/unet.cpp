@@ -16,12 +16,19 @@ Value double_convolution(Graph& graph, Value x, const std::string& name, int cha
 Value record_map(Graph& graph, const Config& config, Value noisy) {
     const Value raw = record_unet(graph, config.network, noisy);
     const ParameterMap map{float(config.map.scale), float(config.map.up_bound)};
-    return parameter_map(graph, raw, map, config.map.separate ? 2 : 1);
+    return parameter_map(graph, raw, map, map_count(config.solver, config.map));
 }
 
 /// Where the steps are learned, also adds their parameters, to the graph and to the model.
 void record_solver(RecordedModel& model, const Config& config, int iterations) {
     const Features image = model.graph.tensor(model.noisy).shape;
+    if (!is_plain(config.solver)) {
+        const SolverProblem problem = family_problem(config.solver, config.map, image.n, image.h, image.w);
+        if (iterations > 0)
+            model.denoised =
+                denoise(model.graph, model.noisy, model.lambda, problem, iterations, config.solver.gradient);
+        return;
+    }
     const PdhgProblem problem = pdhg_problem(config.solver, config.map, image.n, image.h, image.w);
     if (config.solver.train_steps == TrainSteps::none) {
         if (iterations > 0)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "engine/config/solver_problem.h"
 #include "engine/data/phantoms.h"
 #include "engine/files/checksum.h"
 #include "engine/files/file.h"
@@ -51,6 +52,10 @@ std::string identity_of(const std::string& checkpoint) {
 StudyResult run_study(Backend& backend, Config config, const std::string& checkpoint,
                       const std::string& folder, bool resume, const StudyReport& report,
                       const std::atomic<bool>& stop) {
+    if (!is_plain(config.solver))
+        fail(
+            "solver.regulariser: the study measures tv alone; set it to tv, or train and evaluate the "
+            "others");
     StudyResult result;
     if (!checkpoint.empty())
         result.settings = check_use(checkpoint, with_network_of(checkpoint, config)).line();

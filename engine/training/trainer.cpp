@@ -5,10 +5,12 @@
 #include <filesystem>
 #include <sstream>
 
+#include "engine/config/solver_problem.h"
 #include "engine/data/quality.h"
 #include "engine/files/file.h"
 #include "engine/files/outputs.h"
 #include "engine/files/stopwatch.h"
+#include "engine/training/batches.h"
 #include "engine/training/checkpoint_writer.h"
 #include "engine/training/memory_limit.h"
 #include "engine/training/metrics_file.h"
@@ -133,6 +135,12 @@ void Trainer::State::open(bool resume, const std::vector<std::string>& change) {
         reset_peak_resident();
     }
     for (const std::string& note : algorithms.notes()) log(note);
+    if (!is_plain(config.solver)) {
+        const int side = Batches::side(config);
+        const std::string warning =
+            solver_step_warning(family_problem(config.solver, config.map, 1, side, side));
+        if (!warning.empty()) log(notes.emplace_back(warning));
+    }
     algorithms.save(path("algorithms.json"));
     if (!has_algorithms) algorithms.save_for_machine();
     MetricsFile::Start start{progress.epoch, progress.steps};

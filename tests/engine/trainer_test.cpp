@@ -245,3 +245,21 @@ TEST_CASE("what a killed process left is cleared") {
     CHECK_FALSE(std::filesystem::exists(w.folder / "run/checkpoints/.tvmap-1-1.tmp"));
     CHECK_FALSE(std::filesystem::exists(w.folder / "run/.tvmap-1-2.tmp"));
 }
+
+TEST_CASE("every regulariser trains, goes on to the same bits, and has as many outputs as maps") {
+    for (const Regulariser regulariser : {Regulariser::tv8, Regulariser::tgv})
+        for (const bool separate : {false, true}) {
+            Workshop w;
+            w.config.solver.regulariser = regulariser;
+            w.config.map.separate = separate;
+            w.config.network.outputs = 5;
+            w.config.solver.boundary = Boundary::neumann;
+            w.config.train.epochs = 2;
+            CHECK(w.train("whole"));
+            CHECK_FALSE(w.train("parts", false, 4));
+            CHECK(w.train("parts", true));
+            w.check_same("whole", "parts");
+            const auto loss = w.column("whole", "loss");
+            CHECK(std::stod(loss.back()) < std::stod(loss.front()));
+        }
+}
