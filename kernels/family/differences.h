@@ -55,14 +55,16 @@ TVMAP_HOST_DEVICE inline T transposed(const float* f, Link at) {
 template <class T>
 inline constexpr T diagonal_weight = T(0.70710678118654752440);
 
-constexpr int primal_planes(Regulariser r) { return r == Regulariser::tgv ? 3 : 1; }
-constexpr int components(Regulariser r) { return r == Regulariser::tv ? 2 : r == Regulariser::tv8 ? 4 : 5; }
+TVMAP_HOST_DEVICE constexpr int primal_planes(Regulariser r) { return r == Regulariser::tgv ? 3 : 1; }
+TVMAP_HOST_DEVICE constexpr int components(Regulariser r) {
+    return r == Regulariser::tv ? 2 : r == Regulariser::tv8 ? 4 : 5;
+}
 /// Of the component's value in ‖Λ∘K u‖₁ and in ⟨K u, q⟩.
-constexpr int multiplicity(Regulariser r, int component) {
+TVMAP_HOST_DEVICE constexpr int multiplicity(Regulariser r, int component) {
     return r == Regulariser::tgv && component == 4 ? 2 : 1;
 }
 /// The map of a component where components share them: for tgv map 0 is Λ₁ and map 1 is Λ₀.
-constexpr int shared_map(Regulariser r, int component) {
+TVMAP_HOST_DEVICE constexpr int shared_map(Regulariser r, int component) {
     return r == Regulariser::tgv && component >= 2 ? 1 : 0;
 }
 

@@ -14,7 +14,7 @@ using namespace tvmap::family;
 
 /// pixel(inside, links, offset) for every pixel of a row; inside: std::true_type where all neighbours exist.
 template <class Pixel>
-inline void for_row(const Task& t, int row, const Pixel& pixel) {
+[[gnu::flatten]] void for_row(const Task& t, int row, Pixel pixel) {
     const std::ptrdiff_t first = std::ptrdiff_t(row) * t.width;
     const int last = t.width - 1;
     const auto at = [&](int column) { return links(t.height, t.width, t.periodic, row, column); };

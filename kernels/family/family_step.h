@@ -75,7 +75,9 @@ TVMAP_HOST_DEVICE inline Solve solve_of(const Task& t, int solve, std::int64_t s
 
 // ---- decisions: a byte of base-3 digits ----
 
-constexpr int digit_weight(int component) { return component == 0 ? 1 : 3 * digit_weight(component - 1); }
+TVMAP_HOST_DEVICE constexpr int digit_weight(int component) {
+    return component == 0 ? 1 : 3 * digit_weight(component - 1);
+}
 
 /// The lowest digit, −1, 0 or 1, which is taken off.
 TVMAP_HOST_DEVICE inline int take_digit(unsigned& code) {
@@ -126,7 +128,7 @@ TVMAP_HOST_DEVICE inline float clip(float v, float lambda) {
 }
 
 template <Regulariser r, MapKind kind>
-constexpr int map_number(int component) {
+TVMAP_HOST_DEVICE constexpr int map_number(int component) {
     return kind == MapKind::separate ? component : shared_map(r, component);
 }
 
@@ -163,7 +165,7 @@ TVMAP_HOST_DEVICE inline void adjoint_component(float a, const Solve& s, const L
     const float v = q + a * difference<r, component, inside>(s.u_bar + here, s.plane, at);
     const float counted = float(multiplicity(r, component)) * v;
     const int e = take_digit(code);
-    d_lambda = e > 0 ? d_lambda - counted : e < 0 ? d_lambda + counted : d_lambda;
+    d_lambda = d_lambda - float(e) * counted;
     q = e == 0 ? v : 0.0f;
 }
 

@@ -72,6 +72,12 @@ class NotingBackend final : public Backend {
     void pdhg_step_gradients(const PdhgProblem&, const float*, const PdhgState&, const PdhgState&,
                              const PdhgAdjointState&, const PdhgAdjointState&, float, double*,
                              const PdhgWorkspace&) override {}
+    void data_to_image(const SolverProblem&, const float*, const float*, float*) override {}
+    void image_to_data(const SolverProblem&, const float*, const float*, float*, Write) override {}
+    void solver_forward(const SolverProblem&, int, const SolverInput&, float*, std::uint8_t*,
+                        const PdhgState*, bool, const PdhgWorkspace&) override {}
+    void solver_adjoint(const SolverProblem&, int, const float*, const std::uint8_t*, const float*,
+                        const SolverDerivatives&, Write, const PdhgWorkspace&, const PdhgAdjoint&) override {}
     void loss_forward(LossKind, ConstView, ConstView, double*, double*) override {}
     void loss_backward(LossKind, ConstView, ConstView, const double*, View, Write) override {}
     void adam_step(const Adam&, std::int64_t, float*, const float*, float*, float*) override {}
