@@ -2,9 +2,12 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <utility>
 
 #include "apps/command.h"
+#include "apps/restoration_options.h"
 #include "apps/solver_options.h"
+#include "apps/warning.h"
 #include "engine/files/npy.h"
 #include "engine/training/process_memory.h"
 
@@ -13,6 +16,7 @@ namespace {
 
 struct Options {
     ProblemOptions problem;
+    RestorationOptions restoration;
     std::string target, mode = "masks", out, out_z;
     GradientMode implicit;  // its tolerance and cap
 };
@@ -39,9 +43,21 @@ int run(const Options& options, const CommonOptions& common) {
         if (!path.empty() && !ends_with(path, ".npy"))
             throw UsageError(text(path, ": a gradient is written as .npy; give such a name"));
 
-    const auto [input, lambda] = read_problem(options.problem, solver);
+    const bool family = options.restoration.wanted();
+    InputImages input;
+    Restoration given;
+    if (family) {
+        given = options.restoration.read(options.problem, solver, input);
+        print_warning("gradient", solver_step_warning(restoration_problem(solver, given)));
+    } else {
+        options.restoration.refuse_left_over();
+        GivenProblem plain = read_problem(options.problem, solver);
+        input = std::move(plain.images);
+        given.lambda = std::move(plain.lambda);
+    }
+    const Regularisation& lambda = given.lambda;
     const InputImages target = read_images(options.target, options.problem.reading);
-    check_target(input, target);
+    if (!family) check_target(input, target);
     options.problem.reading.warn("gradient", options.target, target.values, clean_beyond);
     std::vector<Output> outputs{float_output(options.out, lambda.values.size())};
     if (with_d_z) outputs.push_back(float_output(options.out_z, input.values.size()));
@@ -50,11 +66,15 @@ int run(const Options& options, const CommonOptions& common) {
     const auto backend = make_backend(common.device);
     const std::size_t resident = resident_bytes();
     const SolverGradient gradient =
-        solver_gradient(*backend, solver, input, lambda, target, repeat, with_d_z);
+        family ? restoration_gradient(*backend, solver, given, target, repeat, with_d_z)
+               : solver_gradient(*backend, solver, input, lambda, target, repeat, with_d_z);
     const std::size_t peak = peak_resident_bytes();
-    std::vector<std::int64_t> shape{input.height, input.width};
-    if (lambda.kind == MapKind::scalar) shape = {1};
-    if (lambda.kind == MapKind::separate) shape.insert(shape.begin(), 2);
+    std::vector<std::int64_t> shape{target.height, target.width};
+    const std::int64_t maps = std::int64_t(lambda.values.size()) / target.pixels();
+    if (lambda.kind == MapKind::scalar)
+        shape = {std::int64_t(lambda.values.size())};
+    else if (maps > 1)
+        shape.insert(shape.begin(), maps);
     write_npy(options.out, shape, gradient.d_lambda.data());
     if (with_d_z) write_npy(options.out_z, input.shape(), gradient.d_z.data());
 
@@ -93,6 +113,7 @@ void add_gradient(Program& program) {
                     "tvmap gradient noisy.npy --lambda map.npy --target clean.npy --out d_lambda.npy",
                     [options](const CommonOptions& common) { return run(*options, common); });
     options->problem.add(command);
+    options->restoration.add(command);
     command.add_option("--target", options->target, "the clean image, of the input's shape")->required();
     command
         .add_option(

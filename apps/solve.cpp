@@ -1,12 +1,15 @@
 // tvmap solve: the total-variation solver alone, on pictures and arrays.
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <utility>
 
 #include "apps/command.h"
 #include "apps/interruption.h"
 #include "apps/progress_line.h"
+#include "apps/restoration_options.h"
 #include "apps/solver_options.h"
+#include "apps/warning.h"
 #include "engine/files/file.h"
 #include "engine/solver/solver_state.h"
 
@@ -17,13 +20,91 @@ constexpr int iterations_to_gap = 20000;  // unless --iterations says otherwise
 
 struct Options {
     ProblemOptions problem;
+    RestorationOptions restoration;
     std::string out, trace, state_in, state_out;
     double gap = 0;
     CLI::Option* iterations = nullptr;
     CLI::Option* gap_given = nullptr;
 };
 
+/// Another member of the solver's family than denoising by total variation.
+int run_family(const Options& options, const CommonOptions& common) {
+    SolverConfig solver = options.problem.solver.config();
+    const bool to_gap = options.gap_given->count() > 0;
+    if (to_gap && options.iterations->count() == 0) solver.iterations = iterations_to_gap;
+    if (options.problem.solver.repeat > 1 || !options.state_in.empty() || !options.state_out.empty())
+        throw UsageError(
+            "--repeat, --state-in and --state-out go with --regulariser tv and --operator identity");
+    InputImages input;
+    const Restoration given = options.restoration.read(options.problem, solver, input);
+    const InputImages result = restored_images(input, given);
+    std::vector<Output> outputs{image_output(options.out, result)};
+    if (!options.trace.empty()) outputs.push_back({options.trace});
+    prepare_outputs(outputs);
+
+    const SolverProblem problem = restoration_problem(solver, given);
+    print_warning("solve", solver_step_warning(problem));
+    std::string trace = "step,image,primal,gap,relative,image_residual,field_residual\n", relative;
+    ProgressLine progress("solve", solver.iterations, "steps", common.quiet);
+    RestoreOptions how;
+    how.watch_gap = to_gap || !options.trace.empty();
+    if (to_gap) how.tolerance = options.gap;
+    how.trace = [&](int step, int image, const cpu::SolverGap& gap) {
+        relative = "relative gap " + number(gap.relative(), 3);
+        trace += text(step, ",", image, ",", number(gap.primal, 12), ",", number(gap.gap(), 9), ",",
+                      number(gap.relative(), 9), ",", number(gap.image_residual, 9), ",",
+                      number(gap.field_residual, 9), "\n");
+    };
+    how.proceed = [&](int step) {
+        progress.update(step, relative);
+        return !interrupted();
+    };
+    interrupted();
+    const auto backend = make_backend(common.device);
+    const Restored restored = restore(*backend, solver, given, how);
+    write_images(options.out, result, restored.x);
+    if (!options.trace.empty()) write_file(options.trace, trace);
+
+    Json json{{"command", "solve"},
+              {"device", backend->description()},
+              {"input", options.problem.input},
+              {"shape", result.shape()},
+              {"out", options.out},
+              {"regulariser", options.restoration.regulariser},
+              {"operator", options.restoration.operator_name},
+              {"norm", std::sqrt(solver_norm_squared(problem))},
+              {"steps", restored.steps},
+              {"seconds", restored.seconds}};
+    std::string line = text(options.out, ": ", restored.steps, " steps on ", result.images, "×",
+                            result.height, "×", result.width, " in ", number(restored.seconds, 4),
+                            " s, L = ", number(std::sqrt(solver_norm_squared(problem)), 5));
+    if (how.watch_gap) {
+        double worst = 0, residual = 0;
+        json["gaps"] = Json::array();
+        for (const cpu::SolverGap& gap : restored.gaps) {
+            json["gaps"].push_back({{"primal", gap.primal},
+                                    {"gap", gap.gap()},
+                                    {"relative", gap.relative()},
+                                    {"image_residual", gap.image_residual},
+                                    {"field_residual", gap.field_residual}});
+            worst = std::max(worst, gap.relative());
+            residual = std::max(residual, gap.field_residual);
+        }
+        if (to_gap) json["reached"] = restored.reached;
+        line += ", relative gap " + number(worst, 3);
+        if (problem.regulariser == Regulariser::tgv) line += ", residual of the field " + number(residual, 3);
+    }
+    json["interrupted"] = restored.stopped;
+    print_result(common, json, line + "\n");
+    if (restored.stopped && !restored.reached)
+        throw Interrupted(
+            text("interrupted after ", restored.steps, " steps; ", options.out, " holds what was reached"));
+    return to_gap && !restored.reached ? gap_not_reached : success;
+}
+
 int run(const Options& options, const CommonOptions& common) {
+    if (options.restoration.wanted()) return run_family(options, common);
+    options.restoration.refuse_left_over();
     const int repeat = options.problem.solver.repeat;
     SolverConfig solver = options.problem.solver.config();
     const bool to_gap = options.gap_given->count() > 0;
@@ -108,10 +189,13 @@ int run(const Options& options, const CommonOptions& common) {
 
 void add_solve(Program& program) {
     auto options = std::make_shared<Options>();
-    CLI::App& command = program.add("solve", "denoise by total variation with a given parameter or map",
+    CLI::App& command = program.add("solve",
+                                    "denoise by total variation with a given parameter or map; or restore, "
+                                    "see --regulariser and --operator",
                                     "tvmap solve noisy.png --lambda 0.07 --gap 1e-4 --out denoised.png",
                                     [options](const CommonOptions& common) { return run(*options, common); });
     options->problem.add(command);
+    options->restoration.add(command);
     command.add_option("--out", options->out, "result, .npy or .png (clamped to [0, 1])")->required();
     options->gap_given = add_number(command, "--gap", options->gap,
                                     "stop at this relative primal-dual gap; exit code 3 if not reached", 0.0)

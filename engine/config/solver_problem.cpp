@@ -32,11 +32,11 @@ void check_steps(const SolverConfig& solver, double norm, const std::string& ope
                  const KeyPlace& where) {
     const auto [tau, sigma] = steps(solver, norm);
     const double product = tau * sigma * norm * norm;
-    const double bound = is_plain(solver) ? 1 : solver_step_bound(solver.theta);
+    const double most = is_plain(solver) ? 1 : solver_step_bound(solver.theta);
     const std::string key = solver.tau > 0 ? "solver.tau" : solver.sigma > 0 ? "solver.sigma" : "solver.norm";
-    require(product <= bound * (1 + step_slack), where, key, "tau·sigma·L² is ", product, " with tau = ", tau,
+    require(product <= most * (1 + step_slack), where, key, "tau·sigma·L² is ", product, " with tau = ", tau,
             ", sigma = ", sigma, " and L = ", norm, " (", operator_name,
-            "), and the iteration may diverge above ", bound, "; give smaller steps, or ", norm,
+            "), and the iteration may diverge above ", most, "; give smaller steps, or ", norm,
             " as the norm");
     if (solver.train_steps == TrainSteps::none) return;
     const double bound = 1 / step_norm(solver, norm);
@@ -93,16 +93,20 @@ PdhgProblem pdhg_problem(const SolverConfig& solver, const MapConfig& map, int i
 
 SolverProblem family_problem(const SolverConfig& solver, const MapConfig& map, int images, int height,
                              int width, KeyPlace where) {
-    where = checked_place(solver, images, height, width, where);
     SolverProblem problem;
-    problem.regulariser = solver.regulariser;
     problem.solves = images;
     problem.height = height;
     problem.width = width;
     problem.map = map.separate ? MapKind::separate : MapKind::shared;
+    return with_settings(solver, problem, std::move(where));
+}
+
+SolverProblem with_settings(const SolverConfig& solver, SolverProblem problem, KeyPlace where) {
+    where = checked_place(solver, problem.solves, problem.height, problem.width, std::move(where));
+    problem.regulariser = solver.regulariser;
     problem.boundary = solver.boundary;
     const double norm = std::sqrt(solver_norm_squared(problem));
-    check_steps(solver, norm, "for images of " + text(height, "×", width), where);
+    check_steps(solver, norm, text("for images of ", problem.height, "×", problem.width), where);
     const auto [tau, sigma] = steps(solver, norm);
     problem.tau = float(tau);
     problem.sigma = float(sigma);

@@ -27,9 +27,12 @@ void check_steps(const SolverConfig& solver, double norm, const std::string& ope
 PdhgProblem pdhg_problem(const SolverConfig& solver, const MapConfig& map, int images, int height, int width,
                          KeyPlace where = {});
 
-/// The same of the family, for any regulariser. Steps may exceed στL² = 1, up to solver_step_bound(); see
+/// The same of the family, for any regulariser, with A = I. Steps may exceed στL² = 1, up to solver_step_bound(); see
 /// solver_step_warning.
 SolverProblem family_problem(const SolverConfig& solver, const MapConfig& map, int images, int height,
                              int width, KeyPlace where = {});
+
+/// The problem, whose sizes, map and data term are given, with the regulariser, boundary and steps of these settings.
+SolverProblem with_settings(const SolverConfig& solver, SolverProblem problem, KeyPlace where = {});
 
 }  // namespace tvmap

@@ -1,0 +1,141 @@
+#include "apps/restoration_options.h"
+
+#include <optional>
+#include <utility>
+
+#include "engine/files/npy.h"
+#include "kernels/base/decimal.h"
+#include "kernels/base/error.h"
+
+namespace tvmap {
+namespace {
+
+Regulariser regulariser_named(const std::string& name) {
+    return name == "tgv" ? Regulariser::tgv : name == "tv8" ? Regulariser::tv8 : Regulariser::tv;
+}
+
+/// A number, or planes of H×W, one or more.
+struct GivenMaps {
+    std::optional<float> number;
+    std::vector<float> values;
+    std::int64_t planes = 0;
+};
+GivenMaps read_maps(const std::string& given, int height, int width) {
+    if (const auto value = parse_float32(given)) return {float(*value), {}, 0};
+    NpyArray array = read_npy(given);
+    const std::vector<std::int64_t>& shape = array.shape;
+    if (shape.size() < 2 || shape.size() > 3 || shape[shape.size() - 2] != height || shape.back() != width)
+        fail(given, ": no map for images of ", height, "×", width, "; give H×W or several of them, C×H×W");
+    return {{}, std::move(array.values), shape.size() == 3 ? shape[0] : 1};
+}
+
+/// So many maps from the numbers and planes that were given: numbers alone stay numbers.
+Regularisation regularisation(const std::vector<GivenMaps>& given, int shared, int components,
+                              std::int64_t pixels) {
+    Regularisation lambda;
+    bool numbers = true;
+    for (const GivenMaps& part : given) numbers = numbers && part.number.has_value();
+    lambda.kind = numbers ? MapKind::scalar : MapKind::shared;
+    std::int64_t planes = 0;
+    for (const GivenMaps& part : given) {
+        if (part.number) {
+            lambda.values.insert(lambda.values.end(), numbers ? 1 : std::size_t(pixels), *part.number);
+            planes += 1;
+        } else {
+            lambda.values.insert(lambda.values.end(), part.values.begin(), part.values.end());
+            planes += part.planes;
+        }
+    }
+    if (!numbers && planes == components && components != shared) lambda.kind = MapKind::separate;
+    if (planes != shared && lambda.kind != MapKind::separate)
+        fail("--lambda: ", planes, " numbers or maps; give ", shared,
+             shared == 2 ? " (--lambda and --lambda0)" : "", ", or ", components, " maps in one array");
+    return lambda;
+}
+
+}  // namespace
+
+void RestorationOptions::add(CLI::App& command) {
+    command
+        .add_option(
+            "--regulariser", regulariser,
+            "tv: vertical and horizontal differences; tv8: and both diagonals; tgv: second-order total "
+            "generalised variation, with --lambda for first and --lambda0 for second differences")
+        ->check(CLI::IsMember({"tv", "tv8", "tgv"}))
+        ->capture_default_str();
+    command.add_option("--lambda0", lambda0, "tgv: of second differences, a number or a .npy map");
+    command
+        .add_option(
+            "--operator", operator_name,
+            "how the image was observed: identity; mask (--mask: weights, 0 where nothing is known); blur "
+            "(--kernel, circular); downsample (means of blocks, --factor)")
+        ->check(CLI::IsMember({"identity", "mask", "blur", "downsample"}))
+        ->capture_default_str();
+    command.add_option("--mask", mask, "mask: .npy H×W of weights, 0 or more");
+    command.add_option("--kernel", kernel, "blur: .npy of odd sides");
+    add_number(command, "--factor", factor, "downsample: side of a block", 1, 64);
+}
+
+void RestorationOptions::refuse_left_over() const {
+    if (!lambda0.empty()) throw UsageError("--lambda0 goes with --regulariser tgv alone");
+    if (!mask.empty()) throw UsageError("--mask goes with --operator mask alone");
+    if (!kernel.empty()) throw UsageError("--kernel goes with --operator blur alone");
+}
+
+Restoration RestorationOptions::read(const ProblemOptions& problem, SolverConfig& solver,
+                                     InputImages& input) const {
+    if (!problem.lambda_y.empty())
+        throw UsageError(
+            "--lambda-y goes with --regulariser tv and --operator identity; give the maps in one array");
+    if (lambda0.empty() == (regulariser == "tgv"))
+        throw UsageError(regulariser == "tgv" ? "--regulariser tgv: give --lambda0 too"
+                                              : "--lambda0 goes with --regulariser tgv alone");
+    if (mask.empty() == (operator_name == "mask"))
+        throw UsageError(mask.empty() ? "--operator mask: give --mask"
+                                      : "--mask goes with --operator mask alone");
+    if (kernel.empty() == (operator_name == "blur"))
+        throw UsageError(kernel.empty() ? "--operator blur: give --kernel"
+                                        : "--kernel goes with --operator blur alone");
+    solver.regulariser = regulariser_named(regulariser);
+    input = read_images(problem.input, problem.reading);
+    Restoration given;
+    given.z = input;
+    Observation& observation = given.observation;
+    if (operator_name == "mask" || operator_name == "blur") {
+        NpyArray array = read_npy(operator_name == "mask" ? mask : kernel);
+        if (array.shape.size() != 2)
+            fail(operator_name == "mask" ? mask : kernel, ": an array of ", array.shape.size(),
+                 " dimensions; give two");
+        const bool is_mask = operator_name == "mask";
+        if (is_mask && (array.shape[0] != input.height || array.shape[1] != input.width))
+            fail(mask, ": ", array.shape[0], "×", array.shape[1], " does not fit images of ", input.height,
+                 "×", input.width);
+        observation.data = is_mask ? DataTerm::weights : DataTerm::blur;
+        if (!is_mask) {
+            observation.rows = int(array.shape[0]);
+            observation.columns = int(array.shape[1]);
+        }
+        observation.values = std::move(array.values);
+    } else if (operator_name == "downsample") {
+        observation.data = DataTerm::super_resolution;
+        observation.factor = factor;
+    }
+    SolverProblem sizes;
+    sizes.regulariser = solver.regulariser;
+    std::vector<GivenMaps> maps{read_maps(problem.lambda, given.height(), given.width())};
+    if (!lambda0.empty()) maps.push_back(read_maps(lambda0, given.height(), given.width()));
+    given.lambda =
+        regularisation(maps, sizes.maps(), sizes.components(), std::int64_t(given.height()) * given.width());
+    restoration_problem(solver, given, option_names());
+    return given;
+}
+
+InputImages restored_images(const InputImages& input, const Restoration& given) {
+    InputImages images = input;
+    images.height = given.height();
+    images.width = given.width();
+    images.values.assign(std::size_t(images.images) * std::size_t(images.pixels()), 0.0f);
+    return images;
+}
+
+}  // namespace tvmap

@@ -1,0 +1,31 @@
+// The options of solve and gradient that name another problem than denoising by total variation.
+#pragma once
+#include <string>
+
+#include "apps/solver_options.h"
+#include "engine/solver/family_solver.h"
+
+namespace tvmap {
+
+struct RestorationOptions {
+    std::string regulariser = "tv", operator_name = "identity";
+    std::string lambda0, mask, kernel;
+    int factor = 2;
+
+    void add(CLI::App& command);
+
+    /// Whether they ask for something that engine/solver/solver.h does not do.
+    bool wanted() const { return regulariser != "tv" || operator_name != "identity"; }
+
+    /// Throws UsageError for options that belong to others, of which none is wanted.
+    void refuse_left_over() const;
+
+    /// All that the options name, read and checked; `solver` gets the regulariser. Throws UsageError for options that do
+    /// not go together.
+    Restoration read(const ProblemOptions& problem, SolverConfig& solver, InputImages& input) const;
+};
+
+/// The images of a restoration as write_images takes them: like the input, but of the restored size.
+InputImages restored_images(const InputImages& input, const Restoration& given);
+
+}  // namespace tvmap

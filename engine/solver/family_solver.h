@@ -1,0 +1,61 @@
+// The solver's family (kernels/family/family.h) and its gradient on whole arrays of the host, as engine/solver/solver.h has
+// them for denoising by total variation. One map and one array of the data term serve all images of a stack.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "engine/solver/solver.h"
+#include "kernels/family/family.h"
+
+namespace tvmap {
+
+/// How images came to be what they are: A, with its array.
+struct Observation {
+    DataTerm data = DataTerm::identity;
+    int rows = 1, columns = 1;  ///< blur: of the kernel
+    int factor = 1;             ///< super_resolution
+    std::vector<float> values;  ///< weights: H×W; blur: the kernel, rows×columns
+};
+
+/// Images, how they were observed, and the maps that restore them.
+struct Restoration {
+    Observation observation;
+    ImageStack z;           ///< N images, for super_resolution of (H/factor)×(W/factor)
+    Regularisation lambda;  ///< as many numbers or planes, one after the other, as SolverProblem::maps() says
+
+    int height() const { return z.height * observation.factor; }
+    int width() const { return z.width * observation.factor; }
+};
+
+/// The problem. Throws Error for sizes that do not fit, values that are impossible, and steps that may diverge.
+SolverProblem restoration_problem(const SolverConfig& solver, const Restoration& given,
+                                  const KeyPlace& where = {});
+
+struct RestoreOptions {
+    bool watch_gap = false;  ///< measures the gap every `check_every` steps
+    double tolerance = -1;   ///< stops where every image has come so close (see reached()); below 0: never
+    int check_every = 32;
+    std::function<void(int step, int image, const cpu::SolverGap& gap)> trace;  ///< at each measurement
+    std::function<bool(int step)> proceed;  ///< called now and then; false stops it
+};
+
+/// Whether an iterate is within a tolerance: the gap relative to the objective, and as much of ½‖(K*q)_w‖², since the gap
+/// is one where that residual is 0.
+bool reached(const cpu::SolverGap& gap, double tolerance);
+
+struct Restored {
+    std::vector<float> x;  ///< N×H×W
+    int steps = 0;
+    double seconds = 0;                ///< in the solver, gaps not counted
+    std::vector<cpu::SolverGap> gaps;  ///< of x, by image; empty unless watched
+    bool reached = false, stopped = false;
+};
+Restored restore(Backend& backend, const SolverConfig& solver, const Restoration& given,
+                 const RestoreOptions& options);
+
+/// d_lambda has the shape of the given Λ, d_z that of z. The mean squared error is that to a target of N×H×W.
+SolverGradient restoration_gradient(Backend& backend, const SolverConfig& solver, const Restoration& given,
+                                    const ImageStack& target, int repeat, bool with_d_z);
+
+}  // namespace tvmap

@@ -1,0 +1,174 @@
+// Restoration of whole arrays: where A is the identity in other words it is solve() to the bit, gradients are those of the
+// mean squared error, and what does not fit is refused. (The kernels are compared with their reference in tests/family/.)
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "engine/solver/family_solver.h"
+#include "kernels/base/error.h"
+
+using namespace tvmap;
+
+namespace {
+
+std::vector<float> random_values(std::size_t count, unsigned seed, float from = 0, float to = 1) {
+    std::mt19937 generator(seed);
+    std::uniform_real_distribution<float> uniform(from, to);
+    std::vector<float> values(count);
+    for (float& value : values) value = uniform(generator);
+    return values;
+}
+
+ImageStack images_of(int count, int height, int width, unsigned seed) {
+    return {count, height, width, random_values(std::size_t(count) * height * width, seed)};
+}
+
+Observation observed(DataTerm data, int height, int width) {
+    Observation o;
+    o.data = data;
+    if (data == DataTerm::weights) {
+        o.values = random_values(std::size_t(height) * width, 9);
+        for (float& weight : o.values) weight = weight < 0.4f ? 0.0f : 1.0f;
+    } else if (data == DataTerm::blur) {
+        o.rows = 3, o.columns = 5;
+        o.values = random_values(15, 8, 0.01f, 0.1f);
+    } else if (data == DataTerm::super_resolution) {
+        o.factor = 2;
+    }
+    return o;
+}
+
+const DataTerm data_terms[] = {DataTerm::identity, DataTerm::weights, DataTerm::blur,
+                               DataTerm::super_resolution};
+
+double squared_error(const std::vector<float>& x, const ImageStack& target) {
+    double sum = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) sum += std::pow(double(x[i]) - target.values[i], 2);
+    return sum / double(x.size());
+}
+
+}  // namespace
+
+TEST_CASE("weights of 1, a kernel of one pixel and blocks of one pixel are denoising, to the bit") {
+    const auto backend = make_backend("cpu");
+    SolverConfig solver;
+    solver.iterations = 70;
+    Restoration given;
+    given.z = images_of(2, 19, 23, 1);
+    given.lambda = {MapKind::shared, random_values(19 * 23, 2, 0, 0.2f)};
+    const std::vector<float> plain = solve(*backend, solver, given.z, given.lambda, {}).x;
+    for (const DataTerm data : data_terms) {
+        given.observation = {};
+        given.observation.data = data;
+        if (data == DataTerm::weights) given.observation.values.assign(19 * 23, 1.0f);
+        if (data == DataTerm::blur) given.observation.values = {1.0f};
+        CHECK((restore(*backend, solver, given, {}).x == plain));
+        RestoreOptions watched;
+        watched.watch_gap = true;
+        watched.check_every = 11;
+        CHECK((restore(*backend, solver, given, watched).x == plain));
+    }
+}
+
+TEST_CASE("gradients for Λ and z are those of the mean squared error") {
+    const auto backend = make_backend("cpu");
+    for (const Regulariser regulariser : {Regulariser::tv, Regulariser::tv8, Regulariser::tgv})
+        for (const DataTerm data : data_terms) {
+            CAPTURE(int(regulariser));
+            CAPTURE(int(data));
+            SolverConfig solver;
+            solver.iterations = 40;
+            solver.regulariser = regulariser;
+            solver.norm_auto = true;
+            solver.boundary = Boundary::neumann;
+            Restoration given;
+            const int factor = data == DataTerm::super_resolution ? 2 : 1;
+            given.z = images_of(1, 12 / factor, 16 / factor, 3);
+            given.observation = observed(data, 12, 16);
+            const std::size_t maps = regulariser == Regulariser::tgv ? 2 : 1;
+            given.lambda = {MapKind::shared, random_values(maps * 12 * 16, 4, 0.02f, 0.1f)};
+            const ImageStack target = images_of(1, 12, 16, 5);
+            const SolverGradient gradient = restoration_gradient(*backend, solver, given, target, 1, true);
+            CHECK(gradient.mse ==
+                  doctest::Approx(squared_error(restore(*backend, solver, given, {}).x, target)));
+            const auto check = [&](std::vector<float>& values, const std::vector<float>& derivative) {
+                const std::vector<float> before = values, direction = random_values(values.size(), 6, -1, 1);
+                double expected = 0;
+                for (std::size_t i = 0; i < values.size(); ++i)
+                    expected += double(derivative[i]) * direction[i];
+                // Piecewise quadratic: a small step in float, whose rounding is 1e-7 of the error over 2·10⁻³.
+                constexpr double step = 1e-3;
+                double error[2];
+                for (const int side : {0, 1}) {
+                    for (std::size_t i = 0; i < values.size(); ++i)
+                        values[i] = float(before[i] + (side ? step : -step) * direction[i]);
+                    error[side] = squared_error(restore(*backend, solver, given, {}).x, target);
+                }
+                values = before;
+                double norm = 0;
+                for (const float d : derivative) norm += double(d) * d;
+                CHECK(std::abs((error[1] - error[0]) / (2 * step) - expected) < 0.02 * std::sqrt(norm));
+                CHECK(norm > 0);
+            };
+            check(given.lambda.values, gradient.d_lambda);
+            check(given.z.values, gradient.d_z);
+        }
+}
+
+TEST_CASE("a gap that is asked for is reached, with the field's residual for tgv") {
+    const auto backend = make_backend("cpu");
+    for (const Regulariser regulariser : {Regulariser::tv, Regulariser::tv8, Regulariser::tgv}) {
+        SolverConfig solver;
+        solver.iterations = 20000;
+        solver.regulariser = regulariser;
+        solver.norm_auto = true;
+        solver.boundary = Boundary::neumann;
+        Restoration given;
+        given.z = images_of(2, 20, 17, 7);
+        given.lambda = {MapKind::scalar, {0.05f}};
+        if (regulariser == Regulariser::tgv) given.lambda.values.push_back(0.1f);
+        RestoreOptions how;
+        how.watch_gap = true;
+        how.tolerance = 1e-5;
+        const Restored restored = restore(*backend, solver, given, how);
+        CHECK(restored.reached);
+        CHECK(restored.steps < 20000);
+        for (const cpu::SolverGap& gap : restored.gaps) {
+            CHECK(gap.relative() <= 1e-5);
+            CHECK(0.5 * gap.field_residual * gap.field_residual <= 1e-5 * gap.primal);
+        }
+    }
+}
+
+TEST_CASE("what does not fit is refused") {
+    const auto refusal = [](const SolverConfig& solver, const Restoration& given) -> std::string {
+        try {
+            restoration_problem(solver, given);
+        } catch (const Error& error) {
+            return error.what();
+        }
+        return "";
+    };
+    SolverConfig solver;
+    Restoration given;
+    given.z = images_of(1, 8, 8, 1);
+    given.lambda = {MapKind::scalar, {0.1f}};
+    CHECK(refusal(solver, given) == "");
+    given.observation.data = DataTerm::weights;
+    CHECK(refusal(solver, given).find("0 values where 64 are needed") != std::string::npos);
+    given.observation.values.assign(64, 1.0f);
+    given.observation.values[3] = -1;
+    CHECK(refusal(solver, given) != "");
+    given.observation = {};
+    solver.regulariser = Regulariser::tgv;
+    CHECK(refusal(solver, given).find("2 numbers or maps") != std::string::npos);
+    given.lambda.values = {0.1f, -0.1f};
+    CHECK(refusal(solver, given).find("value number 1") != std::string::npos);
+    given.lambda.values = {0.1f, 0.1f};
+    CHECK(refusal(solver, given) == "");  // L = 3 is what the published code has: στL² = 1.31, below 4/3
+    solver.norm = 2.9;
+    CHECK(refusal(solver, given).find("may diverge above 1.333") != std::string::npos);
+}
