@@ -4,7 +4,7 @@
 // that only nvcc understands goes through the functions here instead:
 //     <<<…>>>                     launch(stream, {.name = "…", .grid = …, .block = …}, kernel, arguments…)
 //     extern __shared__ T s[]     T* s = shared_memory<T>() (the only shared memory: no static __shared__)
-//     clusters, acquire and release, spin-waits                   the functions below
+//     clusters, acquire and release, spin-waits, messages         the functions below, kernels/base/gpu_mailbox.h
 // Kernels are compiled with -fmad=false: a product and a sum round apart unless fused by __fmaf_rn.
 #pragma once
 #include <cstddef>
