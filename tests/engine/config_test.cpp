@@ -1,6 +1,5 @@
 // Experiments: defaults, every key, round trip, sweeps, and the messages for what is wrong.
 #include "engine/config/config.h"
-#include "engine/config/solver_problem.h"
 
 #include <doctest/doctest.h>
 #include <cmath>
@@ -345,44 +344,6 @@ TEST_CASE("sweeps that are wrong") {
     CHECK(has(sweep_refusal("sweep: {seed: [1, 1]}"), "twice"));
     CHECK(has(sweep_refusal("sweep: {solver.iterations: [8, 0]}"),
               "FILE:1: solver.iterations: 0 is too small"));
-}
-
-TEST_CASE("the solver's problem: steps from the norm, exact bound for a size") {
-    tvmap::SolverConfig solver;
-    tvmap::MapConfig map;
-    const tvmap::PdhgProblem problem = tvmap::pdhg_problem(solver, map, 5, 6, 4);
-    CHECK(problem.solves == 5);
-    CHECK(problem.height == 6);
-    CHECK(problem.width == 4);
-    CHECK(problem.map == tvmap::MapKind::shared);
-    CHECK(problem.tau == 1.0f / 3.0f);
-    CHECK(problem.sigma == 1.0f / 3.0f);
-    CHECK(problem.theta == 1.0f);
-
-    // Odd sides: L² = 1 + 4sin²(π/3) + 4sin²(2π/5) = 1 + 3 + 3.6180…; a norm below 3 is allowed here, and no
-    // lower.
-    solver.norm_auto = true;
-    const double norm = std::sqrt(4 + 4 * std::pow(std::sin(2 * std::acos(-1.0) / 5), 2));
-    CHECK(tvmap::pdhg_problem(solver, map, 1, 3, 5).tau ==
-          doctest::Approx(1 / norm).epsilon(1e-7));  // fp32 rounding
-    solver.norm_auto = false;
-    solver.norm = norm;
-    CHECK_NOTHROW(tvmap::pdhg_problem(solver, map, 1, 3, 5));
-    CHECK_THROWS_AS(tvmap::pdhg_problem(solver, map, 1, 4, 6), tvmap::Error);
-    solver.norm = norm * 0.999;
-    CHECK_THROWS_AS(tvmap::pdhg_problem(solver, map, 1, 3, 5), tvmap::Error);
-
-    solver = {};
-    map.separate = true;
-    solver.tau = 0.1;
-    solver.dual_start = tvmap::DualStart::image;
-    CHECK(tvmap::pdhg_problem(solver, map, 1, 4, 4).map == tvmap::MapKind::separate);
-    CHECK(tvmap::pdhg_problem(solver, map, 1, 4, 4).tau == 0.1f);
-    CHECK(tvmap::pdhg_problem(solver, map, 1, 4, 4).dual_start == tvmap::DualStart::image);
-    CHECK_THROWS_AS(tvmap::pdhg_problem(solver, map, 0, 4, 4), tvmap::Error);
-    CHECK_THROWS_AS(tvmap::pdhg_problem(solver, map, 1, 0, 4), tvmap::Error);
-    solver.iterations = 0;
-    CHECK_THROWS_AS(tvmap::pdhg_problem(solver, map, 1, 4, 4), tvmap::Error);
 }
 
 TEST_CASE("every configuration in configs/ can be read, and chest_xray.yaml is the default") {

@@ -1,0 +1,110 @@
+// The solver's problem that follows from an experiment: steps from the norm, bounds, and the family's settings.
+#include "engine/config/solver_problem.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <string>
+
+#include "kernels/base/error.h"
+
+using namespace tvmap;
+
+namespace {
+
+Config config(const std::string& yaml) { return parse_config(yaml, "FILE", {}); }
+
+std::string refusal(const std::string& yaml) {
+    try {
+        config(yaml);
+    } catch (const Error& error) {
+        return error.what();
+    }
+    return "";
+}
+
+}  // namespace
+
+TEST_CASE("the solver's problem: steps from the norm, exact bound for a size") {
+    SolverConfig solver;
+    MapConfig map;
+    const PdhgProblem problem = pdhg_problem(solver, map, 5, 6, 4);
+    CHECK(problem.solves == 5);
+    CHECK(problem.height == 6);
+    CHECK(problem.width == 4);
+    CHECK(problem.map == MapKind::shared);
+    CHECK(problem.tau == 1.0f / 3.0f);
+    CHECK(problem.sigma == 1.0f / 3.0f);
+    CHECK(problem.theta == 1.0f);
+
+    // Odd sides: L² = 1 + 4sin²(π/3) + 4sin²(2π/5) = 1 + 3 + 3.6180…; a norm below 3 is allowed here, and no
+    // lower.
+    solver.norm_auto = true;
+    const double norm = std::sqrt(4 + 4 * std::pow(std::sin(2 * std::acos(-1.0) / 5), 2));
+    CHECK(pdhg_problem(solver, map, 1, 3, 5).tau ==
+          doctest::Approx(1 / norm).epsilon(1e-7));  // fp32 rounding
+    solver.norm_auto = false;
+    solver.norm = norm;
+    CHECK_NOTHROW(pdhg_problem(solver, map, 1, 3, 5));
+    CHECK_THROWS_AS(pdhg_problem(solver, map, 1, 4, 6), Error);
+    solver.norm = norm * 0.999;
+    CHECK_THROWS_AS(pdhg_problem(solver, map, 1, 3, 5), Error);
+
+    solver = {};
+    map.separate = true;
+    solver.tau = 0.1;
+    solver.dual_start = DualStart::image;
+    CHECK(pdhg_problem(solver, map, 1, 4, 4).map == MapKind::separate);
+    CHECK(pdhg_problem(solver, map, 1, 4, 4).tau == 0.1f);
+    CHECK(pdhg_problem(solver, map, 1, 4, 4).dual_start == DualStart::image);
+    CHECK_THROWS_AS(pdhg_problem(solver, map, 0, 4, 4), Error);
+    CHECK_THROWS_AS(pdhg_problem(solver, map, 1, 0, 4), Error);
+    solver.iterations = 0;
+    CHECK_THROWS_AS(pdhg_problem(solver, map, 1, 4, 4), Error);
+}
+
+TEST_CASE("regularisers: their key comes back, the network's outputs follow the maps") {
+    const struct {
+        const char *name, *kind;
+        int maps, outputs;
+    } cases[] = {{"tv", "shared", 1, 2},    {"tv", "separate", 2, 2}, {"tv8", "shared", 1, 2},
+                 {"tv8", "separate", 4, 4}, {"tgv", "shared", 2, 2},  {"tgv", "separate", 5, 5}};
+    for (const auto& [name, kind, maps, outputs] : cases) {
+        CAPTURE(std::string(name) + " " + kind);
+        const Config read =
+            config(std::string("solver: {regulariser: ") + name + "}\nmap: {kind: " + kind + "}\n");
+        CHECK(is_plain(read.solver) == (std::string(name) == "tv"));
+        CHECK(map_count(read.solver, read.map) == maps);
+        CHECK(read.network.outputs == outputs);
+        CHECK(config(read.to_yaml()).to_yaml() == read.to_yaml());
+        CHECK(read.to_yaml().find(std::string("regulariser: ") + name) != std::string::npos);
+    }
+    CHECK(refusal("solver: {regulariser: tgv3}").find("tv | tv8 | tgv") != std::string::npos);
+    CHECK(
+        refusal("solver: {regulariser: tgv, dual_start: image}").find("solver.dual_start: image goes with") !=
+        std::string::npos);
+    CHECK(refusal("solver: {regulariser: tv8, train_steps: shared}")
+              .find("solver.train_steps: steps are learned") != std::string::npos);
+}
+
+TEST_CASE("the family's steps: exact norms, the proven bound, a warning above the classical one") {
+    SolverConfig solver;
+    solver.regulariser = Regulariser::tgv;
+    solver.norm_auto = true;
+    // L² = 9 + 2√2 on even sides.
+    CHECK(family_problem(solver, {}, 1, 4, 6).tau ==
+          doctest::Approx(1 / std::sqrt(9 + 2 * std::sqrt(2.0))).epsilon(1e-6));
+    CHECK(solver_step_warning(family_problem(solver, {}, 1, 4, 6)) == "");
+    solver.norm_auto = false;  // 3: the published setting, στL² = 1.314
+    CHECK(solver_step_warning(family_problem(solver, {}, 1, 4, 6)).find("1.31") != std::string::npos);
+    solver.norm = 2.9;  // 1.407 > 4/3
+    CHECK_THROWS_AS(family_problem(solver, {}, 1, 4, 6), Error);
+    solver.norm = 3;
+    solver.theta = 0;  // proven up to 1 alone
+    CHECK_THROWS_AS(family_problem(solver, {}, 1, 4, 6), Error);
+    solver.regulariser = Regulariser::tv8;
+    solver.theta = 1;
+    CHECK(solver_step_warning(family_problem(solver, {}, 1, 4, 6)) == "");
+    CHECK(refusal("solver: {regulariser: tgv, norm: 2.9}").find("solver.norm: tau") != std::string::npos);
+    CHECK(refusal("solver: {regulariser: tv, norm: 2.9}").find("solver.norm: tau") != std::string::npos);
+}
