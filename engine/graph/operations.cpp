@@ -245,11 +245,11 @@ Value denoise(Graph& graph, Value z, Value lambda, PdhgProblem problem, int iter
                         "denoised");
 }
 
-Value denoise(Graph& graph, Value z, Value lambda, SolverProblem problem, int iterations,
+Value restore(Graph& graph, Value z, Value lambda, SolverProblem problem, int iterations,
               const GradientMode& mode) {
     const Features image = graph.tensor(z).shape, map = graph.tensor(lambda).shape;
     if (image.c != 1 || map.n != image.n || map.h != image.h || map.w != image.w || map.c != problem.maps())
-        fail("denoise: images ", describe(image), " do not go with maps ", describe(map),
+        fail("restore: images ", describe(image), " do not go with maps ", describe(map),
              "; this problem has ", problem.maps());
     problem.solves = image.n;
     problem.solves_per_image = 1;

@@ -34,7 +34,7 @@ Value parameter_map(Graph& graph, Value raw, const ParameterMap& map, int maps);
 Value denoise(Graph& graph, Value z, Value lambda, PdhgProblem problem, int iterations,
               const GradientMode& mode = {});
 /// The same for a member of the solver's family, with A = I: lambda has as many channels as the problem has maps.
-Value denoise(Graph& graph, Value z, Value lambda, SolverProblem problem, int iterations,
+Value restore(Graph& graph, Value z, Value lambda, SolverProblem problem, int iterations,
               const GradientMode& mode = {});
 /// The same with steps that are learned (engine/unrolled/step_sizes.h); the problem's own are not used.
 Value denoise_with_steps(Graph& graph, Value z, Value lambda, PdhgProblem problem, int iterations,

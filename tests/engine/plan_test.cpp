@@ -209,7 +209,7 @@ TEST_CASE("what does not fit together is refused when recorded") {
     CHECK_THROWS_AS(concatenate(graph, {}), Error);
     CHECK_THROWS_AS(convolution(graph, four, "two", 2, 3, 1), Error);  // another shape under the same name
     CHECK_THROWS_AS(parameter_map(graph, a, {}, 2), Error);
-    CHECK_THROWS_AS(denoise(graph, two, a, PdhgProblem{}, 4), Error);
+    CHECK_THROWS_AS(denoise(graph, two, a, {}, 4), Error);
     CHECK_THROWS_AS(denoise(graph, a, b, {}, 4), Error);
     CHECK_THROWS_AS(denoise(graph, a, four, {}, 4), Error);
     CHECK_THROWS_AS(loss(graph, a, b, LossKind::mse), Error);
