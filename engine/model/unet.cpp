@@ -26,7 +26,7 @@ void record_solver(RecordedModel& model, const Config& config, int iterations) {
         const SolverProblem problem = family_problem(config.solver, config.map, image.n, image.h, image.w);
         if (iterations > 0)
             model.denoised =
-                denoise(model.graph, model.noisy, model.lambda, problem, iterations, config.solver.gradient);
+                restore(model.graph, model.noisy, model.lambda, problem, iterations, config.solver.gradient);
         return;
     }
     const PdhgProblem problem = pdhg_problem(config.solver, config.map, image.n, image.h, image.w);
