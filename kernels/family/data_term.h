@@ -14,6 +14,7 @@ struct DataOperator {
     DataTerm data = DataTerm::identity;
     int height = 0, width = 0, solves_per_image = 1;
     int rows = 1, columns = 1, factor = 1;
+    double scale = 1;               ///< 1/factor²; of N its square
     const float* values = nullptr;  ///< weights, images×H×W, or taps
 
     TVMAP_HOST_DEVICE std::int64_t pixels() const { return std::int64_t(height) * width; }
@@ -24,12 +25,15 @@ struct DataOperator {
 
 /// A and Aᴴ by their kernel or weights, and N by what the loop has of it.
 inline DataOperator data_operator(const SolverProblem& s, const float* values) {
-    return {s.data, s.height, s.width, s.solves_per_image, s.kernel_height, s.kernel_width, s.factor, values};
+    const double scale = 1 / (double(s.factor) * s.factor);
+    return {s.data,   s.height, s.width, s.solves_per_image, s.kernel_height, s.kernel_width,
+            s.factor, scale,    values};
 }
 inline DataOperator gram_operator(const SolverProblem& s, const float* gram) {
     DataOperator n = data_operator(s, gram);
     n.rows = 2 * s.kernel_height - 1;
     n.columns = 2 * s.kernel_width - 1;
+    n.scale *= n.scale;
     return n;
 }
 
@@ -69,7 +73,7 @@ TVMAP_HOST_DEVICE inline T image_at(const DataOperator& o, const float* weights,
         case DataTerm::blur:
             return circular_sum<T>(o, 1, z, i, j);
         case DataTerm::super_resolution:
-            return T(z[std::int64_t(i / s) * (o.width / s) + j / s]) * (T(1) / T(s * s));
+            return T(z[std::int64_t(i / s) * (o.width / s) + j / s]) * T(o.scale);
     }
     return T(0);
 }
@@ -87,7 +91,7 @@ TVMAP_HOST_DEVICE inline T data_at(const DataOperator& o, const float* weights, 
         case DataTerm::blur:
             return circular_sum<T>(o, -1, x, i, j);
         case DataTerm::super_resolution:
-            return block_total<T>(o, x, i * s, j * s) * (T(1) / T(s * s));
+            return block_total<T>(o, x, i * s, j * s) * T(o.scale);
     }
     return T(0);
 }
@@ -97,7 +101,7 @@ template <class T, class E>
 TVMAP_HOST_DEVICE inline T gram_at(const DataOperator& n, const float* weights, const E* x, int i, int j) {
     const int s = n.factor;
     if (n.data != DataTerm::super_resolution) return image_at<T>(n, weights, x, i, j);
-    return block_total<T>(n, x, i / s * s, j / s * s) * (T(1) / (T(s * s) * T(s * s)));
+    return block_total<T>(n, x, i / s * s, j / s * s) * T(n.scale);
 }
 
 }  // namespace tvmap::family

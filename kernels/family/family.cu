@@ -16,12 +16,12 @@ struct Pixel {
     std::ptrdiff_t here;  ///< within its plane
 
     __device__ explicit Pixel(const Task& t) {
-        const std::int64_t n = std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x, pixels = t.pixels();
-        exists = n < t.solves * pixels;
-        solve = int(n / pixels);
-        here = std::ptrdiff_t(n % pixels);
-        row = int(here / t.width);
-        column = int(here % t.width);
+        const std::int64_t n = std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x, line = n / t.width;
+        exists = n < t.solves * t.pixels();
+        solve = int(line / t.height);
+        row = int(line % t.height);
+        column = int(n % t.width);
+        here = std::ptrdiff_t(row) * t.width + column;
     }
     __device__ Links neighbours(const Task& t) const {
         return links(t.height, t.width, t.periodic, row, column);

@@ -147,16 +147,20 @@ def main():
         print("SKIPPED: there is no cuobjdump here, and it cannot be installed")
         return 77
 
+    def of_solver(name):
+        return "pdhg" in name or "family" in name
+
     kernels = read(tools, LIBRARY)
-    wrong = [f"{name}: {fault}" for name, kernel in sorted(kernels.items()) if "pdhg" in name
+    wrong = [f"{name}: {fault}" for name, kernel in sorted(kernels.items()) if of_solver(name)
              for fault in dict.fromkeys(faults(kernel))]
-    wrong += [f"{name}: spills registers" for name, kernel in sorted(kernels.items()) if "pdhg" not in name and kernel.all("LDL")]
+    wrong += [f"{name}: spills registers" for name, kernel in sorted(kernels.items()) if not of_solver(name) and kernel.all("LDL")]
 
     def count(word):
         return len([name for name in kernels if word in name])
-    print(f"{count('')} kernels, {count('pdhg')} of the solver, {count('pdhg_tiles_kernel')} with flags, "
-          f"{count('pdhg_neighbours_kernel')} with messages")
-    assert all(map(count, ("pdhg_tiles_kernel", "pdhg_cluster_kernel", "pdhg_neighbours_kernel", "pdhg_dual_kernel")))
+    print(f"{count('')} kernels, {len([name for name in kernels if of_solver(name)])} of the solver, "
+          f"{count('pdhg_tiles_kernel')} with flags, {count('pdhg_neighbours_kernel')} with messages")
+    assert all(map(count, ("pdhg_tiles_kernel", "pdhg_cluster_kernel", "pdhg_neighbours_kernel", "pdhg_dual_kernel",
+                           "family_dual_kernel", "family_gram_kernel")))
     print(*wrong, sep="\n")
 
     with tempfile.TemporaryDirectory() as folder:
