@@ -127,8 +127,8 @@ Restored restore(Backend& backend, const SolverConfig& solver, const Restoration
     const DeviceArray<std::byte> workspace(backend, solver_workspace_bytes(problem));
     const PdhgState state{u.data(), u_bar.data(), r.data(), q.data()};
     constexpr double uninterrupted = 5e7;  // steps × pixels, a tenth of a second or so on a CPU
-    const int piece =
-        options.watch_gap ? options.check_every : std::max(16, int(uninterrupted / double(solves * pixels)));
+    const double work = double(solves) * double(pixels);
+    const int piece = options.watch_gap ? options.check_every : std::max(16, int(uninterrupted / work));
     Restored result;
     std::vector<float> fields_host(solves * fields), duals_host(solves * duals);
     while (result.steps < solver.iterations && !result.reached && !result.stopped) {

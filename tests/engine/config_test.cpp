@@ -259,7 +259,7 @@ TEST_CASE("impossible values") {
     CHECK_REFUSED("network: {outputs: 0}", "FILE:1: network.outputs: 0 is too small");
     CHECK_REFUSED("network: {slope: 0}", "FILE:1: network.slope: 0 is impossible");
     CHECK_REFUSED("map:\n  kind: separate\nnetwork:\n  outputs: 1",
-                  "FILE:2: map.kind: separate maps need network.outputs");
+                  "FILE:2: map.kind: 2 maps need as many network.outputs or more, and there are 1");
     CHECK_REFUSED("map: {scale: 0}", "FILE:1: map.scale: 0 is impossible");
     CHECK_REFUSED("map: {up_bound: -1}", "FILE:1: map.up_bound: -1 is impossible");
     CHECK_REFUSED("solver: {iterations: 0}", "FILE:1: solver.iterations: 0 is too small; give 1 or more");

@@ -17,7 +17,7 @@ def without_comments(text):
 
 
 defined = {}
-for file in sorted(file for kind in ("*.cu", "*.h") for file in (source / "kernels").rglob(kind) if file.parent.name != "emulation"):
+for file in sorted(file for kind in ("*.cu", "*.h") for file in (source / "kernels").rglob(kind) if file.parent.name not in ("cuda", "emulation")):
     text = without_comments(file.read_text(encoding="utf-8"))
     names = KERNEL.findall(text)
     if len(names) != len(re.findall(r"\b__global__\b", text)):
