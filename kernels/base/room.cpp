@@ -15,13 +15,23 @@ void require_room(std::size_t bytes, const std::string& purpose) {
     munmap(memory, bytes);
 }
 
+namespace {
+
+constexpr std::size_t depth = 512 * 1024;
+
+/// In a frame of its own, which is there as soon as the function is entered: what is asked before must be asked outside.
+[[gnu::noinline]] void touch_stack() {
+    [[maybe_unused]] volatile std::byte deep[depth];
+    for (std::size_t at = depth; at > 0; at -= 4096) deep[at - 1] = std::byte{0};  // downwards, as it grows
+}
+
+}  // namespace
+
 void reserve_stack() {
-    constexpr std::size_t depth = 512 * 1024;
     rlimit limit{};
     if (getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur < 4 * depth) return;  // it may not grow so far
     require_room(2 * depth, "the program's stack");
-    [[maybe_unused]] volatile std::byte deep[depth];
-    for (std::size_t at = depth; at > 0; at -= 4096) deep[at - 1] = std::byte{0};  // downwards, as it grows
+    touch_stack();
 }
 
 }  // namespace tvmap
