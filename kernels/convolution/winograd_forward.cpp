@@ -2,6 +2,8 @@
 //     V[ξ][t][c] = (Bᵀ x_t,c B)_ξ        M[ξ][t][k] = Σ_c V[ξ][t][c]·U[ξ][c][k]        y_t,k = Aᵀ M[·][t][k] A
 // for 36 points ξ. A task takes so few tiles that V and M stay in the second cache. The sum over c has one order,
 // whatever tiles and channels are computed together.
+#include <type_traits>
+
 #include "kernels/base/simd.h"
 #include "kernels/convolution/winograd_kernels.h"
 
@@ -10,7 +12,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 #include "kernels/base/simd_loops.h"
-#include "kernels/convolution/winograd_lines.h"
+#include "kernels/convolution/winograd_transforms.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tvmap::cpu::HWY_NAMESPACE {
@@ -18,7 +20,6 @@ namespace {
 
 using winograd::points;
 using winograd::TilesTask;
-using winograd::Tiling;
 constexpr std::int64_t apart = winograd::apart;
 
 // Memory of a task. L lanes: V is [36][c / L][t][L], M is [k / L][36][t][L].
@@ -38,119 +39,67 @@ struct Layout {
     std::int64_t v_step, v_point, m_point, m_vector, u_point, u_panel;
 };
 
+// Channels that one chain of additions takes in; longer sums are made of several, which keeps the error small.
+constexpr int chain = 64;
+
 // M[t…t+rows][vectors] = V·U for one point.
 template <int rows, int vectors, class D>
-HWY_INLINE void product(D d, int inputs, const float* v, std::int64_t v_step, const float* u, float* m,
+HWY_INLINE void product(D d, int inputs, const float* v, std::int64_t v_vector, const float* u, float* m,
                         std::int64_t m_vector) {
     constexpr int lanes = int(hn::MaxLanes(d));
-    hn::Vec<D> sum[rows][vectors];
-    for (int r = 0; r < rows; ++r)
-        for (int k = 0; k < vectors; ++k) sum[r][k] = hn::Zero(d);
-    for (int c = 0; c < inputs; c += lanes, v += v_step, u += lanes * lanes * vectors) {
+    for (int done = 0; done < inputs; done += chain) {
+        hn::Vec<D> sum[rows][vectors];
+        for (int r = 0; r < rows; ++r)
+            for (int k = 0; k < vectors; ++k) sum[r][k] = hn::Zero(d);
+        const int end = std::min(inputs, done + chain);
+        for (int c = done; c < end; c += lanes, v += v_vector, u += lanes * lanes * vectors) {
 #pragma GCC unroll 16
-        for (int lane = 0; lane < lanes; ++lane) {
-            hn::Vec<D> w[vectors];
-            for (int k = 0; k < vectors; ++k) w[k] = hn::Load(d, u + (lane * vectors + k) * lanes);
-            for (int r = 0; r < rows; ++r) {
-                const hn::Vec<D> value = hn::Set(d, v[r * lanes + lane]);
-                for (int k = 0; k < vectors; ++k) sum[r][k] = hn::MulAdd(value, w[k], sum[r][k]);
+            for (int lane = 0; lane < lanes; ++lane) {
+                hn::Vec<D> w[vectors];
+                for (int k = 0; k < vectors; ++k) w[k] = hn::Load(d, u + (lane * vectors + k) * lanes);
+                for (int r = 0; r < rows; ++r) {
+                    const hn::Vec<D> value = hn::Set(d, v[r * lanes + lane]);
+                    for (int k = 0; k < vectors; ++k) sum[r][k] = hn::MulAdd(value, w[k], sum[r][k]);
+                }
             }
         }
+        const auto write = [&](auto adds) HWY_ATTR {
+            for (int r = 0; r < rows; ++r)
+                for (int k = 0; k < vectors; ++k) write_out<adds>(d, sum[r][k], m + k * m_vector + r * lanes);
+        };
+        if (done > 0) {
+            write(std::true_type());
+        } else {
+            write(std::false_type());
+        }
     }
-    for (int r = 0; r < rows; ++r)
-        for (int k = 0; k < vectors; ++k) hn::Store(sum[r][k], d, m + k * m_vector + r * lanes);
 }
 
 template <int vectors, class D>
 HWY_INLINE void products_of_panel(D d, const Layout<D>& at, int inputs, int count, const float* v,
-                                  const float* u, float* m) {
+                                  std::int64_t v_vector, const float* u, float* m) {
     constexpr int lanes = Layout<D>::lanes, third = panel_rows<D>() / 3;
     for (int t = 0; t < count;) {
         const int left = (count - t + third - 1) / third;
         const float* const from = v + t * lanes;
         float* const to = m + t * lanes;
         if (left == 1) {
-            product<third, vectors>(d, inputs, from, at.v_step, u, to, at.m_vector);
+            product<third, vectors>(d, inputs, from, v_vector, u, to, at.m_vector);
             t += third;
         } else if (left == 2 || left == 4) {
-            product<2 * third, vectors>(d, inputs, from, at.v_step, u, to, at.m_vector);
+            product<2 * third, vectors>(d, inputs, from, v_vector, u, to, at.m_vector);
             t += 2 * third;
         } else {
-            product<3 * third, vectors>(d, inputs, from, at.v_step, u, to, at.m_vector);
+            product<3 * third, vectors>(d, inputs, from, v_vector, u, to, at.m_vector);
             t += 3 * third;
         }
     }
 }
 
-// Calls body(image, row, column, length, t) for stretches of at most `most` tiles of a row that make up the task's.
-template <class Body>
-HWY_INLINE void for_each_stretch(const TilesTask& task, const Tiling& tiling, int most, const Body& body) {
-    for (int t = 0; t < task.count;) {
-        const std::int64_t index = task.first + t;
-        const int column = int(index % tiling.columns), row = int(index / tiling.columns % tiling.rows);
-        const int length = std::min({task.count - t, tiling.columns - column, most});
-        body(int(index / tiling.columns / tiling.rows), row, column, length, t);
-        t += length;
-    }
-}
-
-constexpr int stretch = 8;  // tiles whose columns are transformed together
-
-// Columns [left, left + count) of the six rows from `top` on, transformed along them: [count][6][L].
-template <bool inside, class D>
-HWY_INLINE void transform_columns(D d, const float* plane, const Features& f, int top, int left, int count,
-                                  float* to) {
-    constexpr int lanes = int(hn::MaxLanes(d));
-    const auto clear = [&](int from, int end) HWY_ATTR {
-        for (int k = from * 6; k < end * 6; ++k) hn::Store(hn::Zero(d), d, to + k * lanes);
-    };
-    const int first = std::max(0, -left), end = std::max(first, std::min(count, f.w - left));
-    clear(0, first);
-    const std::int64_t row_floats = std::int64_t(f.w) * f.block;
-    const float* from = plane + top * row_floats + std::int64_t(left + first) * f.block;
-    for (int j = first; j < end; ++j, from += f.block) {
-        hn::Vec<D> x[6], v[6];
-        for (int i = 0; i < 6; ++i) {
-            x[i] = inside || (top + i >= 0 && top + i < f.h) ? hn::Load(d, from + i * row_floats) : hn::Zero(d);
-        }
-        input_line(d, x, v);
-        for (int i = 0; i < 6; ++i) hn::Store(v[i], d, to + (j * 6 + i) * lanes);
-    }
-    clear(end, count);
-}
-
-template <class D>
-HWY_INLINE void transform_tiles(D d, const TilesTask& task, const Layout<D>& at, float* v) {
-    constexpr int lanes = Layout<D>::lanes;
-    alignas(64) float columns[(4 * stretch + 2) * 6 * lanes];
-    const Features& f = task.x.shape;
-    for_each_stretch(task, Tiling(f), stretch, [&](int image, int row, int column, int length, int t) HWY_ATTR {
-        const int top = 4 * row - 1, left = 4 * column - 1;
-        const bool inside = top >= 0 && top + 6 <= f.h;
-        for (int c = 0; c < f.c; c += lanes) {
-            const float* plane = task.x.image(image) + std::int64_t(c / f.block) * f.h * f.w * f.block + c % f.block;
-            if (inside) {
-                transform_columns<true>(d, plane, f, top, left, 4 * length + 2, columns);
-            } else {
-                transform_columns<false>(d, plane, f, top, left, 4 * length + 2, columns);
-            }
-            for (int s = 0; s < length; ++s) {
-                float* to = v + c / lanes * at.v_step + (t + s) * lanes;
-                for (int i = 0; i < 6; ++i) {
-                    hn::Vec<D> x[6], w[6];
-                    for (int j = 0; j < 6; ++j) x[j] = hn::Load(d, columns + ((4 * s + j) * 6 + i) * lanes);
-                    input_line(d, x, w);
-                    for (int j = 0; j < 6; ++j, to += at.v_point) hn::Store(w[j], d, to);
-                }
-            }
-        }
-    });
-}
-
 // The results of one tile and vector of channels, to the pixels [0, rows)×[0, columns) at `to`.
 template <bool accumulate, class D>
-HWY_INLINE void transform_back(D d, const float* m, std::int64_t m_point, hn::Vec<D> bias, float slope, float* to,
-                               std::int64_t row_floats, int block, int rows, int columns) {
+HWY_INLINE void transform_back(D d, const float* m, std::int64_t m_point, hn::Vec<D> bias, float slope,
+                               float* to, std::int64_t row_floats, int block, int rows, int columns) {
     using V = hn::Vec<D>;
     V half[4][6];
     for (int j = 0; j < 6; ++j) {
@@ -162,7 +111,7 @@ HWY_INLINE void transform_back(D d, const float* m, std::int64_t m_point, hn::Ve
     const V factor = hn::Set(d, slope);
     const auto finish = [&](V value, float* place) HWY_ATTR {
         value = hn::Add(value, bias);
-        if (slope != 1.0f) value = hn::IfThenElse(hn::Gt(value, hn::Zero(d)), value, hn::Mul(factor, value));
+        value = hn::IfThenElse(hn::Gt(value, hn::Zero(d)), value, hn::Mul(factor, value));
         if (accumulate) value = hn::Add(hn::Load(d, place), value);
         hn::Store(value, d, place);
     };
@@ -188,38 +137,44 @@ HWY_INLINE void transform_channels_back(D d, const TilesTask& task, const Layout
     constexpr int lanes = Layout<D>::lanes;
     const Features& f = task.y.shape;
     const std::int64_t row_floats = std::int64_t(f.w) * f.block;
-    for_each_stretch(task, Tiling(f), 1 << 30, [&](int image, int row, int column, int length, int t) HWY_ATTR {
+    for (Stretches tiles(f, task.first, task.count, f.w); tiles.next();) {
+        const std::int64_t corner = 4 * tiles.row * row_floats + std::int64_t(4 * tiles.column) * f.block;
+        const int rows = std::min(4, f.h - 4 * tiles.row);
         for (int k = from; k < to; k += lanes) {
-            float* place = task.y.image(image) + std::int64_t(k / f.block) * f.h * row_floats + k % f.block +
-                           4 * row * row_floats + std::int64_t(4 * column) * f.block;
+            float* place = task.y.image(tiles.image) + k / f.block * f.h * row_floats + k % f.block + corner;
             const auto bias = task.bias ? hn::LoadU(d, task.bias + k) : hn::Zero(d);
-            const float* source = m + (k - from) / lanes * at.m_vector + t * lanes;
-            for (int s = 0; s < length; ++s, source += lanes, place += 4 * f.block)
-                transform_back<accumulate>(d, source, at.m_point, bias, task.slope, place, row_floats, f.block,
-                                           std::min(4, f.h - 4 * row), std::min(4, f.w - 4 * (column + s)));
+            const float* source = m + (k - from) / lanes * at.m_vector + tiles.t * lanes;
+            for (int s = 0; s < tiles.length; ++s, source += lanes, place += 4 * f.block)
+                transform_back<accumulate>(d, source, at.m_point, bias, task.slope, place, row_floats,
+                                           f.block, rows, std::min(4, f.w - 4 * (tiles.column + s)));
         }
-    });
+    }
 }
 
 template <class D>
 HWY_INLINE void convolve(D d, const TilesTask& task) {
-    constexpr int lanes = Layout<D>::lanes, panel = Layout<D>::panel;
+    constexpr int lanes = Layout<D>::lanes, panel = Layout<D>::panel, vectors = panel_vectors<D>();
     const int inputs = task.x.shape.c;
     const Layout<D> at(inputs, task.capacity);
-    float* const v = task.scratch;
-    float* const m = v + points * at.v_point;
-    transform_tiles(d, task, at, v);
+    winograd::TransformedTiles v = task.v;
+    float* m = task.scratch;
+    if (!v.data) {
+        v = {m, at.v_step, at.v_point};
+        m += points * at.v_point;
+        transform_tiles(d, task.x, task.first, task.count, 0, inputs, v);
+    }
     for (int from = task.from; from < task.to; from += task.together) {
         const int to = std::min(from + task.together, task.to);
         for (int point = 0; point < points; ++point)
             for (int k = from; k < to; k += panel) {
-                const float* const u = task.weight + k / panel * at.u_panel + point * at.u_point;
+                const float* const u =
+                    task.weight + (k - task.weight_from) / panel * at.u_panel + point * at.u_point;
                 float* const result = m + (k - from) / lanes * at.m_vector + point * at.m_point;
+                const float* const tiles = v.data + point * v.point;
                 if (k + panel <= to) {
-                    products_of_panel<panel_vectors<D>()>(d, at, inputs, task.count, v + point * at.v_point, u, result);
+                    products_of_panel<vectors>(d, at, inputs, task.count, tiles, v.vector, u, result);
                 } else {
-                    products_of_panel<panel_vectors<D>() / 2>(d, at, inputs, task.count, v + point * at.v_point, u,
-                                                              result);
+                    products_of_panel<vectors / 2>(d, at, inputs, task.count, tiles, v.vector, u, result);
                 }
             }
         if (task.accumulate) {
@@ -262,7 +217,7 @@ HWY_INLINE void transform_weight(D d, const float* weight, std::int64_t step, bo
 }
 
 void transform_weights(const float* weight, int inputs, int outputs, bool transposed, int block, int panel,
-                       int from, int to, float* transformed) {
+                       int from, int to, int first, float* transformed) {
     for_block(block, [&](auto d) HWY_ATTR {
         using D = decltype(d);
         if constexpr (hn::MaxLanes(d) > 1) {
@@ -270,12 +225,14 @@ void transform_weights(const float* weight, int inputs, int outputs, bool transp
             const Layout<D> at(inputs, 0);
             const int k = panel * width;
             const bool whole = k + width <= outputs;
-            const std::int64_t input_step = transposed ? 9 * outputs : 9, output_step = transposed ? 9 : 9 * inputs;
+            const std::int64_t input_step = transposed ? 9 * outputs : 9,
+                               output_step = transposed ? 9 : 9 * inputs;
             for (int c = from; c < to; ++c) {
                 const float* const source = weight + k * output_step + c * input_step;
-                float* const place = transformed + panel * at.u_panel;
+                float* const place = transformed + (k - first) / width * at.u_panel;
                 if (whole) {
-                    transform_weight<vectors>(d, source, output_step, transposed, place + c * width, at.u_point);
+                    transform_weight<vectors>(d, source, output_step, transposed, place + c * width,
+                                              at.u_point);
                 } else {
                     transform_weight<vectors / 2>(d, source, output_step, transposed, place + c * (width / 2),
                                                   at.u_point);
@@ -285,10 +242,17 @@ void transform_weights(const float* weight, int inputs, int outputs, bool transp
     });
 }
 
-int panel_width(int block) {
-    int width = 0;
-    for_block(block, [&](auto d) HWY_ATTR { width = Layout<decltype(d)>::panel; });
-    return width;
+void transform_input_tiles(ConstView x, int block, std::int64_t first, int count, int from, int to,
+                           const winograd::TransformedTiles& v) {
+    for_block(block, [&](auto d) HWY_ATTR {
+        if constexpr (hn::MaxLanes(d) > 1) transform_tiles(d, x, first, count, from, to, v);
+    });
+}
+
+int vector_lanes(int block) {
+    int lanes = 0;
+    for_block(block, [&](auto d) HWY_ATTR { lanes = Layout<decltype(d)>::lanes; });
+    return lanes;
 }
 
 }  // namespace
@@ -300,27 +264,50 @@ namespace tvmap::cpu {
 namespace {
 HWY_EXPORT(convolve_tiles);
 HWY_EXPORT(transform_weights);
-HWY_EXPORT(panel_width);
+HWY_EXPORT(transform_input_tiles);
+HWY_EXPORT(vector_lanes);
 }  // namespace
 
 namespace winograd {
 
-int panel_width(int block) { return HWY_DYNAMIC_DISPATCH(panel_width)(block); }
+int vector_lanes(int block) { return HWY_DYNAMIC_DISPATCH(vector_lanes)(block); }
+
+int panel_width(int block) { return std::max(16, 2 * vector_lanes(block)); }
 
 std::int64_t transformed_weight_floats(int inputs, int outputs, int block) {
     const int width = panel_width(block);
     return (outputs + width - 1) / width * points * (std::int64_t(inputs) * width + apart);
 }
 
-std::int64_t tiles_scratch_floats(int inputs, int together, int capacity) {
-    const std::int64_t floats = std::int64_t(capacity) * (inputs + together);
-    return points * (floats + apart + together / 4 * apart);
+TransformedTiles TransformedTiles::by_point(float* data, int inputs, std::int64_t capacity, int block) {
+    const std::int64_t vector = capacity * vector_lanes(block);
+    return {data, vector, inputs / vector_lanes(block) * vector + apart};
+}
+
+TransformedTiles TransformedTiles::by_channel(float* data, std::int64_t capacity, int block) {
+    const std::int64_t point = capacity * vector_lanes(block) + apart;
+    return {data, points * point, point};
+}
+
+std::int64_t transformed_tiles_floats(int inputs, std::int64_t capacity) {
+    return points * (inputs * capacity + (inputs + 3) / 4 * apart);
+}
+
+void transform_tiles(ConstView x, int block, std::int64_t first, int count, std::int64_t at, int from, int to,
+                     const TransformedTiles& v) {
+    HWY_DYNAMIC_DISPATCH(transform_input_tiles)
+    (x, block, first, count, from, to, {v.data + at * vector_lanes(block), v.vector, v.point});
+}
+
+std::int64_t tiles_scratch_floats(int inputs, int together, int capacity, bool makes_v) {
+    const std::int64_t results = points * (std::int64_t(together) * capacity + (together + 3) / 4 * apart);
+    return results + (makes_v ? transformed_tiles_floats(inputs, capacity) : 0);
 }
 
 void transform_weights(const float* weight, int inputs, int outputs, bool transposed, int block, int panel,
-                       int from, int to, float* transformed) {
+                       int from, int to, int first, float* transformed) {
     HWY_DYNAMIC_DISPATCH(transform_weights)
-    (weight, inputs, outputs, transposed, block, panel, from, to, transformed);
+    (weight, inputs, outputs, transposed, block, panel, from, to, first, transformed);
 }
 
 void convolve_tiles(const TilesTask& task) { HWY_DYNAMIC_DISPATCH(convolve_tiles)(task); }

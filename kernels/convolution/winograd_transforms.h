@@ -9,17 +9,19 @@
 //     row r of Bᵀ: the coefficients of Π_{s≠r} (t − s), of ∞: of Π (t − s)
 //     row r of G: 1, r, r² over N(r), of ∞: 0, 0, 1               column r of Aᵀ: 1, r, r², r³, of ∞: 0, 0, 0, 1
 // G₄ and A₃ are the transposes of Aᵀ and G, as they are of one bilinear form.
-#if defined(TVMAP_KERNELS_WINOGRAD_LINES_H) == defined(HWY_TARGET_TOGGLE)  // once for each target
-#ifdef TVMAP_KERNELS_WINOGRAD_LINES_H
-#undef TVMAP_KERNELS_WINOGRAD_LINES_H
+#if defined(TVMAP_KERNELS_WINOGRAD_TRANSFORMS_H) == defined(HWY_TARGET_TOGGLE)  // once for each target
+#ifdef TVMAP_KERNELS_WINOGRAD_TRANSFORMS_H
+#undef TVMAP_KERNELS_WINOGRAD_TRANSFORMS_H
 #else
-#define TVMAP_KERNELS_WINOGRAD_LINES_H
+#define TVMAP_KERNELS_WINOGRAD_TRANSFORMS_H
 #endif
 
-#include <cstddef>
+#include <algorithm>
 #include <cstdint>
 
 #include <hwy/highway.h>
+
+#include "kernels/convolution/winograd_kernels.h"
 
 #ifndef TVMAP_WP
 #define TVMAP_WP 0.625f
@@ -101,8 +103,8 @@ HWY_INLINE void weight_gradient_line(D d, const V (&s)[6], V (&g)[3]) {
     const V sum_p = hn::Add(s[1], s[2]), sum_q = hn::Add(s[3], s[4]);
     const V first = hn::MulAdd(hn::Set(d, np), sum_p, hn::Mul(hn::Set(d, n0), s[0]));
     g[0] = hn::MulAdd(hn::Set(d, nq), sum_q, first);
-    g[1] = hn::MulAdd(hn::Set(d, q * nq), hn::Sub(s[3], s[4]),
-                      hn::Mul(hn::Set(d, p * np), hn::Sub(s[1], s[2])));
+    g[1] =
+        hn::MulAdd(hn::Set(d, q * nq), hn::Sub(s[3], s[4]), hn::Mul(hn::Set(d, p * np), hn::Sub(s[1], s[2])));
     g[2] = hn::MulAdd(hn::Set(d, q2 * nq), sum_q, hn::MulAdd(hn::Set(d, p2 * np), sum_p, s[5]));
 }
 
@@ -115,6 +117,90 @@ constexpr int panel_vectors() {
 template <class D>
 constexpr int panel_rows() {
     return hn::MaxLanes(D()) == 16 ? 12 : 6;
+}
+
+/// Goes through stretches, of at most `most` tiles of a row, that make up the tiles [first, first + count).
+class Stretches {
+  public:
+    Stretches(const Features& f, std::int64_t first, int count, int most)
+        : tiling_(f), first_(first), count_(count), most_(most) {}
+
+    bool next() {
+        t += length;
+        if (t >= count_) return false;
+        const std::int64_t index = first_ + t, line = index / tiling_.columns;
+        column = int(index % tiling_.columns);
+        row = int(line % tiling_.rows);
+        image = int(line / tiling_.rows);
+        length = std::min({count_ - t, tiling_.columns - column, most_});
+        return true;
+    }
+
+    int image = 0, row = 0, column = 0, length = 0;  ///< of the tiles now
+    int t = 0;                                       ///< of the first of them, counted from `first`
+
+  private:
+    winograd::Tiling tiling_;
+    std::int64_t first_;
+    int count_, most_;
+};
+
+constexpr int stretch = 8;  // tiles whose columns are transformed together
+
+// Columns [left, left + count) of the six rows from `top` on, transformed along them: [count][6][L].
+template <bool inside, class D>
+HWY_INLINE void transform_columns(D d, const float* plane, const Features& f, int top, int left, int count,
+                                  float* to) {
+    constexpr int lanes = int(hn::MaxLanes(d));
+    const auto clear = [&](int from, int end) HWY_ATTR {
+        for (int k = from * 6; k < end * 6; ++k) hn::Store(hn::Zero(d), d, to + k * lanes);
+    };
+    const int first = std::max(0, -left), end = std::max(first, std::min(count, f.w - left));
+    clear(0, first);
+    const std::int64_t row_floats = std::int64_t(f.w) * f.block;
+    const float* from = plane + top * row_floats + std::int64_t(left + first) * f.block;
+    for (int j = first; j < end; ++j, from += f.block) {
+        hn::Vec<D> x[6], v[6];
+        for (int i = 0; i < 6; ++i) {
+            x[i] =
+                inside || (top + i >= 0 && top + i < f.h) ? hn::Load(d, from + i * row_floats) : hn::Zero(d);
+        }
+        input_line(d, x, v);
+        for (int i = 0; i < 6; ++i) hn::Store(v[i], d, to + (j * 6 + i) * lanes);
+    }
+    clear(end, count);
+}
+
+/// The channels [from, to) of tiles, of which the first is v's first.
+template <class D>
+HWY_INLINE void transform_tiles(D d, const ConstView& x, std::int64_t first, int count, int from, int to,
+                                const winograd::TransformedTiles& v) {
+    constexpr int lanes = int(hn::MaxLanes(d));
+    alignas(64) float columns[(4 * stretch + 2) * 6 * lanes];
+    const Features& f = x.shape;
+    const std::int64_t plane_floats = std::int64_t(f.h) * f.w * f.block;
+    for (Stretches tiles(f, first, count, stretch); tiles.next();) {
+        const int top = 4 * tiles.row - 1, left = 4 * tiles.column - 1, wide = 4 * tiles.length + 2;
+        const bool inside = top >= 0 && top + 6 <= f.h;
+        for (int c = from; c < to; c += lanes) {
+            const float* plane = x.image(tiles.image) + c / f.block * plane_floats + c % f.block;
+            if (inside) {
+                transform_columns<true>(d, plane, f, top, left, wide, columns);
+            } else {
+                transform_columns<false>(d, plane, f, top, left, wide, columns);
+            }
+            for (int s = 0; s < tiles.length; ++s) {
+                float* place = v.data + c / lanes * v.vector + (tiles.t + s) * lanes;
+                for (int i = 0; i < 6; ++i) {
+                    hn::Vec<D> line[6], w[6];
+                    for (int j = 0; j < 6; ++j)
+                        line[j] = hn::Load(d, columns + ((4 * s + j) * 6 + i) * lanes);
+                    input_line(d, line, w);
+                    for (int j = 0; j < 6; ++j, place += v.point) hn::Store(w[j], d, place);
+                }
+            }
+        }
+    }
 }
 
 }  // namespace
