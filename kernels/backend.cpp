@@ -35,7 +35,7 @@ class CpuBackend final : public Backend {
     std::string description() const override { return text("cpu, ", thread_count(), " threads, fp32"); }
     std::string algorithm_key() const override {
         static const std::string machine = cpu::processor_name(), onednn = cpu::onednn_version();
-        return text("cpu, ", machine, ", ", thread_count(), " threads, oneDNN ", onednn);
+        return text("cpu, ", machine, ", ", thread_count(), " threads, oneDNN ", onednn, ", winograd4");
     }
 
     MachinePeak measure_peak() override { return {cpu::peak_memory_rate(), cpu::peak_multiply_add_rate()}; }
