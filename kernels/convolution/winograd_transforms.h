@@ -177,7 +177,10 @@ HWY_INLINE void transform_tiles(D d, const ConstView& x, std::int64_t first, int
                                 const winograd::TransformedTiles& v) {
     constexpr int lanes = int(hn::MaxLanes(d));
     alignas(64) float columns[(4 * stretch + 2) * 6 * lanes];
-    const Features& f = x.shape;
+    const Features f = x.shape;
+    // Copies, so that no store of a vector may change them.
+    float* const data = v.data;
+    const std::int64_t vector = v.vector, point = v.point;
     const std::int64_t plane_floats = std::int64_t(f.h) * f.w * f.block;
     for (Stretches tiles(f, first, count, stretch); tiles.next();) {
         const int top = 4 * tiles.row - 1, left = 4 * tiles.column - 1, wide = 4 * tiles.length + 2;
@@ -190,13 +193,13 @@ HWY_INLINE void transform_tiles(D d, const ConstView& x, std::int64_t first, int
                 transform_columns<false>(d, plane, f, top, left, wide, columns);
             }
             for (int s = 0; s < tiles.length; ++s) {
-                float* place = v.data + c / lanes * v.vector + (tiles.t + s) * lanes;
+                float* place = data + c / lanes * vector + (tiles.t + s) * lanes;
                 for (int i = 0; i < 6; ++i) {
                     hn::Vec<D> line[6], w[6];
                     for (int j = 0; j < 6; ++j)
                         line[j] = hn::Load(d, columns + ((4 * s + j) * 6 + i) * lanes);
                     input_line(d, line, w);
-                    for (int j = 0; j < 6; ++j, place += v.point) hn::Store(w[j], d, place);
+                    for (int j = 0; j < 6; ++j, place += point) hn::Store(w[j], d, place);
                 }
             }
         }
