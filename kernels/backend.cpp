@@ -38,7 +38,8 @@ class CpuBackend final : public Backend {
         static const std::string machine = cpu::processor_name(), onednn = cpu::onednn_version();
         const std::string set = cpu::instruction_set();
         const std::string restricted = set == cpu::instruction_sets().front() ? "" : set + ", ";
-        return text("cpu, ", machine, ", ", restricted, thread_count(), " threads, oneDNN ", onednn);
+        return text("cpu, ", machine, ", ", restricted, thread_count(), " threads, oneDNN ", onednn,
+                    ", winograd4");
     }
 
     MachinePeak measure_peak() override { return {cpu::peak_memory_rate(), cpu::peak_multiply_add_rate()}; }

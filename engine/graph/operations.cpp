@@ -80,7 +80,8 @@ void ConvolutionOperation::take_workspaces(const Convolution& convolution, bool 
 void ConvolutionOperation::plan_untimed(Backend& backend, Algorithms& algorithms,
                                         const ConvolutionProblem& problem, const std::string& key) {
     const auto most = backend.convolution(problem, most_memory);
-    const auto floats = std::size_t(problem.x.size()) + std::size_t(problem.y.size()) +
+    const auto floats = std::size_t(problem.x.size()) +
+                        (problem.training ? 2 : 1) * std::size_t(problem.y.size()) +
                         std::size_t(problem.x.c) * problem.y.c * problem.kernel * problem.kernel;
     const std::size_t bytes =
         sizeof(float) * floats + std::max(most->forward_workspace_bytes(), most->backward_workspace_bytes());

@@ -1,6 +1,5 @@
-// A convolution on oneDNN: chooses, by timing, an algorithm for each direction and runs them. Forward is one
-// pass and, where the algorithm cannot fuse it, the leaky ReLU in place; backward is the activation's
-// gradient, then weights, then data.
+// A convolution by oneDNN's algorithms and ours: chooses one for each direction, by timing, and runs them.
+// Backward is weights, with the activation's gradient, then data.
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -11,18 +10,15 @@
 #include "kernels/base/error.h"
 #include "kernels/base/simd.h"
 #include "kernels/base/threads.h"
-#include "kernels/convolution/activation_gradient.h"
 #include "kernels/convolution/convolution_implementations.h"
-#include "kernels/convolution/onednn_pass.h"
+#include "kernels/convolution/cpu_pass.h"
 #include "kernels/convolution/untimed_algorithms.h"
-#include "kernels/layers/leaky_relu.h"
 
 namespace tvmap::cpu {
 
 using onednn::Algorithm;
 using onednn::Direction;
-using onednn::Pass;
-using onednn::Pointer;
+using Pass = CpuPass;
 
 namespace {
 
@@ -46,10 +42,9 @@ class Pages {
     std::byte* data() const { return data_; }
     float* floats() const { return reinterpret_cast<float*>(data_); }
 
-    // Ordinary numbers: untouched pages would all be one page of zeros, in the first cache.
-    void fill() {
-        for (std::size_t k = 0; k < bytes_ / sizeof(float); ++k)
-            floats()[k] = float(int(k % 97) - 48) / 64.0f;
+    // Ordinary numbers from `least` on: untouched pages would all be one page of zeros, in the first cache.
+    void fill(float least = -0.75f) {
+        for (std::size_t k = 0; k < bytes_ / sizeof(float); ++k) floats()[k] = least + float(k % 97) / 64.0f;
     }
 
   private:
@@ -111,10 +106,13 @@ class OnednnConvolution : public Convolution {
         : problem_(problem), threads_(thread_count()), d_a_(problem.y) {
         if (algorithms.empty()) {
             Pages x(extent_bytes(problem.x)), y(extent_bytes(problem.y)), weight(weight_bytes()),
-                bias(bias_bytes());
-            for (Pages* pages : {&x, &y, &weight, &bias}) pages->fill();
+                bias(bias_bytes()), d_y(problem.training ? extent_bytes(problem.y) : 0);
+            for (Pages* pages : {&x, &weight, &bias, &d_y}) pages->fill();
             take([&](Direction direction) {
-                return fastest(direction, x.floats(), y.floats(), weight.floats(), bias.floats());
+                // Where y is positive, d_a is d_y, however often it is computed.
+                y.fill(0.1f);
+                return fastest(direction, x.floats(), y.floats(), d_y.floats(), weight.floats(),
+                               bias.floats());
             });
         } else if (are_untimed(algorithms)) {
             take_extremes(algorithms == most_memory);
@@ -136,12 +134,12 @@ class OnednnConvolution : public Convolution {
         if (!problem_.training) return 0;
         const std::size_t passes =
             std::max(weights_->workspace_bytes(), data_ ? data_->workspace_bytes() : std::size_t(0));
-        return scratch_ + std::max(passes, activation_gradient_workspace_bytes(problem_.y));
+        return scratch_ + passes;
     }
 
     void forward(const float* x, const float* weight, const float* bias, float* y, void* workspace) override {
         check_threads();
-        run_forward(*forward_, x, weight, bias, y, static_cast<std::byte*>(workspace));
+        forward_->forward(x, weight, bias, y, workspace);
     }
 
     void backward(const float* x, const float* weight, const float* y, float* d_y, float* d_x,
@@ -153,10 +151,8 @@ class OnednnConvolution : public Convolution {
             fail("convolution (", problem_.key(), "): planned without this gradient");
         std::byte* scratch = static_cast<std::byte*>(workspace) + scratch_;
         float* d_a = copies_d_a_ ? static_cast<float*>(workspace) : d_y;
-        activation_gradient({y, problem_.y}, {d_y, problem_.y}, {d_a, d_a_}, problem_.slope, d_bias,
-                            parameter_write, scratch);
-        run_weights(*weights_, x, d_a, d_weight, parameter_write, scratch);
-        if (d_x) run_data(*data_, d_a, weight, d_x, d_x_write, scratch);
+        weights_->weights(x, y, d_y, {d_a, d_a_}, d_weight, d_bias, parameter_write, scratch);
+        if (d_x) data_->data({d_a, d_a_}, weight, d_x, d_x_write, scratch);
     }
 
     std::string algorithms() const override {
@@ -189,32 +185,6 @@ class OnednnConvolution : public Convolution {
                  thread_count(), "; plan again after changing the number of threads");
     }
 
-    void run_forward(Pass& pass, const float* x, const float* weight, const float* bias, float* y,
-                     std::byte* workspace) const {
-        const Pointer pointers[] = {
-            input(x, problem_.x), input(weight), input(bias), {y, problem_.y.image_stride}};
-        pass.run(pointers, Write::overwrite, workspace);
-        if (!pass.activates()) leaky_relu_forward({y, problem_.y}, {y, problem_.y}, problem_.slope);
-    }
-
-    void run_weights(Pass& pass, const float* x, const float* d_a, float* d_weight, Write write,
-                     std::byte* workspace) const {
-        const Pointer pointers[] = {input(x, problem_.x), input(d_a, d_a_), {d_weight, 0}};
-        pass.run(pointers, write, workspace);
-    }
-
-    void run_data(Pass& pass, const float* d_a, const float* weight, float* d_x, Write write,
-                  std::byte* workspace) const {
-        const Pointer pointers[] = {input(d_a, d_a_), input(weight), {d_x, problem_.x.image_stride}};
-        pass.run(pointers, write, workspace);
-    }
-
-    // oneDNN's interface knows no const.
-    static Pointer input(const float* data, const Features& f) {
-        return {const_cast<float*>(data), f.image_stride};
-    }
-    static Pointer input(const float* data) { return {const_cast<float*>(data), 0}; }
-
     // Whether one primitive may serve the batch. d_a is made dense where it has to be. oneDNN 2 counts in 32 bits
     // what Winograd makes of a tensor, up to 2.25 times its size, and divides by what is left of it: larger
     // batches are worked on image by image.
@@ -229,6 +199,7 @@ class OnednnConvolution : public Convolution {
     std::vector<Algorithm> candidates(Direction direction) const {
         const char* widest = onednn_channel_block() == 16 ? "avx512" : "avx2";
         std::vector<Algorithm> fast, slow;
+        if (Winograd::applies(problem_)) fast.push_back({winograd_name});
         bool has_widest = false;
         for (const bool staged : {false, true}) {
             if (staged && has_widest) break;
@@ -255,7 +226,7 @@ class OnednnConvolution : public Convolution {
     }
 
     // Whether the pass, of the backward direction, wants d_a dense and gets it by a copy.
-    bool copies_d_a(const Pass& pass) const { return !pass.algorithm().images && !problem_.y.dense(); }
+    bool copies_d_a(const Pass& pass) const { return pass.wants_dense_d_a() && !problem_.y.dense(); }
 
     // Weights and data together: they share their scratch memory, and one copy of d_a.
     void take_extremes(bool most) {
@@ -286,7 +257,8 @@ class OnednnConvolution : public Convolution {
         if (!data.empty()) data_ = std::move(data[best_data]);
     }
 
-    std::optional<Pass> fastest(Direction direction, float* x, float* y, float* weight, float* bias) const {
+    std::optional<Pass> fastest(Direction direction, float* x, float* y, float* d_y, float* weight,
+                                float* bias) const {
         std::vector<Pass> passes = passes_of(direction);
         if (passes.size() == 1) return std::move(passes.front());
         std::size_t bytes = 0;
@@ -295,11 +267,12 @@ class OnednnConvolution : public Convolution {
         const std::size_t winner = fastest_of(passes.size(), [&](std::size_t k) {
             switch (direction) {
                 case Direction::forward:
-                    return run_forward(passes[k], x, weight, bias, y, workspace.data());
+                    return passes[k].forward(x, weight, bias, y, workspace.data());
                 case Direction::weights:
-                    return run_weights(passes[k], x, y, weight, Write::overwrite, workspace.data());
+                    return passes[k].weights(x, y, d_y, {d_y, problem_.y}, weight, bias, Write::overwrite,
+                                             workspace.data());
                 case Direction::data:
-                    return run_data(passes[k], y, weight, x, Write::overwrite, workspace.data());
+                    return passes[k].data({d_y, problem_.y}, weight, x, Write::overwrite, workspace.data());
             }
         });
         return std::move(passes[winner]);
@@ -315,7 +288,7 @@ class OnednnConvolution : public Convolution {
             if (part.rfind(key, 0) != 0) continue;
             const Algorithm algorithm = Algorithm::parse(part.substr(key.size()));
             if (algorithm.to_string() != part.substr(key.size())) break;
-            if (!algorithm.images && !batches(direction)) break;
+            if (algorithm.implementation != winograd_name && !algorithm.images && !batches(direction)) break;
             if (std::optional<Pass> pass = Pass::make(problem_, direction, algorithm)) return pass;
             break;
         }

@@ -25,9 +25,9 @@ TEST_CASE("convolution: every algorithm of this machine") {
         const ConvolutionProblem problem = problem_of(c);
         const std::string chosen = cpu::make_convolution(problem, "")->algorithms();
         for (const char* implementation :
-             {"jit:avx512_core", "jit_wino_4x3:avx512_core", "brgconv:avx512_core", "jit_1x1:avx512_core",
-              "brgconv_1x1:avx512_core", "jit:avx2", "jit_1x1:avx2", "brgconv:avx2", "jit:sse41",
-              "x64:gemm:jit", "ref:any"})
+             {"winograd4", "jit:avx512_core", "jit_wino_4x3:avx512_core", "brgconv:avx512_core",
+              "jit_1x1:avx512_core", "brgconv_1x1:avx512_core", "jit:avx2", "jit_1x1:avx2", "brgconv:avx2",
+              "jit:sse41", "x64:gemm:jit", "ref:any"})
             for (const char* way : {"", "+images", "+staged", "+images+staged"}) {
                 // One direction at a time, the others as chosen.
                 for (const char* direction : {"forward", "weights", "data"}) {
