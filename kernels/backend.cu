@@ -8,9 +8,9 @@
 
 #include "kernels/base/error.h"
 #include "kernels/base/gpu_runtime.h"
-#include "kernels/convolution/activation_gradient.h"
 #include "kernels/convolution/convolution_passes.h"
 #include "kernels/cuda_loader.h"
+#include "kernels/layers/activation_gradient.h"
 #include "kernels/layers/leaky_relu.h"
 #include "kernels/layers/max_pool.h"
 #include "kernels/layers/upsample.h"

@@ -12,11 +12,11 @@
 #include <map>
 
 #include "kernels/base/error.h"
-#include "kernels/convolution/activation_gradient.h"
-#include "kernels/convolution/bfloat16.h"
 #include "kernels/convolution/convolution_choice.h"
 #include "kernels/convolution/convolution_products.h"
 #include "kernels/convolution/untimed_algorithms.h"
+#include "kernels/layers/activation_gradient.h"
+#include "kernels/layers/bfloat16.h"
 #include "kernels/layers/leaky_relu.h"
 
 namespace tvmap::cuda {

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "kernels/base/error.h"
-#include "kernels/convolution/activation_gradient.h"
 #include "kernels/convolution/convolution_accuracy.h"
+#include "kernels/layers/activation_gradient.h"
 
 namespace tvmap::cuda {
 namespace {

@@ -7,8 +7,8 @@
 
 #include "kernels/base/parallel.h"
 #include "kernels/base/simd.h"
-#include "kernels/convolution/activation_gradient.h"
 #include "kernels/convolution/convolution_implementations.h"
+#include "kernels/layers/activation_gradient.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/convolution/convolution_pointwise.cpp"

@@ -10,8 +10,8 @@
 
 #include "kernels/base/error.h"
 #include "kernels/base/gpu.h"
-#include "kernels/convolution/activation_gradient.h"
 #include "kernels/convolution/convolution_choice.h"
+#include "kernels/layers/activation_gradient.h"
 
 namespace tvmap::cuda {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "kernels/convolution/activation_gradient.h"
+#include "kernels/layers/activation_gradient.h"
 #include "kernels/layers/leaky_relu.h"
 
 namespace tvmap::cpu {

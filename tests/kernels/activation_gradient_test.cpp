@@ -1,5 +1,5 @@
 // The gradient of a convolution's activation and bias: value, and the same bits wherever it is computed.
-#include "kernels/convolution/activation_gradient.h"
+#include "kernels/layers/activation_gradient.h"
 
 #include <doctest/doctest.h>
 

@@ -9,8 +9,8 @@
 #include <random>
 
 #include "kernels/base/error.h"
-#include "kernels/convolution/activation_gradient.h"
-#include "kernels/convolution/bfloat16.h"
+#include "kernels/layers/activation_gradient.h"
+#include "kernels/layers/bfloat16.h"
 #include "kernels/layers/leaky_relu.h"
 #include "kernels/layers/max_pool.h"
 #include "kernels/layers/parameter_map.h"

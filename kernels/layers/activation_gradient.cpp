@@ -4,7 +4,7 @@
 // mod block. It is cut into pieces of fixed length, one task each. A piece is summed into 16 places, index
 // mod 16: in float over short runs, then in double; the places fold into channels since block divides 16. So
 // one loop serves every block, and neither the threads nor the vector width touch the order of summation.
-#include "kernels/convolution/activation_gradient.h"
+#include "kernels/layers/activation_gradient.h"
 
 #include <algorithm>
 
@@ -12,7 +12,7 @@
 #include "kernels/base/simd.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "kernels/convolution/activation_gradient.cpp"
+#define HWY_TARGET_INCLUDE "kernels/layers/activation_gradient.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 

@@ -1,7 +1,7 @@
 // Channel by channel the order of the floats stays and a thread converts a quad. Channels last is a transpose
 // of every image, C×(H·W) to (H·W)×C, in tiles of 32 channels and 32 pixels through shared memory, so that
 // neighbouring threads touch neighbouring pixels on one side and neighbouring channels on the other.
-#include "kernels/convolution/bfloat16.h"
+#include "kernels/layers/bfloat16.h"
 
 #include "kernels/base/planar.h"
 #include "kernels/base/shapes.h"

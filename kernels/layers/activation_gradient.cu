@@ -3,7 +3,7 @@
 // A plane is cut into pieces, one block each, that leaves its sum in the workspace. A thread sums 16 floats
 // in single precision, everything above that is double: a block's threads, then, by one warp to a channel,
 // the pieces of all images. Which thread takes which float does not depend on how it is loaded.
-#include "kernels/convolution/activation_gradient.h"
+#include "kernels/layers/activation_gradient.h"
 
 #include "kernels/base/planar.h"
 #include "kernels/base/shapes.h"
