@@ -14,7 +14,7 @@ bool pointwise_applies(const ConvolutionProblem& problem);
 /// Our own kernel for those (no vendor library is fast there). Its algorithms() is "pointwise".
 std::unique_ptr<Convolution> pointwise_convolution(const ConvolutionProblem& problem);
 
-/// oneDNN's kernels, timed where `algorithms` is empty.
+/// oneDNN's kernels and our Winograd, timed where `algorithms` is empty.
 std::unique_ptr<Convolution> onednn_convolution(const ConvolutionProblem& problem,
                                                 const std::string& algorithms);
 

@@ -58,7 +58,7 @@ struct Tensors {
           forward_workspace(memory(winograd.forward_workspace_bytes())),
           weights_workspace(memory(winograd.weights_workspace_bytes())),
           data_workspace(memory(winograd.data_workspace_bytes())) {
-        fill(x, 1), fill(weight, 2, 1 / std::sqrt(9.0 * l.inputs)), fill(bias, 3), fill(d_y, 4);
+        fill(x, 1), fill(weight, 2, 1 / std::sqrt(9.0 * l.inputs)), fill(bias, 3, 0.1), fill(d_y, 4);
         fill(d_x, 5), fill(d_weight, 6), fill(d_bias, 7);
     }
 
