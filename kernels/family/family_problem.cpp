@@ -18,7 +18,8 @@ constexpr std::size_t alignment = 64;
 double eight_neighbours(const SolverProblem& s) {
     const auto least_cosine = [&](int n) {
         if (s.boundary == Boundary::neumann && n > 1) return -1.0;
-        return std::cos(2 * std::numbers::pi * double(n / 2) / n);
+        const int half = n / 2;  // rounded down: the highest frequency of an odd side
+        return std::cos(2 * std::numbers::pi * half / n);
     };
     const double v = least_cosine(s.height), h = least_cosine(s.width);
     return 6 - 2 * v - 2 * h - 2 * v * h;
