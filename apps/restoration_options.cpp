@@ -73,13 +73,14 @@ void RestorationOptions::add(CLI::App& command) {
         ->capture_default_str();
     command.add_option("--mask", mask, "mask: .npy H×W of weights, 0 or more");
     command.add_option("--kernel", kernel, "blur: .npy of odd sides");
-    add_number(command, "--factor", factor, "downsample: side of a block", 1, 64);
+    add_number(command, "--factor", factor, "downsample: side of a block, from 2 on; 0: none", 0, 64);
 }
 
 void RestorationOptions::refuse_left_over() const {
     if (!lambda0.empty()) throw UsageError("--lambda0 goes with --regulariser tgv alone");
     if (!mask.empty()) throw UsageError("--mask goes with --operator mask alone");
     if (!kernel.empty()) throw UsageError("--kernel goes with --operator blur alone");
+    if (factor != 0) throw UsageError("--factor goes with --operator downsample alone");
 }
 
 Restoration RestorationOptions::read(const ProblemOptions& problem, SolverConfig& solver,
@@ -96,6 +97,9 @@ Restoration RestorationOptions::read(const ProblemOptions& problem, SolverConfig
     if (kernel.empty() == (operator_name == "blur"))
         throw UsageError(kernel.empty() ? "--operator blur: give --kernel"
                                         : "--kernel goes with --operator blur alone");
+    const bool shrinks = operator_name == "downsample";
+    if (shrinks && factor < 2) throw UsageError("--operator downsample: give --factor, 2 or more");
+    if (!shrinks && factor != 0) throw UsageError("--factor goes with --operator downsample alone");
     solver.regulariser = regulariser_named(regulariser);
     input = read_images(problem.input, problem.reading);
     Restoration given;
@@ -116,7 +120,7 @@ Restoration RestorationOptions::read(const ProblemOptions& problem, SolverConfig
             observation.columns = int(array.shape[1]);
         }
         observation.values = std::move(array.values);
-    } else if (operator_name == "downsample") {
+    } else if (shrinks) {
         observation.data = DataTerm::super_resolution;
         observation.factor = factor;
     }

@@ -10,7 +10,7 @@ namespace tvmap {
 struct RestorationOptions {
     std::string regulariser = "tv", operator_name = "identity";
     std::string lambda0, mask, kernel;
-    int factor = 2;
+    int factor = 0;  ///< 0: not given
 
     void add(CLI::App& command);
 

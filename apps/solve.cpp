@@ -37,6 +37,7 @@ int run_family(const Options& options, const CommonOptions& common) {
             "--repeat, --state-in and --state-out go with --regulariser tv and --operator identity");
     InputImages input;
     const Restoration given = options.restoration.read(options.problem, solver, input);
+    options.problem.reading.warn("solve", options.problem.input, input.values, noisy_beyond);
     const InputImages result = restored_images(input, given);
     std::vector<Output> outputs{image_output(options.out, result)};
     if (!options.trace.empty()) outputs.push_back({options.trace});
@@ -79,7 +80,7 @@ int run_family(const Options& options, const CommonOptions& common) {
                             result.height, "×", result.width, " in ", number(restored.seconds, 4),
                             " s, L = ", number(std::sqrt(solver_norm_squared(problem)), 5));
     if (how.watch_gap) {
-        double worst = 0, residual = 0;
+        double worst = 0, field = 0, image = 0;
         json["gaps"] = Json::array();
         for (const cpu::SolverGap& gap : restored.gaps) {
             json["gaps"].push_back({{"primal", gap.primal},
@@ -88,11 +89,14 @@ int run_family(const Options& options, const CommonOptions& common) {
                                     {"image_residual", gap.image_residual},
                                     {"field_residual", gap.field_residual}});
             worst = std::max(worst, gap.relative());
-            residual = std::max(residual, gap.field_residual);
+            field = std::max(field, gap.field_residual);
+            image = std::max(image, gap.image_residual);
         }
         if (to_gap) json["reached"] = restored.reached;
         line += ", relative gap " + number(worst, 3);
-        if (problem.regulariser == Regulariser::tgv) line += ", residual of the field " + number(residual, 3);
+        // Where A is not the identity, or there is a field, the gap is one where these are 0.
+        if (problem.data != DataTerm::identity) line += ", residual of the image " + number(image, 3);
+        if (problem.regulariser == Regulariser::tgv) line += ", residual of the field " + number(field, 3);
     }
     json["interrupted"] = restored.stopped;
     print_result(common, json, line + "\n");

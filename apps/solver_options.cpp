@@ -38,6 +38,7 @@ SolverConfig SolverOptions::config() const {
 
 KeyPlace option_names() {
     return [](const std::string& key) {
+        if (key == "solver.dual_start") return std::string("--start");
         std::string name = key.substr(key.find('.') + 1);
         std::replace(name.begin(), name.end(), '.', '-');
         return "--" + name;

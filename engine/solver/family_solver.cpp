@@ -6,19 +6,13 @@
 
 #include "engine/config/solver_problem.h"
 #include "engine/files/stopwatch.h"
+#include "engine/solver/whole_arrays.h"
 #include "engine/unrolled/unrolled_solver.h"
 #include "kernels/base/error.h"
 #include "kernels/device_array.h"
 
 namespace tvmap {
 namespace {
-
-/// `count` copies, one after the other.
-std::vector<float> repeated(const std::vector<float>& values, int count) {
-    std::vector<float> all;
-    for (int n = 0; n < count; ++n) all.insert(all.end(), values.begin(), values.end());
-    return all;
-}
 
 /// The data term's array as the kernels read it: weights by image.
 std::vector<float> data_values(const SolverProblem& problem, const Observation& observation) {
@@ -75,6 +69,9 @@ SolverProblem restoration_problem(const SolverConfig& solver, const Restoration&
                                   const KeyPlace& where) {
     const ImageStack& z = given.z;
     const Observation& o = given.observation;
+    if (solver.dual_start != DualStart::zero)
+        fail(where ? where("solver.dual_start") : "solver.dual_start",
+             ": a restoration starts from zero duals; give zero");
     check_finite("images", z.values);
     if (std::int64_t(z.values.size()) != z.images * z.pixels())
         fail("images: ", z.values.size(), " values do not make ", z.images, "×", z.height, "×", z.width);
@@ -95,6 +92,8 @@ SolverProblem restoration_problem(const SolverConfig& solver, const Restoration&
     if (std::int64_t(o.values.size()) != values)
         fail("operator: ", o.values.size(), " values where ", values, " are needed for images of ",
              problem.height, "×", problem.width);
+    if (o.data == DataTerm::blur && (o.rows % 2 == 0 || o.columns % 2 == 0))  // said before its norm is
+        fail("operator: a kernel of ", o.rows, "×", o.columns, " has no middle; give odd sizes");
     const std::vector<float> data = data_values(problem, o);
     problem.gram_norm = gram_norm(problem, data.empty() ? nullptr : data.data());
     problem = with_settings(solver, problem, where);
@@ -163,76 +162,29 @@ Restored restore(Backend& backend, const SolverConfig& solver, const Restoration
 SolverGradient restoration_gradient(Backend& backend, const SolverConfig& solver, const Restoration& given,
                                     const ImageStack& target, int repeat, bool with_d_z) {
     const SolverProblem problem = restoration_problem(solver, given);
-    if (repeat < 1) fail("solver: ", repeat, " runs; give 1 or more");
-    if (target.images != given.z.images || target.height != problem.height || target.width != problem.width)
-        fail("target: ", target.images, "×", target.height, "×", target.width,
-             " does not fit restored images of ", given.z.images, "×", problem.height, "×", problem.width,
-             "; give a clean image for each");
-    check_finite("target", target.values);
+    check_target(problem.solves, problem.height, problem.width, target);
     const Input input(backend, problem, given);
     UnrolledSolver unrolled(backend, problem, solver.iterations, solver.gradient);
+    const std::size_t plane = std::size_t(problem.pixels()), values = plane * std::size_t(problem.solves);
+    const DeviceArray<float> d_b(backend, with_d_z ? values : 0),
+        d_start(backend, with_d_z && problem.own_start ? values : 0);
+    SolverGradient gradient = measured_gradient(backend, unrolled, input.input, given.lambda.values.size(),
+                                                target, repeat, d_b.data(), d_start.data());
+    gradient.bytes += d_b.bytes() + d_start.bytes();
+    if (!with_d_z) return gradient;
 
-    const std::size_t plane = std::size_t(problem.pixels()),
-                      image_values = plane * std::size_t(problem.solves);
-    SolverGradient gradient;
-    gradient.d_lambda.resize(std::size_t(problem.solves) * given.lambda.values.size());
-    const DeviceInput<float> clean(backend, target.values.data(), target.values.size());
-    const DeviceMirror<float> d_lambda(backend, gradient.d_lambda.data(), gradient.d_lambda.size());
-    const DeviceArray<float> d_b(backend, with_d_z ? image_values : 0),
-        d_start(backend, with_d_z && problem.own_start ? image_values : 0),
-        d_z(backend, with_d_z ? given.z.values.size() : 0);
-    const DeviceArray<std::byte> saved(backend, unrolled.saved_bytes()),
-        workspace(backend, std::max(unrolled.forward_workspace_bytes(), unrolled.backward_workspace_bytes()));
-    const DeviceArray<float> x(backend, image_values);  // then ∂mse/∂x
-    const DeviceArray<double> mse(backend, 1), image_mse(backend, std::size_t(problem.solves));
-    const Features shape = dense_features(problem.solves, 1, problem.height, problem.width, 1);
-    const View result{x.data(), shape};
-    const ConstView truth{clean.data(), shape};
-    const SolverDerivatives derivatives{.d_lambda = d_lambda.data(),
-                                        .d_b = with_d_z ? d_b.data() : nullptr,
-                                        .d_start = with_d_z && problem.own_start ? d_start.data() : nullptr};
-    gradient.saved_bytes = saved.bytes();
-    gradient.workspace_bytes = workspace.bytes();
-    gradient.bytes = saved.bytes() + workspace.bytes() + x.bytes() + d_b.bytes() + d_start.bytes() +
-                     sizeof(float) * (gradient.d_lambda.size() + (with_d_z ? given.z.values.size() : 0));
-    std::vector<double> seconds;
-    for (int run = 0; run < repeat; ++run)
-        seconds.push_back(seconds_of(backend, [&] {
-            unrolled.forward(input.input, x.data(), saved.data(), workspace.data());
-            backend.loss_forward(LossKind::mse, result, truth, image_mse.data(), mse.data());
-            backend.loss_backward(LossKind::mse, result, truth, image_mse.data(), result, Write::overwrite);
-            unrolled.backward(saved.data(), input.input, x.data(), derivatives, Write::overwrite,
-                              workspace.data());
-        }));
-    gradient.seconds = median(seconds);
-    gradient.adjoint_steps = unrolled.adjoint_steps();
-    mse.download(&gradient.mse, 1);
-    d_lambda.download();
-    if (with_d_z) {
-        backend.image_to_data(problem, input.data.data(), d_b.data(), d_z.data(), Write::overwrite);
-        gradient.d_z.resize(given.z.values.size());
-        d_z.download(gradient.d_z.data(), gradient.d_z.size());
-        if (problem.own_start) {  // every pixel of x₀ is one of z
-            std::vector<float> start(image_values);
-            d_start.download(start.data(), start.size());
-            const int factor = problem.factor;
-            for (std::size_t at = 0; at < image_values; ++at) {
-                const std::size_t n = at / plane, i = at % plane / std::size_t(problem.width),
-                                  j = at % std::size_t(problem.width);
-                gradient.d_z[(n * std::size_t(given.z.height) + i / factor) * std::size_t(given.z.width) +
-                             j / factor] += start[at];
-            }
-        }
+    const DeviceArray<float> d_z(backend, given.z.values.size());
+    backend.image_to_data(problem, input.data.data(), d_b.data(), d_z.data(), Write::overwrite);
+    gradient.d_z.resize(d_z.size());
+    d_z.download(gradient.d_z.data(), d_z.size());
+    gradient.bytes += d_z.bytes();
+    std::vector<float> start(d_start.size());  // every pixel of x₀ is one of z
+    d_start.download(start.data(), start.size());
+    const std::size_t width = std::size_t(problem.width), factor = std::size_t(problem.factor);
+    for (std::size_t at = 0; at < start.size(); ++at) {
+        const std::size_t n = at / plane, i = at % plane / width / factor, j = at % width / factor;
+        gradient.d_z[(n * std::size_t(given.z.height) + i) * std::size_t(given.z.width) + j] += start[at];
     }
-
-    // The images share one map: its gradient is the sum over them.
-    const std::size_t map_size = given.lambda.values.size();
-    for (std::size_t i = 0; i < map_size; ++i) {
-        double sum = 0;
-        for (std::size_t at = i; at < gradient.d_lambda.size(); at += map_size) sum += gradient.d_lambda[at];
-        gradient.d_lambda[i] = float(sum);
-    }
-    gradient.d_lambda.resize(map_size);
     return gradient;
 }
 

@@ -8,6 +8,7 @@
 #include "engine/files/stopwatch.h"
 #include "engine/graph/solver_mapping.h"
 #include "engine/solver/solver_state.h"
+#include "engine/solver/whole_arrays.h"
 #include "engine/unrolled/unrolled_solver.h"
 #include "kernels/base/error.h"
 #include "kernels/device_array.h"
@@ -24,7 +25,7 @@ constexpr int least_piece = 64;
 class Maps {
   public:
     Maps(Backend& backend, const PdhgProblem& problem, const Regularisation& lambda)
-        : repeated_(repeat(problem, lambda.values)),
+        : repeated_(problem.solves > 1 ? repeated(lambda.values, problem.solves) : std::vector<float>()),
           maps_(backend, repeated_.empty() ? lambda.values.data() : repeated_.data(),
                 std::size_t(problem.solves * problem.map_size())) {}
 
@@ -32,13 +33,6 @@ class Maps {
     std::size_t bytes() const { return repeated_.size() * sizeof(float); }
 
   private:
-    static std::vector<float> repeat(const PdhgProblem& problem, const std::vector<float>& values) {
-        std::vector<float> all;
-        for (int n = 0; problem.solves > 1 && n < problem.solves; ++n)
-            all.insert(all.end(), values.begin(), values.end());
-        return all;
-    }
-
     std::vector<float> repeated_;
     DeviceInput<float> maps_;
 };
@@ -210,10 +204,7 @@ PdhgProblem solver_problem(const SolverConfig& solver, const ImageStack& z, cons
 }
 
 void check_target(const ImageStack& z, const ImageStack& target) {
-    if (target.images != z.images || target.height != z.height || target.width != z.width)
-        fail("target: ", target.images, "×", target.height, "×", target.width, " does not fit images of ",
-             z.images, "×", z.height, "×", z.width, "; give a clean image for each");
-    check_finite("target", target.values);
+    check_target(z.images, z.height, z.width, target);
 }
 
 Solution solve(Backend& backend, const SolverConfig& solver, const ImageStack& z,
@@ -262,53 +253,19 @@ SolverGradient solver_gradient(Backend& backend, const SolverConfig& solver, con
                                const Regularisation& lambda, const ImageStack& target, int repeat,
                                bool with_d_z) {
     const PdhgProblem problem = solver_problem(solver, z, lambda);
-    if (repeat < 1) fail("solver: ", repeat, " runs; give 1 or more");
     check_target(z, target);
     settle_solver_mapping(backend, problem);
     UnrolledSolver unrolled(backend, problem, solver.iterations, solver.gradient);
-
-    SolverGradient gradient;
-    gradient.d_lambda.resize(problem.solves * lambda.values.size());
-    if (with_d_z) gradient.d_z.resize(z.values.size());
     const Maps maps(backend, problem, lambda);
-    const DeviceInput<float> noisy(backend, z.values.data(), z.values.size()),
-        clean(backend, target.values.data(), target.values.size());
-    const DeviceMirror<float> d_lambda(backend, gradient.d_lambda.data(), gradient.d_lambda.size()),
-        d_z(backend, gradient.d_z.data(), gradient.d_z.size());
-    const DeviceArray<std::byte> saved(backend, unrolled.saved_bytes()),
-        workspace(backend, std::max(unrolled.forward_workspace_bytes(), unrolled.backward_workspace_bytes()));
-    const DeviceArray<float> x(backend, z.values.size());  // then ∂mse/∂x
-    const DeviceArray<double> mse(backend, 1), image_mse(backend, z.images);
-    const Features shape = dense_features(z.images, 1, z.height, z.width, 1);
-    const View result{x.data(), shape};
-    const ConstView truth{clean.data(), shape};
-    gradient.saved_bytes = saved.bytes();
-    gradient.workspace_bytes = workspace.bytes();
-    gradient.bytes = saved.bytes() + workspace.bytes() + maps.bytes() + x.bytes() +
-                     sizeof(float) * (gradient.d_lambda.size() + gradient.d_z.size());
-    std::vector<double> seconds;
-    for (int run = 0; run < repeat; ++run)
-        seconds.push_back(seconds_of(backend, [&] {
-            unrolled.forward(noisy.data(), maps.data(), x.data(), saved.data(), workspace.data());
-            backend.loss_forward(LossKind::mse, result, truth, image_mse.data(), mse.data());
-            backend.loss_backward(LossKind::mse, result, truth, image_mse.data(), result, Write::overwrite);
-            unrolled.backward(saved.data(), noisy.data(), maps.data(), x.data(), d_lambda.data(),
-                              with_d_z ? d_z.data() : nullptr, Write::overwrite, workspace.data());
-        }));
-    gradient.seconds = median(seconds);
-    gradient.adjoint_steps = unrolled.adjoint_steps();
-    mse.download(&gradient.mse, 1);
-    d_lambda.download();
+    const DeviceInput<float> noisy(backend, z.values.data(), z.values.size());
+    std::vector<float> d_z_values(with_d_z ? z.values.size() : 0);
+    const DeviceMirror<float> d_z(backend, d_z_values.data(), d_z_values.size());
+    SolverGradient gradient =
+        measured_gradient(backend, unrolled, {.b = noisy.data(), .lambda = maps.data()}, lambda.values.size(),
+                          target, repeat, with_d_z ? d_z.data() : nullptr, nullptr);
     d_z.download();
-
-    // The images share one map: its gradient is the sum over them.
-    const std::size_t map_size = lambda.values.size();
-    for (std::size_t i = 0; i < map_size; ++i) {
-        double sum = 0;
-        for (std::size_t at = i; at < gradient.d_lambda.size(); at += map_size) sum += gradient.d_lambda[at];
-        gradient.d_lambda[i] = float(sum);
-    }
-    gradient.d_lambda.resize(map_size);
+    gradient.d_z = std::move(d_z_values);
+    gradient.bytes += maps.bytes() + sizeof(float) * gradient.d_z.size();
     return gradient;
 }
 

@@ -1,5 +1,6 @@
 // The family on the GPU: the steps of kernels/family/family_step.h, one thread per pixel, state in global memory, two
 // kernels for each step, or three where N is not the identity. Any size and GPU.
+#include "kernels/base/block_sum.h"
 #include "kernels/base/gpu.h"
 #include "kernels/family/family_step.h"
 
@@ -82,19 +83,9 @@ __global__ void family_finish_kernel(Task t) {
 /// d_lambda of a scalar map, in the CPU's order: along every row, then over the rows. One block per map.
 __global__ void family_map_sum_kernel(Task t, double* row_sums) {
     if (settled(t)) return;
-    const float* plane = t.d_maps + blockIdx.x * t.pixels();
-    double* rows = row_sums + std::int64_t(blockIdx.x) * t.height;
-    for (int i = threadIdx.x; i < t.height; i += blockDim.x) {
-        double sum = 0;
-        for (int j = 0; j < t.width; ++j) sum += plane[std::int64_t(i) * t.width + j];
-        rows[i] = sum;
-    }
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        double sum = 0;
-        for (int i = 0; i < t.height; ++i) sum += rows[i];
-        store(t.accumulate, float(sum), t.out.d_lambda, blockIdx.x);
-    }
+    const double sum = gpu::plane_sum(t.d_maps + blockIdx.x * t.pixels(), t.height, t.width,
+                                      row_sums + std::int64_t(blockIdx.x) * t.height);
+    if (threadIdx.x == 0) store(t.accumulate, float(sum), t.out.d_lambda, blockIdx.x);
 }
 
 /// One thread per pixel of the batch.

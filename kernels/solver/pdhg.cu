@@ -11,6 +11,7 @@
 #include <tuple>
 #include <vector>
 
+#include "kernels/base/block_sum.h"
 #include "kernels/solver/pdhg_choice.h"
 #include "kernels/solver/pdhg_mappings.h"
 
@@ -25,19 +26,9 @@ constexpr unsigned sum_threads = 256;
 __global__ void pdhg_map_sum_kernel(Task t, const float* planes, double* row_sums, float* sums,
                                     bool accumulate) {
     if (t.settled()) return;
-    const float* plane = planes + blockIdx.x * t.pixels();
-    double* rows = row_sums + std::int64_t(blockIdx.x) * t.height;
-    for (int i = threadIdx.x; i < t.height; i += blockDim.x) {
-        double sum = 0;
-        for (int j = 0; j < t.width; ++j) sum += plane[std::int64_t(i) * t.width + j];
-        rows[i] = sum;
-    }
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        double sum = 0;
-        for (int i = 0; i < t.height; ++i) sum += rows[i];
-        store(accumulate, float(sum), sums[blockIdx.x]);
-    }
+    const double sum = gpu::plane_sum(planes + blockIdx.x * t.pixels(), t.height, t.width,
+                                      row_sums + std::int64_t(blockIdx.x) * t.height);
+    if (threadIdx.x == 0) store(accumulate, float(sum), sums[blockIdx.x]);
 }
 
 // What a mapping of clusters leaves for tiles: the solves behind the first mapping.in_clusters, and how they

@@ -23,6 +23,7 @@
 #include "kernels/base/error.h"
 #include "kernels/cuda_loader.h"
 #include "tests/engine/training_steps_case.h"
+#include "tests/support/refusal.h"
 
 using namespace tvmap;
 using namespace tvmap::tests;
@@ -38,17 +39,6 @@ std::atomic<bool> slow_disk{false};
 const std::thread::id first_thread = std::this_thread::get_id();
 
 std::unique_ptr<Backend> cuda_backend() { return tvmap_cuda_library()->open("fp32"); }
-
-/// The message of the Error that `action` throws, "" if there is none.
-template <class Action>
-std::string complaint(const Action& action) {
-    try {
-        action();
-    } catch (const Error& e) {
-        return e.what();
-    }
-    return "";
-}
 
 const auto nothing_before = [] {};
 
@@ -147,13 +137,13 @@ TEST_CASE("a checkpoint that cannot be written is an Error of the next call, and
     const std::string missing = w.folder / "missing/file", file = w.folder / "file";
     const auto begin = [&] { writer.write({missing}, w.config, {}, nothing_before); };
     begin();
-    CHECK(complaint([&] { writer.finish(); }).find("cannot write " + missing) == 0);
+    CHECK(refusal([&] { writer.finish(); }).find("cannot write " + missing) == 0);
     begin();
-    CHECK(complaint([&] { writer.write({file}, w.config, {}, nothing_before); }).find(missing) !=
+    CHECK(refusal([&] { writer.write({file}, w.config, {}, nothing_before); }).find(missing) !=
           std::string::npos);
     CHECK_FALSE(fs::exists(file));
     begin();
-    CHECK(complaint([&] {
+    CHECK(refusal([&] {
               while (writer.busy()) {
               }
           }).find(missing) != std::string::npos);
@@ -174,7 +164,7 @@ TEST_CASE("where the system starts no thread, a checkpoint is written all the sa
     writer.write({w.folder / "file"}, w.config, {}, [&] { by = std::this_thread::get_id(); });
     CHECK(by == caller);
     CHECK(fs::exists(w.folder / "file"));
-    CHECK(complaint([&] {
+    CHECK(refusal([&] {
               writer.write({w.folder / "missing/file"}, w.config, {}, nothing_before);
           }).find("cannot write") == 0);
 }
@@ -200,7 +190,7 @@ TEST_CASE("a weight that is not finite is found on the device, and named") {
     weights[last.offset + last.size - 1] = std::numeric_limits<float>::infinity();
     training.parameters.set_host_weights(weights);
     CHECK(training.parameters.not_finite() == last.name);
-    CHECK(complaint([&] {
+    CHECK(refusal([&] {
               write_checkpoint(w.folder / "file", training.parameters, w.config, {});
           }).find("'" + last.name + "' is not finite") != std::string::npos);
 }
@@ -313,7 +303,7 @@ TEST_CASE("a run ends with one line where its checkpoint cannot be written") {
     w.config.train.epochs = 100;
     w.config.train.checkpoint_seconds = 1e6;  // the best alone
     int epochs = 0;
-    const std::string said = complaint([&] {
+    const std::string said = refusal([&] {
         runs.train("run", [&](const TrainReport& now) {
             epochs = now.epoch;
             if (epochs == 1) fs::create_directory(runs.path("run", "best"));

@@ -7,24 +7,10 @@
 #include "engine/pictures/image.h"
 #include "kernels/base/error.h"
 #include "tests/engine/trainer_case.h"
+#include "tests/support/refusal.h"
 
 using namespace tvmap;
 using trainer_case::Workshop;
-
-namespace {
-
-/// The message of the Error that `action` throws, "" if there is none.
-template <class Action>
-std::string complaint(const Action& action) {
-    try {
-        action();
-    } catch (const Error& e) {
-        return e.what();
-    }
-    return "";
-}
-
-}  // namespace
 
 TEST_CASE("the same run twice gives the same bits, another seed does not") {
     Workshop w(2);
@@ -173,23 +159,23 @@ TEST_CASE("runs are not mixed up") {
     Workshop w;
     CHECK(w.train("run"));
     const std::string checkpoint = w.checkpoint("run"), config = w.file("run", "config.yaml");
-    CHECK(complaint([&] { w.train("run"); }).find("--resume") != std::string::npos);
+    CHECK(refusal([&] { w.train("run"); }).find("--resume") != std::string::npos);
     Config other = w.config;
     other.optimiser.rate = 1e-3;
-    CHECK(complaint([&] { w.train(other, "run", true); }).find("rate") != std::string::npos);
+    CHECK(refusal([&] { w.train(other, "run", true); }).find("rate") != std::string::npos);
     other = w.config;
     other.network.channels = {4, 8};
-    CHECK(complaint([&] { w.train(other, "run", true); }).find("channels") != std::string::npos);
+    CHECK(refusal([&] { w.train(other, "run", true); }).find("channels") != std::string::npos);
     other = w.config;
     other.solver.gradient.kind = GradientMode::Kind::stored;
-    CHECK(complaint([&] { w.train(other, "run", true); }).find("solver.gradient: masks, not stored") !=
+    CHECK(refusal([&] { w.train(other, "run", true); }).find("solver.gradient: masks, not stored") !=
           std::string::npos);
     other.solver.gradient.kind = GradientMode::Kind::truncated;
     other.solver.gradient.steps = other.solver.iterations + 1;
-    CHECK(complaint([&] { w.train(other, "other"); }).find("gradient truncated") != std::string::npos);
+    CHECK(refusal([&] { w.train(other, "other"); }).find("gradient truncated") != std::string::npos);
     other = w.config;
     other.train.batch = 8;
-    CHECK(complaint([&] { w.train(other, "other"); }).find("batch") != std::string::npos);
+    CHECK(refusal([&] { w.train(other, "other"); }).find("batch") != std::string::npos);
     CHECK((w.checkpoint("run") == checkpoint));
     CHECK(w.file("run", "config.yaml") == config);
     CHECK_FALSE(std::filesystem::exists(w.folder / "other"));
@@ -200,7 +186,7 @@ TEST_CASE("a damaged checkpoint is refused and left as it is") {
     CHECK(w.train("run"));
     const std::string damaged = w.checkpoint("run").substr(0, 1000);
     write_file(w.folder / "run/checkpoints/last.safetensors", damaged);
-    CHECK(complaint([&] { w.train("run", true); }).find("last.safetensors") != std::string::npos);
+    CHECK(refusal([&] { w.train("run", true); }).find("last.safetensors") != std::string::npos);
     CHECK((w.checkpoint("run") == damaged));
 }
 
@@ -230,9 +216,9 @@ TEST_CASE("a run goes on with its own images alone") {
     CHECK_FALSE(w.train("run", false, 4));
     const std::string before = w.checkpoint("run");
     std::filesystem::rename(w.folder / "train/image_3.png", w.folder / "train/image_9.png");
-    CHECK(complaint([&] { w.train("run", true); }).find("not the images") != std::string::npos);
+    CHECK(refusal([&] { w.train("run", true); }).find("not the images") != std::string::npos);
     std::filesystem::remove(w.folder / "train/image_9.png");
-    CHECK(complaint([&] { w.train("run", true); }).find("not the images") != std::string::npos);
+    CHECK(refusal([&] { w.train("run", true); }).find("not the images") != std::string::npos);
     CHECK(w.checkpoint("run") == before);
 }
 

@@ -14,6 +14,7 @@
 #include "engine/solver/search.h"
 #include "engine/unrolled/unrolled_solver.h"
 #include "kernels/base/error.h"
+#include "tests/support/refusal.h"
 
 namespace {
 
@@ -92,21 +93,6 @@ PdhgProblem large_problem() {
     PdhgProblem problem;
     problem.height = problem.width = 30000;
     return problem;
-}
-
-template <class Call>
-std::string refusal(const Call& call) {
-    try {
-        call();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return "accepted";
-}
-
-bool has(const std::string& message, const std::string& part) {
-    INFO(message);
-    return message.find(part) != std::string::npos;
 }
 
 }  // namespace

@@ -142,6 +142,39 @@ def closed_streams(folder):
                       f"evaluate {closed}: another {name}")
 
 
+def restorations(folder):
+    """solve and gradient take other problems, and refuse what does not go with them."""
+    values = [0.1 * (i % 7) for i in range(12 * 16)]
+    (folder / "z.npy").write_bytes(npy(values, (12, 16)))
+    (folder / "clean.npy").write_bytes(npy([0.1 * (i % 5) for i in range(24 * 32)], (24, 32)))
+    (folder / "ones.npy").write_bytes(npy([1.0] * 12 * 16, (12, 16)))
+    (folder / "k.npy").write_bytes(npy([0.25, 0.5, 0.25], (1, 3)))
+    solve = "solve z.npy --lambda 0.1 --iterations 40 --out x.npy"
+    for wrong, said in {"--lambda0 0.1": "--lambda0 goes with --regulariser tgv alone", "--regulariser tgv": "give --lambda0",
+                        "--mask ones.npy": "--mask goes with", "--operator mask": "give --mask", "--operator blur": "give --kernel",
+                        "--factor 2": "--factor goes with", "--operator downsample": "give --factor",
+                        "--operator mask --mask ones.npy --repeat 2": "--repeat",
+                        "--operator mask --mask ones.npy --state-out s": "--state-out"}.items():
+        refused(folder, 2, f"{solve} {wrong}", said)
+    for wrong, said in {"--operator mask --mask k.npy": "1×3 does not fit", "--operator mask --mask ones.npy --start image": "--start",
+                        "--regulariser tgv --lambda0 1 --start image": "--start",
+                        "--regulariser tgv --lambda0 1 --norm 2.9": "may diverge above 1.33",
+                        "--operator blur --kernel z.npy": "odd sizes"}.items():
+        refused(folder, 1, f"{solve} {wrong}", said)
+    result = run(solve, folder)
+    plain = (folder / "x.npy").read_bytes()
+    check(run(f"{solve} --operator mask --mask ones.npy", folder).returncode == 0 and (folder / "x.npy").read_bytes() == plain,
+          "a mask of ones is denoising")
+    for options, shape in {"--operator downsample --factor 2": "(24, 32)", "--operator blur --kernel k.npy": "(12, 16)",
+                           "--regulariser tgv --lambda0 0.2 --boundary neumann --norm auto": "(12, 16)"}.items():
+        result = run(f"{solve} {options} --gap 0.5 --trace t.csv", folder)
+        check(result.returncode in (0, 3) and shape.encode() in (folder / "x.npy").read_bytes()[:128], f"solve {options}: {result}")
+        check("residual of the" in result.stdout and (folder / "t.csv").read_text().startswith("step,image,primal,gap"), f"{result}")
+    result = run("gradient z.npy --lambda 0.1 --operator downsample --factor 2 --target clean.npy --iterations 20 --out d.npy "
+                 "--out-z dz.npy", folder)
+    check(result.returncode == 0 and b"(12, 16)" in (folder / "dz.npy").read_bytes()[:128], f"gradient: {result}")
+
+
 def instruction_sets(folder):
     """--isa keeps to one set; the solver has the same bits with each, and a network trains with the least of them."""
     image_folder(os.fsencode(folder / "images"), 3)
@@ -164,7 +197,7 @@ def instruction_sets(folder):
 
 with tempfile.TemporaryDirectory() as cache:
     os.environ["XDG_CACHE_HOME"] = cache  # where measured algorithms are kept
-    for part in (numbers, folder_names, places, closed_streams, instruction_sets):
+    for part in (numbers, folder_names, places, closed_streams, instruction_sets, restorations):
         with tempfile.TemporaryDirectory() as name:
             part(Path(name).resolve())
 finish()

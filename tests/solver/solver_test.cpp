@@ -13,6 +13,7 @@
 #include "kernels/base/error.h"
 #include "tests/reference/pdhg.h"
 #include "tests/solver/solver_case.h"
+#include "tests/support/refusal.h"
 #include "tests/support/run_on.h"
 #include "tests/support/temporary_folder.h"
 
@@ -35,21 +36,6 @@ double primal(const ImageStack& z, const std::vector<float>& x, const std::vecto
             sum += lambda[at] * (std::abs(double(x[below]) - x[at]) + std::abs(double(x[right]) - x[at]));
         }
     return sum;
-}
-
-template <class Call>
-std::string refusal(Call call) {
-    try {
-        call();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return "accepted";
-}
-
-bool has(const std::string& message, const std::string& part) {
-    INFO(message);
-    return message.find(part) != std::string::npos;
 }
 
 }  // namespace
