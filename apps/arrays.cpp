@@ -6,9 +6,9 @@
 
 #include "apps/command.h"
 #include "engine/files/ascii.h"
+#include "engine/files/decimal.h"
 #include "engine/files/npy.h"
 #include "engine/pictures/image.h"
-#include "kernels/base/decimal.h"
 
 namespace tvmap {
 namespace {

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "engine/config/edit_distance.h"
+#include "engine/files/decimal.h"
 #include "kernels/backend.h"
-#include "kernels/base/decimal.h"
 #include "kernels/base/room.h"
 #include "kernels/base/simd.h"
 #include "kernels/base/threads.h"

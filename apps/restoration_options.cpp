@@ -3,8 +3,8 @@
 #include <optional>
 #include <utility>
 
+#include "engine/files/decimal.h"
 #include "engine/files/npy.h"
-#include "kernels/base/decimal.h"
 #include "kernels/base/error.h"
 
 namespace tvmap {

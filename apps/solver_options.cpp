@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <optional>
 
-#include "kernels/base/decimal.h"
+#include "engine/files/decimal.h"
 
 namespace tvmap {
 

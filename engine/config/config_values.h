@@ -14,7 +14,7 @@
 
 #include "engine/config/config.h"
 #include "engine/files/byte_count.h"
-#include "kernels/base/decimal.h"
+#include "engine/files/decimal.h"
 #include "kernels/base/error.h"
 
 namespace tvmap {

@@ -7,7 +7,7 @@
 #include <optional>
 #include <string>
 
-#include "kernels/base/decimal.h"
+#include "engine/files/decimal.h"
 
 namespace tvmap {
 

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "kernels/base/decimal.h"
+#include "engine/files/decimal.h"
 
 namespace tvmap {
 

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/files/decimal.h"
 #include "engine/unrolled/step_sizes.h"
-#include "kernels/base/decimal.h"
 #include "kernels/base/error.h"
 
 namespace tvmap {

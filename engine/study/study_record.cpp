@@ -6,8 +6,8 @@
 #include <sstream>
 
 #include "engine/files/checksum.h"
+#include "engine/files/decimal.h"
 #include "engine/files/file.h"
-#include "kernels/base/decimal.h"
 #include "kernels/base/error.h"
 
 namespace tvmap {

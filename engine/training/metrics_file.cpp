@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "engine/files/csv.h"
-#include "kernels/base/decimal.h"
+#include "engine/files/decimal.h"
 #include "kernels/base/error.h"
 
 namespace tvmap {

@@ -3,16 +3,15 @@
 
 #include <algorithm>
 #include <charconv>
-#include <chrono>
 #include <cstring>
 #include <iterator>
-#include <limits>
 #include <map>
 #include <mutex>
 #include <set>
 #include <vector>
 
 #include "kernels/base/error.h"
+#include "kernels/base/gpu_trial.h"
 #include "kernels/convolution/convolution_accuracy.h"
 #include "kernels/layers/activation_gradient.h"
 
@@ -56,11 +55,6 @@ std::size_t extent_bytes(const Features& f) {
 
 // A pass takes about as long as the host needs to queue it: timed alone, all would look alike.
 constexpr int runs_of_recording = 4;
-// One run tells enough of a candidate that takes so many times as long as the fastest yet.
-constexpr double hopeless = 2.0;
-// A GPU that had nothing to do lowers its clock, and raises it again within about this time.
-constexpr double warm_up_seconds = 0.1;
-
 std::size_t most_workspace_bytes(const std::vector<ChosenPass>& candidates) {
     std::size_t most = 0;
     for (const ChosenPass& c : candidates) most = std::max(most, c.pass->workspace_bytes());
@@ -88,29 +82,9 @@ class Trial {
         gpu::copy(stream, bias_.data(), bias.data(), bias.size() * sizeof(float));
     }
 
-    /// Keeps the GPU busy until its clock is up. (What the first run loads takes part of the time.)
-    void warm_up(const ChosenPass& c) const {
-        using Clock = std::chrono::steady_clock;
-        const auto start = Clock::now();
-        do {
-            for (int i = 0; i < runs_of_recording; ++i) run(c);
-            gpu::synchronise(stream_);
-        } while (std::chrono::duration<double>(Clock::now() - start).count() < warm_up_seconds);
-    }
-
-    /// Seconds of a run with all that belongs to it; `least` is the best of others.
-    double seconds(const ChosenPass& c, double least) const {
-        run(c);  // loads what cannot be loaded in a recording
-        gpu::synchronise(stream_);
-        const auto recording = gpu::record(stream_, [&] {
-            for (int i = 0; i < runs_of_recording; ++i) run(c);
-        });
-        const auto measured = [&](int warm_up, int repeat) {
-            return gpu::time(
-                stream_, [&] { recording->launch(stream_); }, warm_up, repeat);
-        };
-        const double first = measured(1, 1);
-        return first > hopeless * least ? first : measured(0, 5);
+    /// Queues what is timed: several runs, with all that belongs to one.
+    void queue_runs(const ChosenPass& c) const {
+        for (int i = 0; i < runs_of_recording; ++i) run(c);
     }
 
     double error(const ChosenPass& c) const {
@@ -167,39 +141,16 @@ class Trial {
 ChosenPass fastest_of(gpu::Stream stream, const PassProblem& problem,
                       const std::vector<ChosenPass>& candidates, std::string* obstacle) {
     const Trial trial(stream, problem, candidates);
-    struct Timed {
-        double seconds;
-        ChosenPass pass;
-    };
-    std::vector<Timed> timed;
-    double least = std::numeric_limits<double>::infinity();
-    const auto time = [&](const ChosenPass& candidate) {
-        try {
-            if (timed.empty()) trial.warm_up(candidate);
-            timed.push_back({trial.seconds(candidate, least), candidate});
-            least = std::min(least, timed.back().seconds);
-        } catch (const Error& error) {
-            *obstacle = error.what();
-        }
-    };
-    const auto sort = [&] {
-        std::stable_sort(timed.begin(), timed.end(),
-                         [](const Timed& a, const Timed& b) { return a.seconds < b.seconds; });
-    };
-    if (candidates.size() == 1)
-        timed.push_back({0, candidates[0]});
-    else
-        for (const ChosenPass& candidate : candidates) time(candidate);
-    sort();
-    if (timed.size() > 1) {  // The best two once more, in turn: the first was timed on a colder GPU.
-        for (Timed* one : {&timed[0], &timed[1]}) one->seconds = trial.seconds(one->pass, least);
-        sort();
-    }
-    for (Timed& one : timed) {
-        one.pass.error = trial.error(one.pass);
-        if (one.pass.error <= most_error(problem.precision)) return one.pass;
-        *obstacle = text(one.pass.to_string(), " is ", one.pass.error, " off, more than ",
-                         most_error(problem.precision));
+    std::vector<gpu::TimedCandidate> timed{{}};  // a single one is taken as it is
+    if (candidates.size() != 1)
+        timed = gpu::timed_candidates(
+            stream, candidates.size(), [&](std::size_t k) { trial.queue_runs(candidates[k]); }, obstacle);
+    for (const gpu::TimedCandidate& one : timed) {
+        ChosenPass pass = candidates[one.candidate];
+        pass.error = trial.error(pass);
+        if (pass.error <= most_error(problem.precision)) return pass;
+        *obstacle =
+            text(pass.to_string(), " is ", pass.error, " off, more than ", most_error(problem.precision));
     }
     return {};
 }
