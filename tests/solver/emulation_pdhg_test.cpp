@@ -72,7 +72,7 @@ TEST_CASE("clusters fill whole turns of the device, tiles do what is left") {
         CHECK(mapping.kind == Kind::cluster);
         CHECK(mapping.cluster == 8);
         CHECK(mapping.in_clusters == c.in_clusters);
-        CHECK_FALSE(mapping.neighbours);  // no guess prefers them
+        CHECK(mapping.neighbours);  // which an H200 found faster than cluster barriers
         if (c.left == 0) continue;
         PdhgProblem rest = s;
         rest.solves = c.left;
