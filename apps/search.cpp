@@ -134,7 +134,7 @@ int run(const Options& options, const CommonOptions& common) {
                 std::vector<ScalarCurve> curves =
                     scalar_search(*backend, solver,
                                   {&noisy.values[at], &clean.values[at], together, noisy.height, noisy.width},
-                                  parameters, options.solver.repeat, proceed);
+                                  parameters, {.repeat = options.solver.repeat, .proceed = proceed});
                 for (int n = 0; n < together; ++n)
                     searched.push_back(
                         {noisy.images == 1 ? options.inputs[i] : text(options.inputs[i], "#", first + n),

@@ -92,6 +92,15 @@ const std::vector<Key>& keys() {
         choice("solver.regulariser", Bearing::weights, MEMBER(solver.regulariser),
                std::vector<std::pair<std::string, Regulariser>>{
                    {"tv", Regulariser::tv}, {"tv8", Regulariser::tv8}, {"tgv", Regulariser::tgv}}),
+        choice("solver.operator", Bearing::weights, MEMBER(solver.observation.data),
+               std::vector<std::pair<std::string, DataTerm>>{{"identity", DataTerm::identity},
+                                                             {"mask", DataTerm::weights},
+                                                             {"blur", DataTerm::blur},
+                                                             {"downsample", DataTerm::super_resolution}}),
+        key("solver.mask.missing", Bearing::training, MEMBER(solver.observation.missing)),
+        key("solver.blur.size", Bearing::training, MEMBER(solver.observation.blur_size)),
+        key("solver.blur.sigma", Bearing::training, MEMBER(solver.observation.blur_sigma)),
+        key("solver.downsample.factor", Bearing::training, MEMBER(solver.observation.factor)),
         key("solver.iterations", Bearing::training, MEMBER(solver.iterations)),
         {"solver.norm", Bearing::weights,
          [](const Given& given, Config& config) {

@@ -49,8 +49,18 @@ struct MapConfig {
 /// Whether the solver's steps are learned: fixed, one triple (τ, σ, θ) for all iterations, or one for each.
 enum class TrainSteps { none, shared, per_step };
 
+/// How images are observed, besides their noise: A of the solver's problem.
+struct ObservationConfig {
+    DataTerm data = DataTerm::identity;  ///< solver.operator: identity | mask | blur | downsample
+    double missing = 0.5;   ///< solver.mask.missing: the probability that nothing is known of a pixel
+    int blur_size = 5;      ///< solver.blur.size: side of the Gaussian kernel, odd
+    double blur_sigma = 1;  ///< solver.blur.sigma: its standard deviation, in pixels
+    int factor = 2;         ///< solver.downsample.factor: side of the blocks of which the means are observed
+};
+
 struct SolverConfig {
     Regulariser regulariser = Regulariser::tv;
+    ObservationConfig observation;
     int iterations = 256;
     bool norm_auto = false;  ///< norm: auto
     double norm = 3;

@@ -13,6 +13,8 @@ namespace {
 
 /// Above these, numbers of parameters would not fit what counts them, nor an image's pixels what numbers them.
 constexpr int most_channels = 8192, largest_side = 65535;
+/// A step of the solver costs (2·size − 1)² products a pixel.
+constexpr int largest_blur = 63;
 
 /// The largest operator norm of any image: √(1+8) of tv, which sides that are even and periodic have.
 double norm_bound(const SolverConfig& solver) {
@@ -85,6 +87,26 @@ void check_products(const Config& config, const KeyPlace& where) {
                 " bytes; give smaller numbers");
 }
 
+void check_observation(const ObservationConfig& o, const KeyPlace& where) {
+    require(o.missing >= 0 && o.missing < 1, where, "solver.mask.missing", o.missing,
+            " is impossible; give 0 or more, and less than 1");
+    check_within(o.blur_size, 1, largest_blur, where, "solver.blur.size");
+    require(o.blur_size % 2 == 1, where, "solver.blur.size", o.blur_size,
+            " has no middle; give an odd number");
+    check_positive(o.blur_sigma, where, "solver.blur.sigma");
+    check_within(o.factor, 1, largest_side, where, "solver.downsample.factor");
+}
+
+/// What is observed of images of this side, `key`'s value.
+void check_observed(const ObservationConfig& o, int side, const char* key, const KeyPlace& where) {
+    if (o.data == DataTerm::blur)
+        require(o.blur_size <= side, where, "solver.blur.size", o.blur_size, " is more than ", key, ", ",
+                side, "; give that or less");
+    if (o.data == DataTerm::super_resolution)
+        require(side % o.factor == 0, where, "solver.downsample.factor", o.factor, " does not divide ", key,
+                ", ", side, "; give a divisor");
+}
+
 }  // namespace
 
 void check_solver(const SolverConfig& solver, const KeyPlace& where) {
@@ -96,11 +118,12 @@ void check_solver(const SolverConfig& solver, const KeyPlace& where) {
             " is impossible; give a number above 0, or 0 for 1 / norm");
     require(solver.theta >= 0 && solver.theta <= 1, where, "solver.theta", solver.theta,
             " is impossible; give a number between 0 and 1");
+    check_observation(solver.observation, where);
     if (is_plain(solver)) return;
     require(solver.dual_start == DualStart::zero, where, "solver.dual_start",
-            "image goes with solver.regulariser: tv alone; give zero");
+            "image goes with solver.regulariser: tv and solver.operator: identity alone; give zero");
     require(solver.train_steps == TrainSteps::none, where, "solver.train_steps",
-            "steps are learned with solver.regulariser: tv alone; give none");
+            "steps are learned with solver.regulariser: tv and solver.operator: identity alone; give none");
 }
 
 void check_gradient_mode(const SolverConfig& solver, const KeyPlace& where) {
@@ -181,6 +204,9 @@ void check_config(const Config& config, const KeyPlace& where) {
     };
     halves(config.data.size, "data.size");
     halves(config.train.crop, "train.crop");
+    check_observed(config.solver.observation, config.data.size, "data.size", where);
+    if (config.train.crop > 0)
+        check_observed(config.solver.observation, config.train.crop, "train.crop", where);
     check_products(config, where);
 
     at_least(config.evaluate.iterations, 1, "evaluate.iterations");

@@ -46,6 +46,23 @@ void check_steps(const SolverConfig& solver, double norm, const std::string& ope
                 "; give that or less");
 }
 
+std::vector<float> blur_kernel(const ObservationConfig& observation) {
+    if (observation.data != DataTerm::blur) return {};
+    const int size = observation.blur_size;
+    std::vector<double> exact;
+    double sum = 0;
+    for (int i = 0; i < size; ++i)
+        for (int j = 0; j < size; ++j) {
+            const double a = i - size / 2, b = j - size / 2;
+            exact.push_back(
+                std::exp(-(a * a + b * b) / (2 * observation.blur_sigma * observation.blur_sigma)));
+            sum += exact.back();
+        }
+    std::vector<float> kernel;
+    for (const double value : exact) kernel.push_back(float(value / sum));
+    return kernel;
+}
+
 double step_norm(const SolverConfig& solver, double operator_norm) {
     return solver.norm_auto ? operator_norm : std::max(solver.norm, operator_norm);
 }
@@ -98,6 +115,18 @@ SolverProblem family_problem(const SolverConfig& solver, const MapConfig& map, i
     problem.height = height;
     problem.width = width;
     problem.map = map.separate ? MapKind::separate : MapKind::shared;
+    const ObservationConfig& o = solver.observation;
+    problem.data = o.data;
+    problem.own_start = o.data == DataTerm::blur || o.data == DataTerm::super_resolution;
+    if (o.data == DataTerm::blur) {
+        problem.kernel_height = problem.kernel_width = o.blur_size;
+        double sum = 0;  // of what is not negative: the response at frequency 0, the largest
+        for (const float value : blur_kernel(o)) sum += value;
+        problem.gram_norm = sum * sum;
+    } else if (o.data == DataTerm::super_resolution) {
+        problem.factor = o.factor;
+        problem.gram_norm = 1 / (double(o.factor) * o.factor);
+    }
     return with_settings(solver, problem, std::move(where));
 }
 

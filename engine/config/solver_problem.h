@@ -1,6 +1,7 @@
 // The solver's problem that follows from an experiment's settings, and the steps that it may take.
 #pragma once
 #include <string>
+#include <vector>
 
 #include "engine/config/config.h"
 #include "kernels/family/family.h"
@@ -8,7 +9,12 @@
 namespace tvmap {
 
 /// Whether the problem is the fused solver's (kernels/solver/pdhg.h); else it is the family's.
-inline bool is_plain(const SolverConfig& solver) { return solver.regulariser == Regulariser::tv; }
+inline bool is_plain(const SolverConfig& solver) {
+    return solver.regulariser == Regulariser::tv && solver.observation.data == DataTerm::identity;
+}
+
+/// The kernel of solver.operator: blur, blur_size×blur_size: a Gaussian whose values add up to 1; else empty.
+std::vector<float> blur_kernel(const ObservationConfig& observation);
 
 /// How many maps a problem has: 1 or 2 of tv, 1 or 4 of tv8, 2 or 5 of tgv.
 int map_count(const SolverConfig& solver, const MapConfig& map);
@@ -27,8 +33,8 @@ void check_steps(const SolverConfig& solver, double norm, const std::string& ope
 PdhgProblem pdhg_problem(const SolverConfig& solver, const MapConfig& map, int images, int height, int width,
                          KeyPlace where = {});
 
-/// The same of the family, for any regulariser, with A = I. Steps may exceed στL² = 1, up to solver_step_bound(); see
-/// solver_step_warning.
+/// The same of the family, for any regulariser and operator. Steps may exceed στL² = 1, up to solver_step_bound(); see
+/// solver_step_warning. Of masks the norm is taken for 1, which it is where any pixel is known.
 SolverProblem family_problem(const SolverConfig& solver, const MapConfig& map, int images, int height,
                              int width, KeyPlace where = {});
 

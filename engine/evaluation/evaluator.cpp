@@ -6,10 +6,12 @@
 #include "engine/config/equally_spaced.h"
 #include "engine/config/solver_problem.h"
 #include "engine/data/noise.h"
+#include "engine/data/observation.h"
 #include "engine/evaluation/evaluation_files.h"
 #include "engine/files/file.h"
 #include "engine/files/stopwatch.h"
 #include "engine/model/model.h"
+#include "engine/solver/family_solver.h"
 #include "engine/solver/search.h"
 #include "engine/solver/solver.h"
 #include "kernels/base/error.h"
@@ -17,11 +19,30 @@
 namespace tvmap {
 namespace {
 
-/// One λ for the whole image.
-std::vector<float> denoise_by_scalar(Backend& backend, const SolverConfig& solver, const float* noisy,
-                                     int side, double lambda) {
-    const std::vector<float> z(noisy, noisy + std::ptrdiff_t(side) * side);
-    return solve(backend, solver, {1, side, side, z}, {MapKind::scalar, {float(lambda)}}, {}).x;
+/// One λ for the whole image. weights: where solver.operator is mask.
+std::vector<float> restore_by_scalar(Backend& backend, const SolverConfig& solver, const float* observed,
+                                     const float* weights, int side, double lambda) {
+    const std::ptrdiff_t pixels = std::ptrdiff_t(side) * side;
+    const Regularisation by{MapKind::scalar, {float(lambda)}};
+    const ImageStack z{1, side, side, {observed, observed + pixels}};
+    if (is_plain(solver)) return solve(backend, solver, z, by, {}).x;
+    const ObservationConfig& o = solver.observation;
+    Restoration given;
+    given.z = z;
+    given.lambda = by;
+    given.observation.data = o.data;
+    given.observation.values = blur_kernel(o);
+    if (o.data == DataTerm::weights) given.observation.values.assign(weights, weights + pixels);
+    if (o.data == DataTerm::blur) given.observation.rows = given.observation.columns = o.blur_size;
+    if (o.data == DataTerm::super_resolution) {
+        given.observation.factor = o.factor;
+        const int small = side / o.factor;
+        given.z = {1, small, small, {}};
+        for (int i = 0; i < small; ++i)
+            for (int j = 0; j < small; ++j)
+                given.z.values.push_back(observed[std::ptrdiff_t(i) * o.factor * side + j * o.factor]);
+    }
+    return restore(backend, solver, given, {}).x;
 }
 
 /// The best of a curve by each measure.
@@ -68,7 +89,8 @@ Quality Evaluation::gain() const {
 Evaluation evaluate(Backend& backend, const Config& config, const std::string& checkpoint,
                     const std::string& folder, int pictures, const std::function<void(int, int)>& report,
                     const std::atomic<bool>& stop) {
-    const int maps = is_plain(config.solver) ? map_count(config.solver, config.map) : 1;  // that are drawn
+    const bool tv = config.solver.regulariser == Regulariser::tv;
+    const int maps = tv ? map_count(config.solver, config.map) : 1;  // that are drawn
     if (pictures > 0) check_example_size(folder, config.data.size, maps);
     const Dataset data(config.data.test, config.data.size, config.data.limit.test, "data.test",
                        1 << halvings(config.network), config.data.picture_limit);
@@ -107,8 +129,10 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
     };
 
     const int group = std::min(images_at_once(backend, solver, side, side, search.count), data.count());
+    const Observer observer(config.solver.observation);
     std::vector<float> clean(group * pixels), noisy(group * pixels), lambda(pixels * denoiser.maps()),
-        denoised(pixels);
+        denoised(pixels), weights(observer.weighs() ? group * pixels : 0);
+    const auto weights_of = [&](int n) { return observer.weighs() ? &weights[n * pixels] : nullptr; };
     for (int first = 0; first < data.count(); first += group) {
         leave_if_asked();
         const int together = std::min(group, data.count() - first);
@@ -117,9 +141,11 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
             data.copy(first + n, &clean[n * pixels]);
             sigmas.push_back(make_noisy(config.noise, config.evaluate.sigma, config.seed, test_epoch, data,
                                         first + n, pixels, &clean[n * pixels], &noisy[n * pixels]));
+            observer.observe(config.seed, test_epoch, std::uint32_t(first + n), side, side,
+                             &clean[n * pixels], &noisy[n * pixels], weights_of(n));
         }
         const std::vector<ScalarCurve> curves = scalar_search(
-            backend, solver, {noisy.data(), clean.data(), together, side, side}, lambdas, 1, {});
+            backend, solver, {noisy.data(), clean.data(), together, side, side, weights_of(0)}, lambdas);
         const std::vector<Quality> of_noisy =
             measure(backend, noisy.data(), clean.data(), together, 1, side, side);
 
@@ -135,14 +161,15 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
             search_seconds.push_back(curves[n].seconds);
 
             const Stopwatch watch;
-            denoiser.run(z, lambda.data(), denoised.data());
+            denoiser.run(z, lambda.data(), denoised.data(), weights_of(n));
             map_seconds.push_back(watch.seconds());
             image.map = measure(backend, denoised.data(), truth, 1, 1, side, side).front();
             for (float value : lambda) image.lambda_mean += value / double(lambda.size());
             if (first + n < pictures)
                 write_example(
                     folder, image,
-                    {truth, z, denoise_by_scalar(backend, solver, z, side, image.scalar_at.psnr).data(),
+                    {truth, z,
+                     restore_by_scalar(backend, solver, z, weights_of(n), side, image.scalar_at.psnr).data(),
                      denoised.data(), lambda.data()},
                     side, maps);
             result.images.push_back(std::move(image));

@@ -14,6 +14,10 @@ void check_size(const std::string& name, const Features& s) {
 
 }  // namespace
 
+bool same_sizes(const Features& s, const Features& t) {
+    return s.n == t.n && s.c == t.c && s.h == t.h && s.w == t.w;
+}
+
 std::string describe(const Features& s) { return text(s.n, "x", s.c, "x", s.h, "x", s.w); }
 
 std::int64_t Graph::parameter_count() const {

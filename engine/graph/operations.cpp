@@ -16,10 +16,6 @@ using Tensor = Graph::Tensor;
 /// Dense, in the same blocks.
 Features dense_like(const Features& s) { return dense_features(s.n, s.c, s.h, s.w, s.block); }
 
-bool same_sizes(const Features& s, const Features& t) {
-    return s.n == t.n && s.c == t.c && s.h == t.h && s.w == t.w;
-}
-
 }  // namespace
 
 Value convolution(Graph& graph, Value x, const std::string& name, int channels, int kernel, float slope) {
@@ -246,34 +242,14 @@ Value denoise(Graph& graph, Value z, Value lambda, PdhgProblem problem, int iter
                         "denoised");
 }
 
-Value restore(Graph& graph, Value z, Value lambda, SolverProblem problem, int iterations,
-              const GradientMode& mode) {
-    const Features image = graph.tensor(z).shape, map = graph.tensor(lambda).shape;
-    if (image.c != 1 || map.n != image.n || map.h != image.h || map.w != image.w || map.c != problem.maps())
-        fail("restore: images ", describe(image), " do not go with maps ", describe(map),
-             "; this problem has ", problem.maps());
-    problem.solves = image.n;
-    problem.solves_per_image = 1;
-    problem.height = image.h;
-    problem.width = image.w;
-    z = dense(graph, z);
-    lambda = dense(graph, lambda);
-    return graph.record(std::make_unique<DenoiseOperation>(problem, iterations, mode), {z, lambda},
-                        "denoised");
-}
-
 Features DenoiseOperation::output_shape(const Graph&) const {
-    return std::visit([](const auto& p) { return dense_features(p.solves, 1, p.height, p.width, 1); },
-                      problem_);
+    return dense_features(problem_.solves, 1, problem_.height, problem_.width, 1);
 }
 
 void DenoiseOperation::prepare(Backend& backend, Algorithms& algorithms, const Graph&, bool training) {
-    if (const auto* plain = std::get_if<PdhgProblem>(&problem_))
-        settle_solver_mapping(backend, algorithms, *plain);
-    const UnrolledProblem unrolled =
-        std::visit([&](const auto& problem) { return unrolled_problem(backend, problem); }, problem_);
+    settle_solver_mapping(backend, algorithms, problem_);
     solver_ =
-        std::make_unique<UnrolledSolver>(backend, unrolled, iterations_, training ? mode_ : GradientMode{});
+        std::make_unique<UnrolledSolver>(backend, problem_, iterations_, training ? mode_ : GradientMode{});
     forward_workspace = solver_->forward_workspace_bytes();
     backward_workspace = solver_->backward_workspace_bytes();
     saved_bytes = training ? solver_->saved_bytes() : 0;

@@ -2,8 +2,7 @@
 // which states what its backward pass reads and calls the backend's kernels. Shapes that do not go together are an
 // Error of the function.
 #pragma once
-#include <variant>
-
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -32,9 +31,6 @@ Value parameter_map(Graph& graph, Value raw, const ParameterMap& map, int maps);
 /// x_T of the solver for N×1×H×W z and N×1×H×W or N×2×H×W lambda. The problem's solves, size and map are
 /// taken from these; the mode says how the gradient is made.
 Value denoise(Graph& graph, Value z, Value lambda, PdhgProblem problem, int iterations,
-              const GradientMode& mode = {});
-/// The same for a member of the solver's family, with A = I: lambda has as many channels as the problem has maps.
-Value restore(Graph& graph, Value z, Value lambda, SolverProblem problem, int iterations,
               const GradientMode& mode = {});
 /// The same with steps that are learned (engine/unrolled/step_sizes.h); the problem's own are not used.
 Value denoise_with_steps(Graph& graph, Value z, Value lambda, PdhgProblem problem, int iterations,
@@ -136,9 +132,7 @@ class ParameterMapOperation final : public Operation {
 /// inputs: z, lambda. Its gradient in any mode, see engine/unrolled/unrolled_solver.h.
 class DenoiseOperation final : public Operation {
   public:
-    using Problem = std::variant<PdhgProblem, SolverProblem>;
-
-    DenoiseOperation(const Problem& problem, int iterations, const GradientMode& mode)
+    DenoiseOperation(const PdhgProblem& problem, int iterations, const GradientMode& mode)
         : problem_(problem), iterations_(iterations), mode_(mode) {}
     std::string kind() const override { return "denoise"; }
     Features output_shape(const Graph& graph) const override;
@@ -149,7 +143,7 @@ class DenoiseOperation final : public Operation {
     void backward(const Binding& b) override;
 
   private:
-    Problem problem_;
+    PdhgProblem problem_;
     int iterations_;
     GradientMode mode_;
     std::unique_ptr<UnrolledSolver> solver_;

@@ -43,6 +43,7 @@ Denoiser::Denoiser(Backend& backend, Algorithms& algorithms, const Config& confi
     RecordedModel model =
         record_inference_model(backend, config, 1, padded_height_, padded_width_, padded() ? 0 : iterations_);
     noisy_ = model.noisy;
+    weights_ = model.weights;
     lambda_ = model.lambda;
     denoised_ = model.denoised;
     step_parameters_ = model.steps;
@@ -52,6 +53,10 @@ Denoiser::Denoiser(Backend& backend, Algorithms& algorithms, const Config& confi
     }
     plan_ = std::make_unique<Plan>(std::move(model.graph), backend, algorithms, false);
     if (padded()) {
+        if (!is_plain(config.solver))
+            observed_.emplace(backend, family_problem(config.solver, config.map, 1, height, width),
+                              blur_kernel(config.solver.observation));
+        weighs_ = config.solver.observation.data == DataTerm::weights;
         padded_image_.resize(std::size_t(padded_height_) * padded_width_);
         padded_map_.resize(padded_image_.size() * maps_);
     }
@@ -61,9 +66,10 @@ std::size_t Denoiser::arena_bytes() const {
     if (!padded()) return plan_->arena_bytes();
     // The network's tensors are dead when the solver runs: z, Λ, x and its workspace take their place.
     const std::size_t plane = aligned(sizeof(float) * std::size_t(height_) * width_);
-    return std::max(plan_->arena_bytes(), 2 * plane + aligned(sizeof(float) * solver_.map_size()) +
+    return std::max(plan_->arena_bytes(), (weighs_ ? 3 : 2) * plane +
+                                              aligned(sizeof(float) * solver_.map_size()) +
                                               (learned_ ? sizeof(float) * state_floats(problem_) : 0) +
-                                              solver_bytes_);
+                                              (observed_ ? observed_->workspace_bytes() : 0) + solver_bytes_);
 }
 
 void Denoiser::bind(const Arena& arena, const Parameters& parameters) {
@@ -73,10 +79,16 @@ void Denoiser::bind(const Arena& arena, const Parameters& parameters) {
     for (const int parameter : step_parameters_) steps_.push_back(parameters.weight(parameter));
 }
 
-void Denoiser::solve(const float* z, const float* lambda, float* x, std::byte* workspace) {
-    if (!learned_)
-        return solver_.forward(iterations_, {.b = z, .lambda = lambda}, x, nullptr, nullptr, false,
-                               {workspace, solver_bytes_});
+void Denoiser::solve(const float* z, const float* weights, const float* lambda, float* x,
+                     std::byte* workspace) {
+    if (!learned_) {
+        SolverInput input{.b = z, .lambda = lambda};
+        if (observed_) {
+            input = observed_->make(z, weights, lambda, workspace);
+            workspace += observed_->workspace_bytes();
+        }
+        return solver_.forward(iterations_, input, x, nullptr, nullptr, false, {workspace, solver_bytes_});
+    }
     const PdhgState state = state_in(reinterpret_cast<float*>(workspace), problem_);
     pdhg_forward_with_steps(backend_, problem_, read_step_sizes(backend_, *learned_, steps_), 0, iterations_,
                             z, lambda, x, state,
@@ -89,11 +101,12 @@ void Denoiser::forward() {
     plan_->forward();
 }
 
-void Denoiser::run(const float* noisy, float* lambda, float* denoised) {
+void Denoiser::run(const float* noisy, float* lambda, float* denoised, const float* weights) {
     const std::size_t pixels = std::size_t(height_) * width_;
     const std::size_t map_bytes = sizeof(float) * pixels * maps_;
     if (!padded()) {
         backend_.upload(input(), noisy, sizeof(float) * pixels);
+        if (weights_.id >= 0) backend_.upload(this->weights(), weights, sizeof(float) * pixels);
         forward();
         backend_.download(lambda, map(), map_bytes);
         backend_.download(denoised, output(), sizeof(float) * pixels);
@@ -121,9 +134,11 @@ void Denoiser::run(const float* noisy, float* lambda, float* denoised) {
     float* z = take(sizeof(float) * pixels);
     float* x = take(sizeof(float) * pixels);
     float* map = take(map_bytes);
+    float* known = weighs_ ? take(sizeof(float) * pixels) : nullptr;
+    if (known) backend_.upload(known, weights, sizeof(float) * pixels);
     backend_.upload(z, noisy, sizeof(float) * pixels);
     backend_.upload(map, lambda, map_bytes);
-    solve(z, map, x, at);
+    solve(z, known, map, x, at);
     backend_.download(denoised, x, sizeof(float) * pixels);
 }
 

@@ -6,6 +6,7 @@
 
 #include "engine/graph/plan.h"
 #include "engine/model/unet.h"
+#include "engine/unrolled/observed_input.h"
 #include "engine/unrolled/step_sizes.h"
 #include "engine/unrolled/unrolled_problem.h"
 
@@ -27,29 +28,33 @@ class Denoiser {
     /// Planes of the map: 1 shared, 2 separate; more with other regularisers than tv.
     int maps() const { return maps_; }
 
-    /// noisy: H×W, lambda: maps×H×W, denoised: H×W, all on the host.
-    void run(const float* noisy, float* lambda, float* denoised);
+    /// noisy: H×W as observed (see Observed), lambda: maps×H×W, denoised: H×W, all on the host. weights: H×W, where
+    /// solver.operator is mask, else not used.
+    void run(const float* noisy, float* lambda, float* denoised, const float* weights = nullptr);
 
     /// The same in the backend's memory, without waiting (but for learned steps), for sides that the network can halve
-    /// often enough: forward() makes map() and output() of what stands at input().
+    /// often enough: forward() makes map() and output() of what stands at input() and, with masks, at weights().
     void forward();
     float* input() const { return plan_->view(noisy_).data; }
+    float* weights() const { return plan_->view(weights_).data; }
     const float* map() const { return plan_->view(lambda_).data; }
     const float* output() const { return plan_->view(denoised_).data; }
 
   private:
-    void solve(const float* z, const float* lambda, float* x, std::byte* workspace);
+    void solve(const float* z, const float* weights, const float* lambda, float* x, std::byte* workspace);
     bool padded() const { return padded_height_ != height_ || padded_width_ != width_; }
 
     Backend& backend_;
     int height_, width_, padded_height_, padded_width_;
     int maps_, iterations_;
+    bool weighs_ = false;  // whether the padded solve reads weights
     PdhgProblem problem_;  // of learned steps
     UnrolledProblem solver_;
-    std::size_t solver_bytes_;             // of the solver's scratch memory
-    std::optional<StepTraining> learned_;  // the solver's steps, if they are parameters
+    std::optional<ObservedInput> observed_;  // of the family's problems
+    std::size_t solver_bytes_;               // of the solver's scratch memory
+    std::optional<StepTraining> learned_;    // the solver's steps, if they are parameters
     std::vector<int> step_parameters_;
-    Value noisy_, lambda_, denoised_;
+    Value noisy_, weights_, lambda_, denoised_;
     std::unique_ptr<Plan> plan_;
     const Arena* arena_ = nullptr;
     std::vector<const float*> steps_;

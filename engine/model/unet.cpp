@@ -2,6 +2,7 @@
 
 #include "engine/config/solver_problem.h"
 #include "engine/graph/operations.h"
+#include "engine/graph/restore.h"
 #include "engine/unrolled/step_sizes.h"
 #include "kernels/base/error.h"
 
@@ -24,9 +25,12 @@ void record_solver(RecordedModel& model, const Config& config, int iterations) {
     const Features image = model.graph.tensor(model.noisy).shape;
     if (!is_plain(config.solver)) {
         const SolverProblem problem = family_problem(config.solver, config.map, image.n, image.h, image.w);
-        if (iterations > 0)
-            model.denoised =
-                restore(model.graph, model.noisy, model.lambda, problem, iterations, config.solver.gradient);
+        if (iterations == 0) return;
+        const ObservationConfig& observation = config.solver.observation;
+        if (observation.data == DataTerm::weights)
+            model.weights = model.graph.input("weights", image.n, 1, image.h, image.w);
+        model.denoised = restore(model.graph, {model.noisy, model.weights, blur_kernel(observation)},
+                                 model.lambda, problem, iterations, config.solver.gradient);
         return;
     }
     const PdhgProblem problem = pdhg_problem(config.solver, config.map, image.n, image.h, image.w);
@@ -83,7 +87,7 @@ Value record_unet(Graph& graph, const NetworkConfig& network, Value image) {
 }
 
 RecordedModel record_training_model(const Backend& backend, const Config& config, int n, int h, int w) {
-    RecordedModel model{Graph(network_block(backend, config.network)), {}, {}, {}, {}, {}};
+    RecordedModel model{.graph = Graph(network_block(backend, config.network))};
     Graph& graph = model.graph;
     model.noisy = graph.input("noisy", n, 1, h, w);
     model.target = graph.input("target", n, 1, h, w);
@@ -95,7 +99,7 @@ RecordedModel record_training_model(const Backend& backend, const Config& config
 
 RecordedModel record_inference_model(const Backend& backend, const Config& config, int n, int h, int w,
                                      int iterations) {
-    RecordedModel model{Graph(network_block(backend, config.network)), {}, {}, {}, {}, {}};
+    RecordedModel model{.graph = Graph(network_block(backend, config.network))};
     Graph& graph = model.graph;
     model.noisy = graph.input("noisy", n, 1, h, w);
     model.lambda = record_map(graph, config, model.noisy);

@@ -22,11 +22,13 @@ Value record_unet(Graph& graph, const NetworkConfig& network, Value image);
 /// A whole model: graph and the values that its user reads or fills.
 struct RecordedModel {
     Graph graph;
-    Value noisy, target, lambda, denoised, loss;  ///< target and loss only when recorded for training
+    /// target and loss only when recorded for training
+    Value noisy = {}, target = {}, lambda = {}, denoised = {}, loss = {};
+    Value weights = {};                           ///< of the pixels of `noisy`, where solver.operator is mask
     std::vector<int> steps = {};                  ///< the parameters of learned steps, if there are any
 };
 
-/// noisy → U-Net → Λ → solver → loss, for training on N images of H×W.
+/// noisy → U-Net → Λ → solver → loss, for training on N images of H×W. `noisy` is what was observed, see Observed.
 RecordedModel record_training_model(const Backend& backend, const Config& config, int n, int h, int w);
 
 /// noisy → U-Net → Λ and, with iterations > 0, → solver, for use; Λ and the result are kept. Learned steps

@@ -20,20 +20,33 @@ struct ScalarCurve {
 /// of them (SSIM on images smaller than its window).
 std::optional<int> best_of(const std::vector<Quality>& curve, double Quality::*measure);
 
-/// Noisy images and their clean counterparts on the host, N×H×W each.
+/// Images as they were observed and their clean counterparts on the host, N×H×W each.
 struct SearchedImages {
     const float* noisy = nullptr;
     const float* clean = nullptr;
     int count = 0, height = 0, width = 0;
+    const float* weights = nullptr;  ///< N×H×W where the data term is weights
 };
 
-/// The curves of all images. All λ of as many images as fit are solved in one call, so that results take at
-/// most `batch_bytes` (0: what suits the backend). proceed (may be empty) is called after each call with the
-/// solves that are done, of N × λ; false ends the search by Interrupted.
+struct SearchOptions {
+    int repeat = 1;  ///< runs, of which times are the median
+    /// Called after each call of the solver with the solves that are done, of N × λ; false ends the search by Interrupted.
+    std::function<bool(int done)> proceed = {};
+    std::size_t batch_bytes = 0;  ///< that the results of a call may take; 0: what suits the backend
+    double second = 2;            ///< tgv: Λ₀ is that many times Λ₁, which the values are
+};
+
+/// The curves of all images for the problem of these settings: its regulariser and operator. All λ of as many images as
+/// fit are solved in one call.
 std::vector<ScalarCurve> scalar_search(Backend& backend, const SolverConfig& solver,
                                        const SearchedImages& images, const std::vector<float>& lambdas,
-                                       int repeat, const std::function<bool(int done)>& proceed,
-                                       std::size_t batch_bytes = 0);
+                                       const SearchOptions& options = {});
+
+/// The same for a problem of the family that is given: of one image, with the map of a scalar. kernel: of a blur.
+std::vector<ScalarCurve> scalar_search(Backend& backend, const SolverProblem& problem,
+                                       const std::vector<float>& kernel, int iterations,
+                                       const SearchedImages& images, const std::vector<float>& lambdas,
+                                       const SearchOptions& options = {});
 
 /// How many images of H×W a search should be given at once: enough to keep all threads or the whole GPU busy,
 /// few enough to report on and to stop between them.

@@ -133,7 +133,7 @@ class ValidationSet {
         if (count() > 0)
             for (const ScalarCurve& curve :
                  scalar_search(backend, solver, {noisy(0), clean(0), count(), side_, side_},
-                               {values.begin(), values.end()}, 1, {}))
+                               {values.begin(), values.end()}))
                 if (const auto at = best_of(curve.quality, &Quality::psnr))
                     best.push_back(curve.quality[*at]);
         return mean_quality(best).psnr;

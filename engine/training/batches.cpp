@@ -45,12 +45,17 @@ std::vector<BatchItem> epoch_items(const Config& config, const Dataset& data, in
     return items;
 }
 
+std::size_t Batches::floats(const Config& config) {
+    const std::size_t planes = Observer(config.solver.observation).weighs() ? 3 : 2;
+    return 2 * planes * std::size_t(config.train.batch) * side(config) * side(config);
+}
+
 int Batches::steps_per_epoch(const Config& config, const Dataset& data) {
     return data.count() / config.train.batch;
 }
 
 Batches::Batches(const Config& config, const Dataset& data, int epoch, int step)
-    : config_(config), data_(data), epoch_(epoch), step_(step) {
+    : config_(config), data_(data), observer_(config.solver.observation), epoch_(epoch), step_(step) {
     if (epoch < 1 || step < 0 || step >= steps_per_epoch(config, data))
         fail("there is no step ", step, " of epoch ", epoch, " in a training of ",
              steps_per_epoch(config, data), " steps an epoch");
@@ -58,6 +63,7 @@ Batches::Batches(const Config& config, const Dataset& data, int epoch, int step)
     for (Batch& batch : batches_) {
         batch.noisy.resize(floats);
         batch.target.resize(floats);
+        batch.weights.resize(observer_.weighs() ? floats : 0);
     }
     try {
         thread_ = std::thread([this] { work(); });
@@ -129,6 +135,8 @@ void Batches::prepare(Batch& batch) {
         float* noisy = batch.noisy.data() + n * pixels;
         data_.copy(int(item.image), item.top, item.left, length, item.mirror != 0, target);
         cpu::add_noise(config_.seed, item.epoch, item.image, pixels, target, item.scale, noisy);
+        observer_.observe(config_.seed, item.epoch, item.image, length, length, target, noisy,
+                          observer_.weighs() ? batch.weights.data() + n * pixels : nullptr);
     }
     if (++step_ == steps_per_epoch(config_, data_)) {
         step_ = 0;

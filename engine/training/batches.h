@@ -9,6 +9,7 @@
 
 #include "engine/config/config.h"
 #include "engine/data/dataset.h"
+#include "engine/data/observation.h"
 #include "kernels/training/training_step.h"
 
 namespace tvmap {
@@ -24,6 +25,7 @@ class Batches {
   public:
     struct Batch {
         std::vector<float> noisy, target;  ///< N×side×side
+        std::vector<float> weights;        ///< the same, where solver.operator is mask; else empty
     };
 
     /// Starts preparing the batch of (epoch, step); epochs count from 1, steps of an epoch from 0: throws Error for
@@ -31,6 +33,8 @@ class Batches {
     Batches(const Config& config, const Dataset& data, int epoch, int step);
     ~Batches();
 
+    /// Floats of the two batches in memory.
+    static std::size_t floats(const Config& config);
     /// Batches of an epoch: the images that do not fill a last batch sit this epoch out.
     static int steps_per_epoch(const Config& config, const Dataset& data);
     static int side(const Config& config) {
@@ -48,6 +52,7 @@ class Batches {
 
     const Config& config_;
     const Dataset& data_;
+    const Observer observer_;
     int epoch_, step_;
     std::vector<BatchItem> items_;
     int items_epoch_ = 0;

@@ -232,7 +232,8 @@ const std::vector<std::string>& Trainer::notes() const { return state_->notes; }
 std::string Trainer::device() const { return state_->backend->description(); }
 
 std::unique_ptr<TrainingSteps> Trainer::State::steps() {
-    const TrainingParts parts{*backend, config, *train, *plan->step, *parameters, plan->noisy, plan->target};
+    const TrainingParts parts{*backend,    config,      *train,       *plan->step,
+                              *parameters, plan->noisy, plan->target, plan->weights};
     const int epoch = progress.epoch + 1;
     if (!plan->recorded) return std::make_unique<HostSteps>(parts, epoch, progress.step);
     return std::make_unique<ResidentSteps>(parts, epoch, progress.step, plan->resident);

@@ -25,6 +25,7 @@ TrainingPlan::TrainingPlan(Backend& backend, const Config& config, Algorithms& a
     RecordedModel model = record_training_model(backend, config, config.train.batch, side, side);
     noisy = model.noisy;
     target = model.target;
+    weights = model.weights;
     step = std::make_unique<Plan>(std::move(model.graph), backend, algorithms, true);
     validation = std::make_unique<Denoiser>(backend, algorithms, config, config.data.size, config.data.size);
     release_free_memory();  // of the candidates that were timed and not taken
@@ -40,12 +41,14 @@ TrainingPlan::TrainingPlan(Backend& backend, const Config& config, Algorithms& a
         const std::size_t placed = arena_bytes + parameter_bytes, free = backend.memory_free();
         const std::size_t set = ResidentSteps::image_bytes(config, images.train);
         const std::size_t both = set + Validation::bytes(config, images.val, true);
-        resident = recorded && placed < free && both <= (free - placed) / 2;
+        // What solver.operator makes of a batch is made on the host.
+        const bool plain = config.solver.observation.data == DataTerm::identity;
+        resident = recorded && plain && placed < free && both <= (free - placed) / 2;
         memory["training_set"].predicted = resident ? set : 0;
         memory["schedule"].predicted = recorded ? ResidentSteps::schedule_bytes(config, images.train) : 0;
         memory.copy = CheckpointWriter::copy_bytes(backend, step->graph().parameters());
     } else {
-        memory["batches"].predicted = 4 * sizeof(float) * std::size_t(config.train.batch) * side * side;
+        memory["batches"].predicted = sizeof(float) * Batches::floats(config);
     }
     memory["pictures"].predicted = Validation::bytes(config, images.val, resident);
     memory["primitives"].predicted = std::max(in_use, in_use_before) - in_use_before;

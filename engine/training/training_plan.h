@@ -17,7 +17,7 @@ struct TrainingPlan {
     /// not timed makes this a plan that cannot be run.
     TrainingPlan(Backend& backend, const Config& config, Algorithms& algorithms, ImageCounts images);
 
-    Value noisy, target;
+    Value noisy, target, weights;
     std::unique_ptr<Plan> step;
     /// Nothing of a training step outlives it but the parameters, so validation takes its turn in the same
     /// arena.

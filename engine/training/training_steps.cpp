@@ -22,6 +22,9 @@ void upload(const TrainingParts& parts, const Batches::Batch& batch) {
                          sizeof(float) * batch.noisy.size());
     parts.backend.upload(parts.plan.view(parts.target).data, batch.target.data(),
                          sizeof(float) * batch.target.size());
+    if (!batch.weights.empty())
+        parts.backend.upload(parts.plan.view(parts.weights).data, batch.weights.data(),
+                             sizeof(float) * batch.weights.size());
 }
 
 }  // namespace

@@ -22,6 +22,7 @@ struct TrainingParts {
     Plan& plan;
     Parameters& parameters;
     Value noisy, target;
+    Value weights = {};  ///< of the pixels of `noisy`, where solver.operator is mask
 };
 
 /// The learning rate of optimiser step `step` (from 1) of `total`: linear warm-up, then constant or half a
@@ -56,7 +57,8 @@ class ResidentSteps final : public TrainingSteps {
     static std::size_t image_bytes(const Config& config, int images);
     static std::size_t schedule_bytes(const Config& config, int images);
 
-    /// Where the training set is not `resident`, batches are uploaded before each replay.
+    /// Where the training set is not `resident`, batches are uploaded before each replay. It can be where images are
+    /// observed as they are (solver.operator: identity).
     ResidentSteps(const TrainingParts& parts, int epoch, int step, bool resident);
     const std::vector<double>& take() override;
     /// Of the graph that is a step.

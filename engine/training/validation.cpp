@@ -5,7 +5,8 @@
 namespace tvmap {
 
 std::size_t Validation::bytes(const Config& config, int images, bool resident) {
-    const std::size_t pair = 2 * sizeof(float) * std::size_t(config.data.size) * config.data.size;
+    const std::size_t planes = Observer(config.solver.observation).weighs() ? 3 : 2;
+    const std::size_t pair = planes * sizeof(float) * std::size_t(config.data.size) * config.data.size;
     return (resident ? images + 1 : 1) * pair + (std::size_t(images) + 1) * sizeof(Found);
 }
 
@@ -17,7 +18,8 @@ Validation::Validation(Backend& backend, const Config& config, const Dataset& im
       denoiser_(denoiser),
       recorded_(recorded),
       pixels_(std::int64_t(images.size()) * images.size()),
-      host_pair_(2 * pixels_),
+      observer_(config.solver.observation),
+      host_pair_((observer_.weighs() ? 3 : 2) * pixels_),
       pair_(backend, host_pair_.data(), host_pair_.size()),
       pairs_(backend, resident ? std::size_t(images.count()) * host_pair_.size() : 0),
       found_(backend, 1),
@@ -35,6 +37,8 @@ void Validation::make_pair(int image) {
     images_.copy(image, clean);
     make_noisy(config_.noise, config_.noise.sigma, config_.seed, validation_epoch, images_, image, pixels_,
                clean, noisy);
+    observer_.observe(config_.seed, validation_epoch, std::uint32_t(image), images_.size(), images_.size(),
+                      clean, noisy, observer_.weighs() ? noisy + 2 * pixels_ : nullptr);
 }
 
 /// On the image in pair_.
@@ -44,6 +48,7 @@ void Validation::work() {
     Found* const found = found_.data();
     backend_.clear(found, sizeof *found);
     backend_.copy(denoiser_.input(), noisy, pixels_);
+    if (observer_.weighs()) backend_.copy(denoiser_.weights(), noisy + 2 * pixels_, pixels_);
     denoiser_.forward();
     backend_.find_not_finite(denoiser_.map(), denoiser_.maps() * pixels_, &found->not_finite);
     backend_.find_not_finite(denoiser_.output(), pixels_, &found->not_finite);

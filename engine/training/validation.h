@@ -6,6 +6,7 @@
 
 #include "engine/config/config.h"
 #include "engine/data/dataset.h"
+#include "engine/data/observation.h"
 #include "engine/data/quality.h"
 #include "engine/model/denoiser.h"
 #include "kernels/device_array.h"
@@ -48,7 +49,9 @@ class Validation {
     Denoiser& denoiser_;
     bool recorded_;
     std::int64_t pixels_;
-    std::vector<float> host_pair_;  // an image with its noise, and without
+    const Observer observer_;
+    std::vector<float>
+        host_pair_;  // an image as observed, the clean one, and the weights where there are any
     DeviceMirror<float> pair_;
     DeviceArray<float> pairs_;  // of all images, if they are resident
     DeviceArray<Found> found_, all_found_;

@@ -24,7 +24,8 @@ enum class Purpose : std::uint32_t {
     flip,
     phantom,
     bootstrap,
-    permutation
+    permutation,
+    mask
 };
 
 /// Philox 4×32-10: four words from a 64-bit key and a 128-bit counter.

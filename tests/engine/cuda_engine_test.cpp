@@ -98,11 +98,11 @@ TEST_CASE("searches over several images are the CPU's, in calls of any size") {
     const ImageStack z = images(3), clean = images(3, 0.4);
     const SearchedImages searched{z.values.data(), clean.values.data(), 3, height, width};
     const std::vector<float> lambdas{0.0f, 0.03f, 0.1f, 0.3f};
-    const auto expected = scalar_search(*cpu, steps(20), searched, lambdas, 1, {});
+    const auto expected = scalar_search(*cpu, steps(20), searched, lambdas);
     for (const int solves : {3, 8, 1000}) {
         CAPTURE(solves);
-        const auto actual = scalar_search(*cuda, steps(20), searched, lambdas, 1, {},
-                                          solves * height * width * sizeof(float));
+        const auto actual = scalar_search(*cuda, steps(20), searched, lambdas,
+                                          {.batch_bytes = solves * height * width * sizeof(float)});
         REQUIRE(actual.size() == 3);
         for (int n = 0; n < 3; ++n)
             for (std::size_t i = 0; i < lambdas.size(); ++i) {
@@ -136,9 +136,9 @@ TEST_CASE("a search's last call may be laid out in another way, and need more me
     REQUIRE(cuda->pdhg_workspace_bytes(rest) > cuda->pdhg_workspace_bytes(whole));
 #endif
     const SearchedImages searched{noisy.data(), clean.data(), count, high, wide};
-    const auto expected = scalar_search(*cpu, steps(3), searched, {0.05f}, 1, {});
-    const auto actual =
-        scalar_search(*cuda, steps(3), searched, {0.05f}, 1, {}, batch * high * wide * sizeof(float));
+    const auto expected = scalar_search(*cpu, steps(3), searched, {0.05f});
+    const auto actual = scalar_search(*cuda, steps(3), searched, {0.05f},
+                                      {.batch_bytes = batch * high * wide * sizeof(float)});
     for (int n = 0; n < count; ++n)
         CHECK(actual[n].quality[0].psnr == doctest::Approx(expected[n].quality[0].psnr).epsilon(1e-12));
 #ifdef TVMAP_EMULATED

@@ -314,3 +314,22 @@ TEST_CASE("a run ends with one line where its checkpoint cannot be written") {
     CHECK(said.find('\n') == std::string::npos);
     CHECK(epochs < w.config.train.epochs);
 }
+
+TEST_CASE(
+    "an operator's training on CUDA: batches from the host, as on the CPU, and whole runs resume to the same "
+    "bits") {
+    for (const DataTerm data : {DataTerm::weights, DataTerm::blur, DataTerm::super_resolution}) {
+        CAPTURE(int(data));
+        Workshop w;
+        w.config.solver.observation = {.data = data, .blur_size = 3};
+        const Outcome cpu = train(w, make_backend("cpu"), Way::host);
+        w.algorithms = {};
+        const Outcome once = train(w, cuda_backend(), Way::uploaded),
+                      again = train(w, cuda_backend(), Way::uploaded, 4);
+        CHECK(once.losses == again.losses);
+        CHECK(once.weights == again.weights);
+        for (std::size_t step = 0; step < cpu.losses.size(); ++step)
+            // Convolutions and losses add up in another order, nine times after each other.
+            CHECK(once.losses[step] == doctest::Approx(cpu.losses[step]).epsilon(1e-4));
+    }
+}

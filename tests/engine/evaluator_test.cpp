@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "engine/data/noise.h"
+#include "engine/data/observation.h"
 #include "engine/evaluation/evaluation_files.h"
 #include "engine/files/csv.h"
 #include "engine/files/file.h"
@@ -149,6 +150,39 @@ TEST_CASE("every number equals a direct call's") {
             double mean = 0;
             for (float v : lambda) mean += v;
             CHECK(image.lambda_mean == doctest::Approx(mean / double(lambda.size())));
+        }
+    }
+}
+
+TEST_CASE("operators: what is observed is measured, and the best scalar is that of the same problem") {
+    for (const DataTerm data : {DataTerm::weights, DataTerm::blur, DataTerm::super_resolution}) {
+        CAPTURE(int(data));
+        Workshop w(true);
+        w.config.solver.observation = {.data = data, .blur_size = 3};
+        w.write_weights();
+        const Evaluation evaluation = w.run(1);
+        const auto backend = make_backend("cpu");
+        const Dataset images(w.config.data.test, side, count);
+        const Observer observer(w.config.solver.observation);
+        SolverConfig solver = w.config.solver;
+        solver.iterations = w.config.evaluate.iterations;
+        for (int i = 0; i < count; ++i) {
+            std::vector<float> clean(pixels), seen(pixels), weights(pixels);
+            images.copy(i, clean.data());
+            make_noisy(w.config.noise, w.config.evaluate.sigma, w.config.seed, test_epoch, images, i, pixels,
+                       clean.data(), seen.data());
+            observer.observe(w.config.seed, test_epoch, std::uint32_t(i), side, side, clean.data(),
+                             seen.data(), weights.data());
+            const EvaluatedImage& image = evaluation.images[i];
+            CHECK(image.noisy.psnr == cpu::psnr(seen.data(), clean.data(), pixels));
+            const std::vector<float> lambdas(evaluation.lambdas.begin(), evaluation.lambdas.end());
+            const auto curve = scalar_search(
+                *backend, solver,
+                {seen.data(), clean.data(), 1, side, side, observer.weighs() ? weights.data() : nullptr},
+                lambdas);
+            for (std::size_t l = 0; l < lambdas.size(); ++l)
+                CHECK(image.curve[l].psnr == curve[0].quality[l].psnr);
+            CHECK(std::isfinite(image.map.psnr));
         }
     }
 }

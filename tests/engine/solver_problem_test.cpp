@@ -82,6 +82,43 @@ TEST_CASE("regularisers: their key comes back, the network's outputs follow the 
               "solver.train_steps: steps are learned"));
 }
 
+TEST_CASE("operators: their keys come back, their kernels add up to 1, what does not fit is refused") {
+    const Config read =
+        config("data: {size: 64}\nsolver: {operator: blur, blur: {size: 7, sigma: 1.5}, norm: auto}\n");
+    CHECK_FALSE(is_plain(read.solver));
+    CHECK(config(read.to_yaml()).to_yaml() == read.to_yaml());
+    const std::vector<float> kernel = blur_kernel(read.solver.observation);
+    REQUIRE(kernel.size() == 49);
+    double sum = 0;
+    for (const float value : kernel) sum += value;
+    CHECK(sum == doctest::Approx(1).epsilon(1e-6));  // 49 values, each rounded by 6e-8 of itself
+    CHECK(kernel[24] / kernel[25] == doctest::Approx(std::exp(1 / (2 * 1.5 * 1.5))).epsilon(1e-6));
+    const SolverProblem problem = family_problem(read.solver, read.map, 1, 64, 64);
+    CHECK(problem.gram_norm == doctest::Approx(gram_norm(problem, kernel.data())).epsilon(1e-12));
+    CHECK(problem.own_start);
+    const SolverProblem blocks = family_problem(
+        config("solver: {operator: downsample, downsample: {factor: 4}}\n").solver, {}, 1, 64, 64);
+    CHECK(blocks.factor == 4);
+    CHECK(blocks.gram_norm == gram_norm(blocks, nullptr));
+    CHECK_FALSE(family_problem(config("solver: {operator: mask}\n").solver, {}, 1, 64, 64).own_start);
+    const std::pair<const char*, const char*> wrong[] = {
+        {"solver: {operator: smear}", "identity | mask | blur | downsample"},
+        {"solver: {operator: mask, mask: {missing: 1}}", "solver.mask.missing: 1 is impossible"},
+        {"solver: {operator: blur, blur: {size: 4}}", "solver.blur.size: 4 has no middle"},
+        {"solver: {operator: blur, blur: {size: 65}}", "solver.blur.size: 65 is too large"},
+        {"solver: {operator: blur, blur: {size: 9}}\ntrain: {crop: 8}",
+         "solver.blur.size: 9 is more than train.crop, 8"},
+        {"solver: {operator: blur, blur: {sigma: 0}}", "solver.blur.sigma"},
+        {"solver: {operator: downsample, downsample: {factor: 3}}",
+         "solver.downsample.factor: 3 does not divide data.size"},
+        {"solver: {operator: mask, dual_start: image}", "solver.dual_start: image goes with"},
+        {"solver: {operator: mask, train_steps: shared}", "solver.train_steps: steps are learned"}};
+    for (const auto& [yaml, said] : wrong) {
+        CAPTURE(yaml);
+        CHECK(has(refused(std::string(yaml) + "\n"), said));
+    }
+}
+
 TEST_CASE("the family's steps: exact norms, the proven bound, a warning above the classical one") {
     SolverConfig solver;
     solver.regulariser = Regulariser::tgv;

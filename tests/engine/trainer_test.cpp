@@ -249,3 +249,19 @@ TEST_CASE("every regulariser trains, goes on to the same bits, and has as many o
             CHECK(std::stod(loss.back()) < std::stod(loss.front()));
         }
 }
+
+TEST_CASE("every operator trains, goes on to the same bits, and what it was is part of the weights") {
+    for (const DataTerm data : {DataTerm::weights, DataTerm::blur, DataTerm::super_resolution}) {
+        Workshop w;
+        w.config.solver.observation = {.data = data, .blur_size = 3};
+        w.config.train.epochs = 2;
+        CHECK(w.train("whole"));
+        CHECK_FALSE(w.train("parts", false, 4));
+        CHECK(w.train("parts", true));
+        w.check_same("whole", "parts");
+        const auto loss = w.column("whole", "loss");
+        CHECK(std::stod(loss.back()) < std::stod(loss.front()));
+        w.config.solver.observation.data = DataTerm::identity;
+        CHECK(has(refusal([&] { w.train("whole", true); }), "solver.operator"));
+    }
+}

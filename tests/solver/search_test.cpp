@@ -27,7 +27,8 @@ TEST_CASE("the scalar search: the same for any batch, and right") {
     const auto search = [&](const std::vector<float>& values, const std::function<bool(int)>& proceed,
                             std::size_t batch_bytes = 0) {
         const SearchedImages images{z.values.data(), clean.values.data(), n, h, w};
-        return scalar_search(backend(), steps(64), images, values, 2, proceed, batch_bytes);
+        return scalar_search(backend(), steps(64), images, values,
+                             {.repeat = 2, .proceed = proceed, .batch_bytes = batch_bytes});
     };
     const std::vector<ScalarCurve> curves = search(lambdas, {});
     REQUIRE(curves.size() == n);

@@ -1,0 +1,34 @@
+// How images are observed in an experiment with solver.operator: A of a clean image, plus its noise. Everything that is
+// drawn is a pure function of (seed, epoch, image).
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "engine/config/config.h"
+
+namespace tvmap {
+
+/// For one observation setting. Does not change: threads may share it.
+class Observer {
+  public:
+    explicit Observer(const ObservationConfig& observation);
+
+    /// Whether observe() also writes the weights of pixels.
+    bool weighs() const { return observation_.data == DataTerm::weights; }
+
+    /// Makes of an H×W image with added noise (`image`) what is observed of the `clean` one, of the same size and in the
+    /// same noise:
+    ///     identity    as it is
+    ///     mask        0 where nothing is known: each pixel by itself, with probability `missing`
+    ///     blur        A clean + noise, circular
+    ///     downsample  each block's mean, plus the noise of its first pixel, in every pixel of the block
+    /// weights: H×W, 1 where a pixel is known and 0 elsewhere, where weighs(); else not used.
+    void observe(std::uint64_t seed, std::uint32_t epoch, std::uint32_t image_number, int height, int width,
+                 const float* clean, float* image, float* weights) const;
+
+  private:
+    ObservationConfig observation_;
+    std::vector<float> kernel_;
+};
+
+}  // namespace tvmap
