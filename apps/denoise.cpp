@@ -1,4 +1,5 @@
 // tvmap denoise: a trained network on pictures of any size, grey or colour.
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -22,7 +23,7 @@ namespace {
 
 struct Options {
     std::vector<std::string> images, set;
-    std::string checkpoint, out;
+    std::string checkpoint, out, mask;
 };
 
 /// What an image's results are called: OUT/NAME with these endings.
@@ -63,16 +64,55 @@ void add_outputs(std::vector<Output>& outputs, const std::string& image, const s
     outputs.push_back({stem + endings[2]});
 }
 
+/// The picture in the size of what it is restored to: each value stands in all pixels of its block.
+Picture enlarged(const Picture& picture, int factor) {
+    Picture large = picture;
+    large.height *= factor;
+    large.width *= factor;
+    large.values.clear();
+    for (int i = 0; i < large.height; ++i)
+        for (int j = 0; j < large.width; ++j)
+            for (int c = 0; c < picture.channels; ++c)
+                large.values.push_back(
+                    picture.values[(std::size_t(i / factor) * picture.width + j / factor) * picture.channels +
+                                   c]);
+    return large;
+}
+
+/// The weights that a network for missing pixels needs, H×W; empty for any other.
+NpyArray read_weights_of(const Options& options, const Config& config) {
+    const bool weighs = config.solver.observation.data == DataTerm::weights;
+    if (weighs == options.mask.empty())
+        throw UsageError(
+            weighs ? text(options.checkpoint,
+                          " was trained with solver.operator: mask; give --mask, 0 where a pixel is missing "
+                          "and 1 elsewhere")
+                   : text("--mask goes with networks that were trained with solver.operator: mask; ",
+                          options.checkpoint, " was not"));
+    if (!weighs) return {};
+    NpyArray mask = read_npy(options.mask);
+    if (mask.shape.size() != 2)
+        fail(options.mask, ": an array of ", mask.shape.size(), " dimensions; give two");
+    for (const float weight : mask.values)
+        if (!(weight >= 0) || !std::isfinite(weight))
+            fail(options.mask, ": a weight of ", weight,
+                 "; give 0 where a pixel is missing, and 1 elsewhere");
+    return mask;
+}
+
 /// Denoises each channel by itself and writes NAME.png, NAME_lambda.npy and NAME_lambda.png, all of them or none.
-void denoise(const std::string& path, const Picture& noisy, Model& model, const std::string& out) {
+/// weights: H×W where the network takes any.
+void denoise(const std::string& path, const Picture& noisy, const std::vector<float>& weights, Model& model,
+             const std::string& out) {
     const int h = noisy.height, w = noisy.width;
     const std::size_t pixels = std::size_t(h) * w;
     Denoiser& denoiser = model.denoiser(h, w);
     std::vector<float> plane(pixels), result(pixels), maps(pixels * denoiser.maps() * noisy.channels);
     Picture denoised = noisy;
     for (int c = 0; c < noisy.channels; ++c) {
-        for (std::size_t i = 0; i < pixels; ++i) plane[i] = noisy.values[i * noisy.channels + c];
-        denoiser.run(plane.data(), &maps[c * pixels * denoiser.maps()], result.data());
+        for (std::size_t i = 0; i < pixels; ++i)
+            plane[i] = !weights.empty() && weights[i] == 0 ? 0 : noisy.values[i * noisy.channels + c];
+        denoiser.run(plane.data(), &maps[c * pixels * denoiser.maps()], result.data(), weights.data());
         for (std::size_t i = 0; i < pixels; ++i) denoised.values[i * noisy.channels + c] = result[i];
     }
     const std::string stem = result_stem(out, path);
@@ -97,9 +137,18 @@ int run(const Options& options, const CommonOptions& common) {
     std::optional<Model> model;
     std::vector<Output> outputs;
     ReadTwice<Picture> pictures;
+    const ObservationConfig& observation = config.solver.observation;
+    const NpyArray mask = read_weights_of(options, config);
+    const auto read = [&](const std::string& path) {
+        Picture picture = read_picture(path, config.data.picture_limit);
+        if (observation.data == DataTerm::super_resolution) picture = enlarged(picture, observation.factor);
+        if (!mask.values.empty() && (mask.shape[0] != picture.height || mask.shape[1] != picture.width))
+            fail(options.mask, ": ", mask.shape[0], "×", mask.shape[1], " does not fit ", path, ", ",
+                 picture.height, "×", picture.width);
+        return picture;
+    };
     const auto picture_of = [&](std::size_t i) {
-        return pictures.read(i, {options.images[i]},
-                             [&] { return read_picture(options.images[i], config.data.picture_limit); });
+        return pictures.read(i, {options.images[i]}, [&] { return read(options.images[i]); });
     };
     for (std::size_t i = 0; i < options.images.size(); ++i) {
         const Picture picture = picture_of(i);
@@ -118,7 +167,7 @@ int run(const Options& options, const CommonOptions& common) {
         if (interrupted())
             throw Interrupted(text("interrupted; ", options.out, " holds the first ", done, " of ",
                                    options.images.size(), " images"));
-        denoise(options.images[done], picture_of(done), *model, options.out);
+        denoise(options.images[done], picture_of(done), mask.values, *model, options.out);
         progress.update(double(++done));
     }
     print_result(common,
@@ -149,6 +198,9 @@ void add_denoise(Program& program) {
         .add_option("--set", options->set,
                     "KEY=VALUE in place of the checkpoint's configuration; may be repeated")
         ->allow_extra_args(false);
+    command.add_option(
+        "--mask", options->mask,
+        "for networks of solver.operator: mask: .npy H×W, 0 where a pixel is missing, 1 elsewhere");
     command.add_option("--out", options->out, "folder, made if need be")->required();
 }
 

@@ -56,6 +56,11 @@ Regularisation regularisation(const std::vector<GivenMaps>& given, int shared, i
 }  // namespace
 
 void RestorationOptions::add(CLI::App& command) {
+    add_problem(command);
+    command.add_option("--lambda0", lambda0, "tgv: of second differences, a number or a .npy map");
+}
+
+void RestorationOptions::add_problem(CLI::App& command) {
     command
         .add_option(
             "--regulariser", regulariser,
@@ -63,7 +68,6 @@ void RestorationOptions::add(CLI::App& command) {
             "generalised variation, with --lambda for first and --lambda0 for second differences")
         ->check(CLI::IsMember({"tv", "tv8", "tgv"}))
         ->capture_default_str();
-    command.add_option("--lambda0", lambda0, "tgv: of second differences, a number or a .npy map");
     command
         .add_option(
             "--operator", operator_name,
@@ -91,6 +95,21 @@ Restoration RestorationOptions::read(const ProblemOptions& problem, SolverConfig
     if (lambda0.empty() == (regulariser == "tgv"))
         throw UsageError(regulariser == "tgv" ? "--regulariser tgv: give --lambda0 too"
                                               : "--lambda0 goes with --regulariser tgv alone");
+    input = read_images(problem.input, problem.reading);
+    Restoration given;
+    given.observation = read_observation(solver, input);
+    given.z = input;
+    SolverProblem sizes;
+    sizes.regulariser = solver.regulariser;
+    std::vector<GivenMaps> maps{read_maps(problem.lambda, given.height(), given.width())};
+    if (!lambda0.empty()) maps.push_back(read_maps(lambda0, given.height(), given.width()));
+    given.lambda =
+        regularisation(maps, sizes.maps(), sizes.components(), std::int64_t(given.height()) * given.width());
+    restoration_problem(solver, given, option_names());
+    return given;
+}
+
+Observation RestorationOptions::read_observation(SolverConfig& solver, const InputImages& input) const {
     if (mask.empty() == (operator_name == "mask"))
         throw UsageError(mask.empty() ? "--operator mask: give --mask"
                                       : "--mask goes with --operator mask alone");
@@ -101,10 +120,7 @@ Restoration RestorationOptions::read(const ProblemOptions& problem, SolverConfig
     if (shrinks && factor < 2) throw UsageError("--operator downsample: give --factor, 2 or more");
     if (!shrinks && factor != 0) throw UsageError("--factor goes with --operator downsample alone");
     solver.regulariser = regulariser_named(regulariser);
-    input = read_images(problem.input, problem.reading);
-    Restoration given;
-    given.z = input;
-    Observation& observation = given.observation;
+    Observation observation;
     if (operator_name == "mask" || operator_name == "blur") {
         NpyArray array = read_npy(operator_name == "mask" ? mask : kernel);
         if (array.shape.size() != 2)
@@ -124,14 +140,7 @@ Restoration RestorationOptions::read(const ProblemOptions& problem, SolverConfig
         observation.data = DataTerm::super_resolution;
         observation.factor = factor;
     }
-    SolverProblem sizes;
-    sizes.regulariser = solver.regulariser;
-    std::vector<GivenMaps> maps{read_maps(problem.lambda, given.height(), given.width())};
-    if (!lambda0.empty()) maps.push_back(read_maps(lambda0, given.height(), given.width()));
-    given.lambda =
-        regularisation(maps, sizes.maps(), sizes.components(), std::int64_t(given.height()) * given.width());
-    restoration_problem(solver, given, option_names());
-    return given;
+    return observation;
 }
 
 InputImages restored_images(const InputImages& input, const Restoration& given) {

@@ -13,12 +13,17 @@ struct RestorationOptions {
     int factor = 0;  ///< 0: not given
 
     void add(CLI::App& command);
+    /// Those without --lambda0, for commands that choose λ themselves.
+    void add_problem(CLI::App& command);
 
     /// Whether they ask for something that engine/solver/solver.h does not do.
     bool wanted() const { return regulariser != "tv" || operator_name != "identity"; }
 
     /// Throws UsageError for options that belong to others, of which none is wanted.
     void refuse_left_over() const;
+
+    /// How the images were observed; `solver` gets the regulariser. Throws UsageError for options that do not go together.
+    Observation read_observation(SolverConfig& solver, const InputImages& input) const;
 
     /// All that the options name, read and checked; `solver` gets the regulariser. Throws UsageError for options that do
     /// not go together.

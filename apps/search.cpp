@@ -8,6 +8,7 @@
 #include "apps/interruption.h"
 #include "apps/progress_line.h"
 #include "apps/read_twice.h"
+#include "apps/restoration_options.h"
 #include "apps/solver_options.h"
 #include "apps/warning.h"
 #include "engine/config/equally_spaced.h"
@@ -20,6 +21,8 @@ namespace {
 
 struct Options {
     SolverOptions solver;
+    RestorationOptions restoration;
+    double second = 2;
     ImageOptions reading;
     std::vector<std::string> inputs, clean;
     double from = 0, to = 0.8;
@@ -49,11 +52,40 @@ std::pair<InputImages, InputImages> read_pair(const Options& options, std::size_
                                               const SolverConfig& solver) {
     InputImages noisy = read_images(options.inputs[i], options.reading),
                 clean = read_images(options.clean[i], options.reading);
+    if (options.restoration.wanted()) {
+        SolverConfig settings = solver;
+        Restoration given;
+        given.observation = options.restoration.read_observation(settings, noisy);
+        given.z = noisy;
+        given.lambda = {MapKind::scalar, {0.0f, 0.0f}};
+        if (settings.regulariser != Regulariser::tgv) given.lambda.values.pop_back();
+        restoration_problem(settings, given, option_names());
+        if (clean.images != noisy.images || clean.height != given.height() || clean.width != given.width())
+            fail(options.clean[i], ": ", clean.images, "×", clean.height, "×", clean.width, " where ",
+                 options.inputs[i], " is restored to ", noisy.images, "×", given.height(), "×", given.width(),
+                 "; give the clean image of that size");
+        return {std::move(noisy), std::move(clean)};
+    }
     if (noisy.shape() != clean.shape())
         fail(options.clean[i], ": another size than ", options.inputs[i],
              "; give the clean image of the same size");
     solver_problem(solver, noisy, {MapKind::scalar, {0.0f}}, option_names());
     return {std::move(noisy), std::move(clean)};
+}
+
+/// Of `count` images from `first` on.
+std::vector<ScalarCurve> restored_curves(Backend& backend, const RestorationOptions& options,
+                                         SolverConfig solver, const InputImages& noisy,
+                                         const InputImages& clean, int first, int count,
+                                         const std::vector<float>& lambdas, const SearchOptions& how) {
+    Restoration given;
+    given.observation = options.read_observation(solver, noisy);
+    const auto part = [&](const ImageStack& images) {
+        const auto from = images.values.begin() + first * images.pixels();
+        return ImageStack{count, images.height, images.width, {from, from + count * images.pixels()}};
+    };
+    given.z = part(noisy);
+    return restoration_search(backend, solver, std::move(given), part(clean), lambdas, how);
 }
 
 int report(const Options& options, const CommonOptions& common, const Backend& backend,
@@ -99,7 +131,10 @@ int report(const Options& options, const CommonOptions& common, const Backend& b
 }
 
 int run(const Options& options, const CommonOptions& common) {
-    const SolverConfig solver = options.solver.config();
+    SolverConfig solver = options.solver.config();
+    if (!options.restoration.wanted()) options.restoration.refuse_left_over();
+    if (options.second != 2 && options.restoration.regulariser != "tgv")
+        throw UsageError("--lambda0-ratio goes with --regulariser tgv alone");
     if (options.inputs.size() != options.clean.size())
         throw UsageError(text("--clean: ", options.clean.size(), " clean images for ", options.inputs.size(),
                               " noisy ones; give one for each, in the same order"));
@@ -130,11 +165,17 @@ int run(const Options& options, const CommonOptions& common) {
                     progress.update(double(i) + (first + double(done) / options.count) / images);
                     return !interrupted();
                 };
+                const SearchOptions how{
+                    .repeat = options.solver.repeat, .proceed = proceed, .second = options.second};
                 const std::int64_t at = first * noisy.pixels();
                 std::vector<ScalarCurve> curves =
-                    scalar_search(*backend, solver,
-                                  {&noisy.values[at], &clean.values[at], together, noisy.height, noisy.width},
-                                  parameters, {.repeat = options.solver.repeat, .proceed = proceed});
+                    options.restoration.wanted()
+                        ? restored_curves(*backend, options.restoration, solver, noisy, clean, first,
+                                          together, parameters, how)
+                        : scalar_search(
+                              *backend, solver,
+                              {&noisy.values[at], &clean.values[at], together, noisy.height, noisy.width},
+                              parameters, how);
                 for (int n = 0; n < together; ++n)
                     searched.push_back(
                         {noisy.images == 1 ? options.inputs[i] : text(options.inputs[i], "#", first + n),
@@ -166,6 +207,9 @@ void add_search(Program& program) {
     command.add_option("--out", options->out, "CSV of PSNR and SSIM for every value");
     options->reading.add(command);
     options->solver.add(command);
+    options->restoration.add_problem(command);
+    add_number(command, "--lambda0-ratio", options->second, "tgv: λ of second differences, as multiples of λ",
+               0.0);
 }
 
 }  // namespace tvmap

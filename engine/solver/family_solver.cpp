@@ -159,6 +159,28 @@ Restored restore(Backend& backend, const SolverConfig& solver, const Restoration
     return result;
 }
 
+std::vector<ScalarCurve> restoration_search(Backend& backend, const SolverConfig& solver, Restoration given,
+                                            const ImageStack& clean, const std::vector<float>& lambdas,
+                                            const SearchOptions& options) {
+    SolverProblem sizes;
+    sizes.regulariser = solver.regulariser;
+    given.lambda = {MapKind::scalar, std::vector<float>(std::size_t(sizes.maps()))};
+    const SolverProblem problem = restoration_problem(solver, given);
+    check_target(problem.solves, problem.height, problem.width, clean);
+    const std::vector<float> images = enlarged(given.z, given.observation.factor),
+                             weights = problem.data == DataTerm::weights
+                                           ? data_values(problem, given.observation)
+                                           : std::vector<float>();
+    SolverProblem one = problem;
+    one.solves = 1;
+    return scalar_search(backend, one,
+                         problem.data == DataTerm::blur ? given.observation.values : std::vector<float>(),
+                         solver.iterations,
+                         {images.data(), clean.values.data(), problem.solves, problem.height, problem.width,
+                          weights.empty() ? nullptr : weights.data()},
+                         lambdas, options);
+}
+
 SolverGradient restoration_gradient(Backend& backend, const SolverConfig& solver, const Restoration& given,
                                     const ImageStack& target, int repeat, bool with_d_z) {
     const SolverProblem problem = restoration_problem(solver, given);

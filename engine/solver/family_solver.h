@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/solver/search.h"
 #include "engine/solver/solver.h"
 #include "kernels/family/family.h"
 
@@ -53,6 +54,12 @@ struct Restored {
 };
 Restored restore(Backend& backend, const SolverConfig& solver, const Restoration& given,
                  const RestoreOptions& options);
+
+/// The curve of each image (engine/solver/search.h): restored by each scalar of `lambdas`, measured against `clean`, N×H×W.
+/// given.lambda is not used.
+std::vector<ScalarCurve> restoration_search(Backend& backend, const SolverConfig& solver, Restoration given,
+                                            const ImageStack& clean, const std::vector<float>& lambdas,
+                                            const SearchOptions& options);
 
 /// d_lambda has the shape of the given Λ, d_z that of z. The mean squared error is that to a target of N×H×W.
 SolverGradient restoration_gradient(Backend& backend, const SolverConfig& solver, const Restoration& given,

@@ -3,6 +3,7 @@
 the byte, folders belong to the place that a run was started in, and closed standard streams change nothing."""
 import json
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -173,6 +174,44 @@ def restorations(folder):
     result = run("gradient z.npy --lambda 0.1 --operator downsample --factor 2 --target clean.npy --iterations 20 --out d.npy "
                  "--out-z dz.npy", folder)
     check(result.returncode == 0 and b"(12, 16)" in (folder / "dz.npy").read_bytes()[:128], f"gradient: {result}")
+    search = "search z.npy --clean ones.npy --from 0.1 --to 0.3 --count 2 --iterations 20 --json"
+    for wrong, said in {"--mask ones.npy": "--mask goes with", "--operator downsample": "give --factor",
+                        "--lambda0-ratio 3": "--lambda0-ratio goes with"}.items():
+        refused(folder, 2, f"{search} {wrong}", said)
+    refused(folder, 1, f"{search} --operator downsample --factor 2", "give the clean image of that size")
+    plain = json.loads(run(search, folder).stdout)["images"]
+    ones = json.loads(run(f"{search} --operator mask --mask ones.npy", folder).stdout)["images"]
+    check([image["psnr"] for image in plain] == [image["psnr"] for image in ones], f"search: {plain}, {ones}")
+    for options in ("--operator downsample --factor 2 --clean clean.npy", "--regulariser tgv --lambda0-ratio 3 --norm auto",
+                    "--operator blur --kernel k.npy"):
+        words = search.replace("--clean ones.npy ", "") if "--clean" in options else search
+        result = run(f"{words} {options}", folder)
+        check(result.returncode == 0 and json.loads(result.stdout)["images"][0]["psnr"]["lambda"] > 0, f"{options}: {result}")
+
+
+def operators(folder):
+    """A network for an operator trains, is evaluated and used; what its pictures need is asked for."""
+    image_folder(os.fsencode(folder / "images"), 3)
+    (folder / "tiny.yaml").write_bytes(tiny_experiment)
+    picture = sorted((folder / "images").iterdir())[0]
+    shape = struct.unpack(">II", picture.read_bytes()[16:24])[::-1]
+    (folder / "ones.npy").write_bytes(npy([1.0] * shape[0] * shape[1], shape))
+    (folder / "small.npy").write_bytes(npy([1.0] * 6, (2, 3)))
+    for operator, needed, grows in (("mask", " --mask ones.npy", 1), ("blur", "", 1), ("downsample", "", 2)):
+        result = run(f"train tiny.yaml --run {operator} --set solver.operator={operator} --set solver.blur.size=3 --quiet", folder)
+        check(result.returncode == 0, f"train {operator}: {result}")
+        result = run(f"evaluate {operator} --quiet --json", folder)
+        check(result.returncode == 0 and "gain" in json.loads(result.stdout), f"evaluate {operator}: {result}")
+        denoise = f"denoise {picture} --checkpoint {operator}/checkpoints/last.safetensors --out out_{operator}"
+        if needed:
+            refused(folder, 2, denoise, "give --mask")
+            refused(folder, 1, f"{denoise} --mask small.npy", "2×3 does not fit")
+        else:
+            refused(folder, 2, f"{denoise} --mask ones.npy", "--mask goes with")
+        result = run(denoise + needed, folder)
+        made = folder / f"out_{operator}" / f"{picture.stem}.png"
+        check(result.returncode == 0, f"denoise {operator}: {result}")
+        check(struct.unpack(">II", made.read_bytes()[16:24])[::-1] == tuple(grows * side for side in shape), f"{operator}: size")
 
 
 def instruction_sets(folder):
@@ -197,7 +236,7 @@ def instruction_sets(folder):
 
 with tempfile.TemporaryDirectory() as cache:
     os.environ["XDG_CACHE_HOME"] = cache  # where measured algorithms are kept
-    for part in (numbers, folder_names, places, closed_streams, instruction_sets, restorations):
+    for part in (numbers, folder_names, places, closed_streams, instruction_sets, restorations, operators):
         with tempfile.TemporaryDirectory() as name:
             part(Path(name).resolve())
 finish()
