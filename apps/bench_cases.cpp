@@ -9,6 +9,11 @@
 #include "engine/graph/solver_mapping.h"
 #include "engine/model/unet.h"
 #include "kernels/device_array.h"
+#include "kernels/layers/leaky_relu.h"
+#include "kernels/layers/max_pool.h"
+#include "kernels/layers/parameter_map.h"
+#include "kernels/layers/upsample.h"
+#include "kernels/training/loss.h"
 #include "kernels/training/random.h"
 
 namespace tvmap {
@@ -122,29 +127,30 @@ class Cases {
         const Features small = dense_features(large.n, large.c, large.h / 2, large.w / 2, large.block);
         const double l = double(large.size()), s = double(small.size());
         plain("max_pool_forward", {large, small}, l + s,
-              [](Backend& on, const auto& v) { on.max_pool_forward(v[0], v[1]); });
+              [](Backend& on, const auto& v) { max_pool_forward(on, v[0], v[1]); });
         plain("max_pool_backward", {large, small, large}, 2 * l + s,
-              [](Backend& on, const auto& v) { on.max_pool_backward(v[0], v[1], v[2], Write::overwrite); });
+              [](Backend& on, const auto& v) { max_pool_backward(on, v[0], v[1], v[2], Write::overwrite); });
         plain("upsample_forward", {large, small}, l + s,
-              [](Backend& on, const auto& v) { on.upsample_forward(v[1], v[0]); });
+              [](Backend& on, const auto& v) { upsample_forward(on, v[1], v[0]); });
         plain("upsample_backward", {large, small}, l + s,
-              [](Backend& on, const auto& v) { on.upsample_backward(v[0], v[1], Write::overwrite); });
+              [](Backend& on, const auto& v) { upsample_backward(on, v[0], v[1], Write::overwrite); });
     }
 
     void elementwise(const Features& f) {
         const double floats = double(f.size());
         plain("leaky_relu_forward", {f, f}, 2 * floats,
-              [](Backend& on, const auto& v) { on.leaky_relu_forward(v[0], v[1], 0.01f); });
+              [](Backend& on, const auto& v) { leaky_relu_forward(on, v[0], v[1], 0.01f); });
         plain("leaky_relu_backward", {f, f, f}, 3 * floats, [](Backend& on, const auto& v) {
-            on.leaky_relu_backward(v[0], v[1], v[2], 0.01f, Write::overwrite);
+            leaky_relu_backward(on, v[0], v[1], v[2], 0.01f, Write::overwrite);
         });
-        plain("add", {f, f, f}, 3 * floats, [](Backend& on, const auto& v) { on.add(v[0], v[1], v[2]); });
+        plain("add", {f, f, f}, 3 * floats,
+              [](Backend& on, const auto& v) { add_forward(on, v[0], v[1], v[2]); });
         const Features raw = dense_features(f.n, 2, f.h, f.w, 1);
         plain("parameter_map_forward", {raw, raw}, 2 * double(raw.size()),
-              [](Backend& on, const auto& v) { on.parameter_map_forward({}, v[0], v[1]); });
+              [](Backend& on, const auto& v) { parameter_map_forward(on, ParameterMap{}, v[0], v[1]); });
         plain("parameter_map_backward", {raw, raw, raw}, 3 * double(raw.size()),
               [](Backend& on, const auto& v) {
-                  on.parameter_map_backward({}, v[0], v[1], v[2], Write::overwrite);
+                  parameter_map_backward(on, ParameterMap{}, v[0], v[1], v[2], Write::overwrite);
               });
         const Features weights = dense_features(1, 1, 1, 1796034, 1);  // the reference network's parameters
         plain("adam_step", {weights, weights, weights, weights}, 7 * double(weights.size()),
@@ -163,10 +169,10 @@ class Cases {
             return (*sums)->data();
         };
         plain("loss_forward", {f, f}, 2 * floats, [mse](Backend& on, const auto& v) {
-            on.loss_forward(LossKind::mse, v[0], v[1], mse(on) + 1, mse(on));
+            loss_forward(on, LossKind::mse, v[0], v[1], mse(on) + 1, mse(on));
         });
         plain("loss_backward", {f, f, f}, 3 * floats, [mse](Backend& on, const auto& v) {
-            on.loss_backward(LossKind::mse, v[0], v[1], mse(on) + 1, v[2], Write::overwrite);
+            loss_backward(on, LossKind::mse, v[0], v[1], mse(on) + 1, v[2], Write::overwrite);
         });
         add("make_batch", [=, this] {
             const auto images = numbers(f.size(), 0, 1), clean = memory<float>(f.size()),

@@ -7,14 +7,12 @@
 #include <cstring>
 #include <utility>
 
+#include "kernels/base/blas1.h"
 #include "kernels/base/error.h"
 #include "kernels/base/parallel.h"
 #include "kernels/base/simd.h"
 #include "kernels/base/threads.h"
 #include "kernels/cuda_loader.h"
-#include "kernels/layers/leaky_relu.h"
-#include "kernels/layers/max_pool.h"
-#include "kernels/layers/upsample.h"
 #include "kernels/machine_peak.h"
 
 namespace tvmap {
@@ -64,10 +62,6 @@ class CpuBackend final : public Backend {
     void download(void* host, const void* memory, std::size_t bytes) override {
         if (bytes) std::memcpy(host, memory, bytes);
     }
-    void clear(View x) override {
-        for (int n = 0; n < x.shape.n; ++n) std::memset(x.image(n), 0, sizeof(float) * x.shape.image_size());
-    }
-
     void clear(void* memory, std::size_t bytes) override {
         if (bytes) std::memset(memory, 0, bytes);
     }
@@ -76,6 +70,10 @@ class CpuBackend final : public Backend {
             std::memcpy(to + offset, from + offset, sizeof(float) * std::size_t(length));
         });
     }
+    void copy(ConstView x, View y) override { cpu::copy(x, y); }
+    void axpy(float a, ConstView x, View y) override { cpu::axpy(a, x, y); }
+    void dot(ConstView x, ConstView y, double* sums) override { cpu::dot(x, y, sums); }
+    void fill(View x, float value) override { cpu::fill(x, value); }
     void find_not_finite(const float* x, std::int64_t count, std::uint32_t* found) override {
         cpu::find_not_finite(x, count, found);
     }
@@ -95,33 +93,6 @@ class CpuBackend final : public Backend {
     std::unique_ptr<Convolution> convolution(const ConvolutionProblem& problem,
                                              const std::string& algorithms) override {
         return cpu::make_convolution(problem, algorithms);
-    }
-
-    void max_pool_forward(ConstView x, View y) override { cpu::max_pool_forward(x, y); }
-    void max_pool_backward(ConstView x, ConstView d_y, View d_x, Write write) override {
-        cpu::max_pool_backward(x, d_y, d_x, write);
-    }
-
-    void upsample_forward(ConstView x, View y) override { cpu::upsample_forward(x, y); }
-    void upsample_backward(ConstView d_y, View d_x, Write write) override {
-        cpu::upsample_backward(d_y, d_x, write);
-    }
-
-    void leaky_relu_forward(ConstView x, View y, float slope) override {
-        cpu::leaky_relu_forward(x, y, slope);
-    }
-    void leaky_relu_backward(ConstView y, ConstView d_y, View d_x, float slope, Write write) override {
-        cpu::leaky_relu_backward(y, d_y, d_x, slope, write);
-    }
-
-    void add(ConstView a, ConstView b, View sum) override { cpu::add(a, b, sum); }
-
-    void parameter_map_forward(const ParameterMap& map, ConstView raw, View lambda) override {
-        cpu::parameter_map_forward(map, raw, lambda);
-    }
-    void parameter_map_backward(const ParameterMap& map, ConstView raw, ConstView d_lambda, View d_raw,
-                                Write write) override {
-        cpu::parameter_map_backward(map, raw, d_lambda, d_raw, write);
     }
 
     std::size_t pdhg_mask_bytes(const PdhgProblem& problem, int iterations) const override {
@@ -171,15 +142,6 @@ class CpuBackend final : public Backend {
                         const std::uint8_t* masks, const float* d_x, const SolverDerivatives& derivatives,
                         Write write, const PdhgWorkspace& workspace, const PdhgAdjoint& how) override {
         cpu::solver_adjoint(problem, iterations, gram, masks, d_x, derivatives, write, workspace, how);
-    }
-
-    void loss_forward(LossKind kind, ConstView x, ConstView target, double* image_mse,
-                      double* loss) override {
-        *loss = cpu::loss_forward(kind, x, target, image_mse);
-    }
-    void loss_backward(LossKind kind, ConstView x, ConstView target, const double* image_mse, View d_x,
-                       Write write) override {
-        cpu::loss_backward(kind, x, target, image_mse, d_x, write);
     }
 
     void adam_step(const Adam& adam, std::int64_t count, float* w, const float* gradient, float* m,

@@ -6,14 +6,12 @@
 #include <cstring>
 #include <vector>
 
+#include "kernels/base/blas1.h"
 #include "kernels/base/error.h"
 #include "kernels/base/gpu_runtime.h"
 #include "kernels/convolution/convolution_passes.h"
 #include "kernels/cuda_loader.h"
-#include "kernels/layers/activation_gradient.h"
-#include "kernels/layers/leaky_relu.h"
-#include "kernels/layers/max_pool.h"
-#include "kernels/layers/upsample.h"
+#include "kernels/cuda_versions.h"
 #include "kernels/machine_peak.h"
 #include "kernels/training/random.h"
 
@@ -71,7 +69,7 @@ class GraphRecording final : public Recording {
 
 class CudaBackend final : public Backend {
   public:
-    explicit CudaBackend(cuda::Precision precision) : precision_(precision) {}
+    explicit CudaBackend(cuda::Precision precision) : precision_(precision) { cuda::list_versions(); }
 
     std::string name() const override { return "cuda"; }
     std::string description() const override {
@@ -83,39 +81,43 @@ class CudaBackend final : public Backend {
                     cuda::vendor_library_versions());
     }
 
-    MachinePeak measure_peak() override { return cuda::measure_peak(stream()); }
+    MachinePeak measure_peak() override { return cuda::measure_peak(stream_.get()); }
 
     void* allocate(std::size_t bytes) override {
         void* memory = gpu::allocate(bytes);
-        gpu::fill(stream(), memory, 0, bytes);
-        gpu::synchronise(stream());
+        gpu::fill(stream_.get(), memory, 0, bytes);
+        gpu::synchronise(stream_.get());
         return memory;
     }
     void release(void* memory, std::size_t) noexcept override { gpu::release(memory); }
     void* allocate_host(std::size_t bytes) override { return gpu::allocate_pinned(bytes); }
     void release_host(void* memory, std::size_t) noexcept override { gpu::release_pinned(memory); }
     void upload(void* memory, const void* host, std::size_t bytes) override {
-        gpu::copy(stream(), memory, host, bytes);
-        gpu::synchronise(stream());
+        gpu::copy(stream_.get(), memory, host, bytes);
+        gpu::synchronise(stream_.get());
     }
     void download(void* host, const void* memory, std::size_t bytes) override {
-        gpu::copy(stream(), host, memory, bytes);
-        gpu::synchronise(stream());
+        gpu::copy(stream_.get(), host, memory, bytes);
+        gpu::synchronise(stream_.get());
     }
-    void clear(View x) override { cuda::clear(stream(), x); }
-
-    void clear(void* memory, std::size_t bytes) override { gpu::fill(stream(), memory, 0, bytes); }
+    void clear(void* memory, std::size_t bytes) override { gpu::fill(stream_.get(), memory, 0, bytes); }
     void copy(float* to, const float* from, std::int64_t floats) override {
-        gpu::copy(stream(), to, from, sizeof(float) * std::size_t(floats));
+        gpu::copy(stream_.get(), to, from, sizeof(float) * std::size_t(floats));
     }
+    void copy(ConstView x, View y) override { cuda::copy(stream_.get(), x, y); }
+    void axpy(float a, ConstView x, View y) override { cuda::axpy(stream_.get(), a, x, y); }
+    void dot(ConstView x, ConstView y, double* sums) override { cuda::dot(stream_.get(), x, y, sums); }
+    void fill(View x, float value) override { cuda::fill(stream_.get(), x, value); }
     void find_not_finite(const float* x, std::int64_t count, std::uint32_t* found) override {
-        cuda::find_not_finite(stream(), x, count, found);
+        cuda::find_not_finite(stream_.get(), x, count, found);
     }
 
-    void synchronise() override { gpu::synchronise(stream()); }
+    void synchronise() override { gpu::synchronise(stream_.get()); }
     std::unique_ptr<Recording> record(std::function<void()> work) override {
-        return std::make_unique<GraphRecording>(stream(), work);
+        return std::make_unique<GraphRecording>(stream_.get(), work);
     }
+    std::optional<gpu::Stream> stream() const override { return stream_.get(); }
+    AnyFunction cuda_version(const KernelId& kernel) const override { return detail::cuda_version(kernel); }
     bool separate_memory() const override { return true; }
     std::optional<std::size_t> memory_in_use() const override { return gpu::memory_in_use(); }
     std::size_t memory_free() const override { return gpu::memory_free(); }
@@ -124,34 +126,7 @@ class CudaBackend final : public Backend {
 
     std::unique_ptr<Convolution> convolution(const ConvolutionProblem& problem,
                                              const std::string& algorithms) override {
-        return cuda::make_convolution(stream(), precision_, problem, algorithms);
-    }
-
-    void max_pool_forward(ConstView x, View y) override { cuda::max_pool_forward(stream(), x, y); }
-    void max_pool_backward(ConstView x, ConstView d_y, View d_x, Write write) override {
-        cuda::max_pool_backward(stream(), x, d_y, d_x, write);
-    }
-
-    void upsample_forward(ConstView x, View y) override { cuda::upsample_forward(stream(), x, y); }
-    void upsample_backward(ConstView d_y, View d_x, Write write) override {
-        cuda::upsample_backward(stream(), d_y, d_x, write);
-    }
-
-    void leaky_relu_forward(ConstView x, View y, float slope) override {
-        cuda::leaky_relu_forward(stream(), x, y, slope);
-    }
-    void leaky_relu_backward(ConstView y, ConstView d_y, View d_x, float slope, Write write) override {
-        cuda::leaky_relu_backward(stream(), y, d_y, d_x, slope, write);
-    }
-
-    void add(ConstView a, ConstView b, View sum) override { cuda::add(stream(), a, b, sum); }
-
-    void parameter_map_forward(const ParameterMap& map, ConstView raw, View lambda) override {
-        cuda::parameter_map_forward(stream(), map, raw, lambda);
-    }
-    void parameter_map_backward(const ParameterMap& map, ConstView raw, ConstView d_lambda, View d_raw,
-                                Write write) override {
-        cuda::parameter_map_backward(stream(), map, raw, d_lambda, d_raw, write);
+        return cuda::make_convolution(stream_.get(), precision_, problem, algorithms);
     }
 
     std::size_t pdhg_mask_bytes(const PdhgProblem& problem, int iterations) const override {
@@ -162,7 +137,7 @@ class CudaBackend final : public Backend {
     }
     std::string settle_pdhg_mapping(const PdhgProblem& problem, const std::string& kept, bool may_time,
                                     std::string* remark) override {
-        return cuda::settle_pdhg_mapping(stream(), problem, kept, may_time, remark);
+        return cuda::settle_pdhg_mapping(stream_.get(), problem, kept, may_time, remark);
     }
     std::string pdhg_mapping_name(const PdhgProblem& problem) const override {
         return cuda::mapping_name(cuda::pdhg_mapping(problem));
@@ -170,18 +145,18 @@ class CudaBackend final : public Backend {
     void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, const float* lambda,
                       float* x, std::uint8_t* masks, const PdhgState* state, bool start_from_state,
                       const PdhgWorkspace& workspace) override {
-        cuda::pdhg_forward(stream(), problem, iterations, z, lambda, x, masks, state, start_from_state,
+        cuda::pdhg_forward(stream_.get(), problem, iterations, z, lambda, x, masks, state, start_from_state,
                            workspace);
     }
     void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t* masks, const float* d_x,
                       float* d_lambda, float* d_z, Write write, const PdhgWorkspace& workspace,
                       const PdhgAdjoint& how) override {
-        cuda::pdhg_adjoint(stream(), problem, iterations, masks, d_x, d_lambda, d_z, write, workspace,
+        cuda::pdhg_adjoint(stream_.get(), problem, iterations, masks, d_x, d_lambda, d_z, write, workspace,
                            nullptr, how);
     }
     void pdhg_settle(int solves, const double* part, const double* sum, double tolerance, int steps,
                      PdhgSettling* settling) override {
-        cuda::pdhg_settle(stream(), solves, part, sum, tolerance, steps, settling);
+        cuda::pdhg_settle(stream_.get(), solves, part, sum, tolerance, steps, settling);
     }
     std::size_t pdhg_step_gradients_workspace_bytes(const PdhgProblem& problem) const override {
         return cuda::pdhg_step_gradients_workspace_bytes(problem);
@@ -190,65 +165,54 @@ class CudaBackend final : public Backend {
                              const PdhgState& next, const PdhgAdjointState& adjoint_next,
                              const PdhgAdjointState& adjoint, float next_sigma, double* gradient,
                              const PdhgWorkspace& workspace) override {
-        cuda::pdhg_step_gradients(stream(), problem, z, state, next, adjoint_next, adjoint, next_sigma,
+        cuda::pdhg_step_gradients(stream_.get(), problem, z, state, next, adjoint_next, adjoint, next_sigma,
                                   gradient, workspace);
     }
 
     void data_to_image(const SolverProblem& problem, const float* data, const float* z, float* b) override {
-        cuda::data_to_image(stream(), problem, data, z, b);
+        cuda::data_to_image(stream_.get(), problem, data, z, b);
     }
     void image_to_data(const SolverProblem& problem, const float* data, const float* d_b, float* d_z,
                        Write write) override {
-        cuda::image_to_data(stream(), problem, data, d_b, d_z, write);
+        cuda::image_to_data(stream_.get(), problem, data, d_b, d_z, write);
     }
     void solver_forward(const SolverProblem& problem, int iterations, const SolverInput& input, float* x,
                         std::uint8_t* masks, const PdhgState* state, bool start_from_state,
                         const PdhgWorkspace& workspace) override {
-        cuda::solver_forward(stream(), problem, iterations, input, x, masks, state, start_from_state,
+        cuda::solver_forward(stream_.get(), problem, iterations, input, x, masks, state, start_from_state,
                              workspace);
     }
     void solver_adjoint(const SolverProblem& problem, int iterations, const float* gram,
                         const std::uint8_t* masks, const float* d_x, const SolverDerivatives& derivatives,
                         Write write, const PdhgWorkspace& workspace, const PdhgAdjoint& how) override {
-        cuda::solver_adjoint(stream(), problem, iterations, gram, masks, d_x, derivatives, write, workspace,
-                             how);
-    }
-
-    void loss_forward(LossKind kind, ConstView x, ConstView target, double* image_mse,
-                      double* loss) override {
-        cuda::loss_forward(stream(), kind, x, target, image_mse, loss);
-    }
-    void loss_backward(LossKind kind, ConstView x, ConstView target, const double* image_mse, View d_x,
-                       Write write) override {
-        cuda::loss_backward(stream(), kind, x, target, image_mse, d_x, write);
+        cuda::solver_adjoint(stream_.get(), problem, iterations, gram, masks, d_x, derivatives, write,
+                             workspace, how);
     }
 
     void adam_step(const Adam& adam, std::int64_t count, float* w, const float* gradient, float* m,
                    float* v) override {
-        cuda::adam_step(stream(), adam, count, w, gradient, m, v);
+        cuda::adam_step(stream_.get(), adam, count, w, gradient, m, v);
     }
     void adam_step(const Schedule& schedule, std::int64_t count, float* w, const float* gradient, float* m,
                    float* v) override {
-        cuda::adam_step(stream(), schedule, count, w, gradient, m, v);
+        cuda::adam_step(stream_.get(), schedule, count, w, gradient, m, v);
     }
     void make_batch(std::uint64_t seed, const TrainingImages& images, const Schedule& schedule, View target,
                     View noisy) override {
-        cuda::make_batch(stream(), seed, images, schedule, target, noisy);
+        cuda::make_batch(stream_.get(), seed, images, schedule, target, noisy);
     }
     void finish_step(const Schedule& schedule, const double* loss) override {
-        cuda::finish_step(stream(), schedule, loss);
+        cuda::finish_step(stream_.get(), schedule, loss);
     }
 
     void image_quality(const float* images, const float* truths, int count, int images_per_truth, int height,
                        int width, ImageQuality* quality) override {
         void* workspace = quality_scratch_.of(cuda::image_quality_workspace_bytes(count, height, width));
-        cuda::image_quality(stream(), images, truths, count, images_per_truth, height, width, quality,
+        cuda::image_quality(stream_.get(), images, truths, count, images_per_truth, height, width, quality,
                             workspace);
     }
 
   private:
-    gpu::Stream stream() const { return stream_.get(); }
-
     StreamOwner stream_;
     cuda::Precision precision_;
     Scratch quality_scratch_;

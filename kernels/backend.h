@@ -1,6 +1,6 @@
-// One interface over the devices: memory, and every operation with its forward and backward side by side. The
-// contracts are those of the operations' own headers; all pointers (unless called `host`) are the backend's
-// memory.
+// One interface over the devices: memory, order of work, and what needs more of a device than a place in its queue.
+// Other kernels have versions for backends (kernels/base/kernel.h). The contracts are those of the kernels' own
+// headers; all pointers (unless called `host`) are the backend's memory.
 #pragma once
 #include <cstddef>
 #include <functional>
@@ -9,14 +9,13 @@
 #include <string>
 
 #include "kernels/base/features.h"
+#include "kernels/base/kernel.h"
 #include "kernels/convolution/convolution.h"
 #include "kernels/family/family.h"
-#include "kernels/layers/parameter_map.h"
 #include "kernels/machine_peak.h"
 #include "kernels/solver/pdhg.h"
 #include "kernels/training/adam.h"
 #include "kernels/training/finite.h"
-#include "kernels/training/loss.h"
 #include "kernels/training/metrics.h"
 #include "kernels/training/training_step.h"
 
@@ -33,7 +32,7 @@ class Recording {
 };
 
 /// Operations are queued and carried out in order; upload, download and synchronise wait. By one thread.
-class Backend {
+class Backend : public KernelQueue {
   public:
     virtual ~Backend() = default;
 
@@ -57,11 +56,15 @@ class Backend {
     virtual void release_host(void* memory, std::size_t bytes) noexcept = 0;
     virtual void upload(void* memory, const void* host, std::size_t bytes) = 0;
     virtual void download(void* host, const void* memory, std::size_t bytes) = 0;
-    virtual void clear(View x) = 0;
     /// Sets every bit to 0.
     virtual void clear(void* memory, std::size_t bytes) = 0;
     /// Copies within the backend's memory, between places that do not overlap.
     virtual void copy(float* to, const float* from, std::int64_t floats) = 0;
+    // Whole vectors, see kernels/base/blas1.h.
+    virtual void copy(ConstView x, View y) = 0;
+    virtual void axpy(float a, ConstView x, View y) = 0;
+    virtual void dot(ConstView x, ConstView y, double* sums) = 0;
+    virtual void fill(View x, float value) = 0;
     virtual void find_not_finite(const float* x, std::int64_t count, std::uint32_t* found) = 0;
 
     /// Waits until everything queued is done; on CUDA, errors of kernels come up here at the latest.
@@ -81,21 +84,6 @@ class Backend {
 
     virtual std::unique_ptr<Convolution> convolution(const ConvolutionProblem& problem,
                                                      const std::string& algorithms) = 0;
-
-    virtual void max_pool_forward(ConstView x, View y) = 0;
-    virtual void max_pool_backward(ConstView x, ConstView d_y, View d_x, Write write) = 0;
-
-    virtual void upsample_forward(ConstView x, View y) = 0;
-    virtual void upsample_backward(ConstView d_y, View d_x, Write write) = 0;
-
-    virtual void leaky_relu_forward(ConstView x, View y, float slope) = 0;
-    virtual void leaky_relu_backward(ConstView y, ConstView d_y, View d_x, float slope, Write write) = 0;
-
-    virtual void add(ConstView a, ConstView b, View sum) = 0;
-
-    virtual void parameter_map_forward(const ParameterMap& map, ConstView raw, View lambda) = 0;
-    virtual void parameter_map_backward(const ParameterMap& map, ConstView raw, ConstView d_lambda,
-                                        View d_raw, Write write) = 0;
 
     virtual std::size_t pdhg_mask_bytes(const PdhgProblem& problem, int iterations) const = 0;
     virtual std::size_t pdhg_workspace_bytes(const PdhgProblem& problem) const = 0;
@@ -130,12 +118,6 @@ class Backend {
                                 const std::uint8_t* masks, const float* d_x,
                                 const SolverDerivatives& derivatives, Write write,
                                 const PdhgWorkspace& workspace, const PdhgAdjoint& how = {}) = 0;
-
-    /// The loss is written to *loss, MSE_n to image_mse[n].
-    virtual void loss_forward(LossKind kind, ConstView x, ConstView target, double* image_mse,
-                              double* loss) = 0;
-    virtual void loss_backward(LossKind kind, ConstView x, ConstView target, const double* image_mse,
-                               View d_x, Write write) = 0;
 
     virtual void adam_step(const Adam& adam, std::int64_t count, float* w, const float* gradient, float* m,
                            float* v) = 0;

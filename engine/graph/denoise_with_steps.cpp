@@ -150,7 +150,7 @@ void DenoiseWithStepsOperation::backward(const Binding& b) {
     // Every iteration adds to these.
     backend.clear(s.d_steps, 3 * sizeof(double) * steps.count());
     for (int i = 0; i < 2; ++i)
-        if (b.d_inputs[i].data && b.d_input_write[i] == Write::overwrite) backend.clear(b.d_inputs[i]);
+        if (b.d_inputs[i].data && b.d_input_write[i] == Write::overwrite) backend.fill(b.d_inputs[i], 0.0f);
 
     const auto adjoint_in = [&](float* memory) {
         const PdhgState at = state_in(memory, problem_);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/base/kernel.h"
 
 namespace tvmap {
 
@@ -49,6 +50,9 @@ class Operation {
     /// Shape and layout of the output, from those of the inputs: graph.tensors()[inputs[i]]. Asked once, when the
     /// operation is recorded. Throws Error, which names the tensors, where they do not go together.
     virtual Features output_shape(const Graph& graph) const = 0;
+
+    /// The kernels that it runs (kernels/base/kernel.h): a plan for a backend without one of them is refused.
+    virtual std::vector<KernelId> kernels() const { return {}; }
 
     /// What backward() reads besides the output's gradient; decides how long tensors live.
     virtual bool backward_reads_input(int /*input*/) const { return false; }

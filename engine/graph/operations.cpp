@@ -16,6 +16,16 @@ using Tensor = Graph::Tensor;
 /// Dense, in the same blocks.
 Features dense_like(const Features& s) { return dense_features(s.n, s.c, s.h, s.w, s.block); }
 
+/// The output's gradient is an input's, as it is.
+void pass_on(const Binding& b, int input) {
+    const View& to = b.d_inputs[input];
+    if (!to.data) return;
+    if (b.d_input_write[input] == Write::overwrite)
+        b.backend->copy(b.d_output, to);
+    else
+        b.backend->axpy(1.0f, b.d_output, to);
+}
+
 }  // namespace
 
 Value convolution(Graph& graph, Value x, const std::string& name, int channels, int kernel, float slope) {
@@ -107,11 +117,11 @@ Features MaxPoolOperation::output_shape(const Graph& graph) const {
     return dense_features(in.n, in.c, in.h / 2, in.w / 2, in.block);
 }
 
-void MaxPoolOperation::forward(const Binding& b) { b.backend->max_pool_forward(b.inputs[0], b.output); }
+void MaxPoolOperation::forward(const Binding& b) { max_pool_forward(*b.backend, b.inputs[0], b.output); }
 
 void MaxPoolOperation::backward(const Binding& b) {
     if (b.d_inputs[0].data)
-        b.backend->max_pool_backward(b.inputs[0], b.d_output, b.d_inputs[0], b.d_input_write[0]);
+        max_pool_backward(*b.backend, b.inputs[0], b.d_output, b.d_inputs[0], b.d_input_write[0]);
 }
 
 Value upsample(Graph& graph, Value x) {
@@ -123,10 +133,10 @@ Features UpsampleOperation::output_shape(const Graph& graph) const {
     return dense_features(in.n, in.c, 2 * in.h, 2 * in.w, in.block);
 }
 
-void UpsampleOperation::forward(const Binding& b) { b.backend->upsample_forward(b.inputs[0], b.output); }
+void UpsampleOperation::forward(const Binding& b) { upsample_forward(*b.backend, b.inputs[0], b.output); }
 
 void UpsampleOperation::backward(const Binding& b) {
-    if (b.d_inputs[0].data) b.backend->upsample_backward(b.d_output, b.d_inputs[0], b.d_input_write[0]);
+    if (b.d_inputs[0].data) upsample_backward(*b.backend, b.d_output, b.d_inputs[0], b.d_input_write[0]);
 }
 
 Value add(Graph& graph, Value a, Value b) {
@@ -141,13 +151,10 @@ Features AddOperation::output_shape(const Graph& graph) const {
     return dense_like(a.shape);
 }
 
-void AddOperation::forward(const Binding& b) { b.backend->add(b.inputs[0], b.inputs[1], b.output); }
+void AddOperation::forward(const Binding& b) { add_forward(*b.backend, b.inputs[0], b.inputs[1], b.output); }
 
-// With slope 1 the leaky ReLU and its derivative are the identity: a copy or an accumulation.
 void AddOperation::backward(const Binding& b) {
-    for (int i = 0; i < 2; ++i)
-        if (b.d_inputs[i].data)
-            b.backend->leaky_relu_backward(b.d_output, b.d_output, b.d_inputs[i], 1.0f, b.d_input_write[i]);
+    for (int i = 0; i < 2; ++i) pass_on(b, i);
 }
 
 Value copy(Graph& graph, Value x) {
@@ -160,12 +167,9 @@ Features CopyOperation::output_shape(const Graph& graph) const {
     return dense_like(graph.tensors()[inputs[0]].shape);
 }
 
-void CopyOperation::forward(const Binding& b) { b.backend->leaky_relu_forward(b.inputs[0], b.output, 1.0f); }
+void CopyOperation::forward(const Binding& b) { b.backend->copy(b.inputs[0], b.output); }
 
-void CopyOperation::backward(const Binding& b) {
-    if (b.d_inputs[0].data)
-        b.backend->leaky_relu_backward(b.d_output, b.d_output, b.d_inputs[0], 1.0f, b.d_input_write[0]);
-}
+void CopyOperation::backward(const Binding& b) { pass_on(b, 0); }
 
 Value concatenate(Graph& graph, const std::vector<Value>& values) {
     std::string name;
@@ -213,12 +217,12 @@ Features ParameterMapOperation::output_shape(const Graph& graph) const {
 }
 
 void ParameterMapOperation::forward(const Binding& b) {
-    b.backend->parameter_map_forward(map_, b.inputs[0], b.output);
+    parameter_map_forward(*b.backend, map_, b.inputs[0], b.output);
 }
 
 void ParameterMapOperation::backward(const Binding& b) {
     if (b.d_inputs[0].data)
-        b.backend->parameter_map_backward(map_, b.inputs[0], b.d_output, b.d_inputs[0], b.d_input_write[0]);
+        parameter_map_backward(*b.backend, map_, b.inputs[0], b.d_output, b.d_inputs[0], b.d_input_write[0]);
 }
 
 PdhgProblem sized_problem(const Graph& graph, Value z, Value lambda, PdhgProblem problem) {
@@ -264,7 +268,7 @@ void DenoiseOperation::backward(const Binding& b) {
     Write write = b.d_input_write[d_lambda.data ? 1 : 0];
     if (d_lambda.data && d_z.data && b.d_input_write[0] != write) {
         // The solver writes both gradients alike: start the one that nothing has been added to yet from zero.
-        b.backend->clear(write == Write::overwrite ? d_lambda : d_z);
+        b.backend->fill(write == Write::overwrite ? d_lambda : d_z, 0.0f);
         write = Write::accumulate;
     }
     solver_->backward(b.saved, b.inputs[0].data, b.inputs[1].data, b.d_output.data, d_lambda.data, d_z.data,
@@ -289,13 +293,13 @@ void LossOperation::prepare(Backend&, Algorithms&, const Graph& graph, bool) {
 
 void LossOperation::forward(const Binding& b) {
     double* saved = static_cast<double*>(b.saved);
-    b.backend->loss_forward(loss_, b.inputs[0], b.inputs[1], saved + 1, saved);
+    loss_forward(*b.backend, loss_, b.inputs[0], b.inputs[1], saved + 1, saved);
 }
 
 void LossOperation::backward(const Binding& b) {
     if (b.d_inputs[0].data)
-        b.backend->loss_backward(loss_, b.inputs[0], b.inputs[1], static_cast<const double*>(b.saved) + 1,
-                                 b.d_inputs[0], b.d_input_write[0]);
+        loss_backward(*b.backend, loss_, b.inputs[0], b.inputs[1], static_cast<const double*>(b.saved) + 1,
+                      b.d_inputs[0], b.d_input_write[0]);
 }
 
 }  // namespace tvmap

@@ -8,6 +8,11 @@
 
 #include "engine/graph/graph.h"
 #include "engine/unrolled/unrolled_solver.h"
+#include "kernels/layers/leaky_relu.h"
+#include "kernels/layers/max_pool.h"
+#include "kernels/layers/parameter_map.h"
+#include "kernels/layers/upsample.h"
+#include "kernels/training/loss.h"
 
 namespace tvmap {
 
@@ -71,6 +76,7 @@ class MaxPoolOperation final : public Operation {
   public:
     std::string kind() const override { return "max pool"; }
     Features output_shape(const Graph& graph) const override;
+    std::vector<KernelId> kernels() const override { return {max_pool_forward.id(), max_pool_backward.id()}; }
     bool backward_reads_input(int) const override { return true; }
     void forward(const Binding& b) override;
     void backward(const Binding& b) override;
@@ -81,6 +87,7 @@ class UpsampleOperation final : public Operation {
   public:
     std::string kind() const override { return "upsample"; }
     Features output_shape(const Graph& graph) const override;
+    std::vector<KernelId> kernels() const override { return {upsample_forward.id(), upsample_backward.id()}; }
     void forward(const Binding& b) override;
     void backward(const Binding& b) override;
 };
@@ -90,6 +97,7 @@ class AddOperation final : public Operation {
   public:
     std::string kind() const override { return "add"; }
     Features output_shape(const Graph& graph) const override;
+    std::vector<KernelId> kernels() const override { return {add_forward.id()}; }
     void forward(const Binding& b) override;
     void backward(const Binding& b) override;
 };
@@ -120,6 +128,9 @@ class ParameterMapOperation final : public Operation {
     ParameterMapOperation(const ParameterMap& map, int maps) : map_(map), maps_(maps) {}
     std::string kind() const override { return "parameter map"; }
     Features output_shape(const Graph& graph) const override;
+    std::vector<KernelId> kernels() const override {
+        return {parameter_map_forward.id(), parameter_map_backward.id()};
+    }
     bool backward_reads_input(int) const override { return true; }
     void forward(const Binding& b) override;
     void backward(const Binding& b) override;
@@ -155,6 +166,7 @@ class LossOperation final : public Operation {
     explicit LossOperation(LossKind loss) : loss_(loss) {}
     std::string kind() const override { return "loss"; }
     Features output_shape(const Graph& graph) const override;
+    std::vector<KernelId> kernels() const override { return {loss_forward.id(), loss_backward.id()}; }
     bool is_loss() const override { return true; }
     bool backward_reads_input(int) const override { return true; }
     void prepare(Backend& backend, Algorithms& algorithms, const Graph& graph, bool training) override;

@@ -50,6 +50,9 @@ Plan::Plan(Graph graph, Backend& backend, Algorithms& algorithms, bool training)
     if (training && (graph_.operations().empty() || !graph_.operations().back()->is_loss()))
         fail("plan: a graph that is trained must end in a loss");
     for (const auto& operation : graph_.operations()) {
+        for (const KernelId& kernel : operation->kernels())
+            require_kernel(backend, kernel,
+                           text(operation->kind(), " '", graph_.tensors()[operation->output].name, "'"));
         operation->prepare(backend, algorithms, graph_, training);
         if (operation->is_loss() && operation->saved_bytes < sizeof(double))
             fail("plan: ", operation->kind(), " saves ", operation->saved_bytes,
@@ -272,7 +275,7 @@ void Plan::forward() {
 void Plan::backward() {
     for (const auto& [gradient, bytes] : clear_unused_) backend_.clear(gradient, bytes);
     for (const Step& step : backward_steps_) {
-        for (const View& part : step.clear) backend_.clear(part);
+        for (const View& part : step.clear) backend_.fill(part, 0.0f);
         graph_.operations()[step.operation]->backward(step.binding);
     }
 }

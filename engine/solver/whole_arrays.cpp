@@ -5,6 +5,7 @@
 #include "engine/files/stopwatch.h"
 #include "kernels/base/error.h"
 #include "kernels/device_array.h"
+#include "kernels/training/loss.h"
 
 namespace tvmap {
 
@@ -45,8 +46,8 @@ SolverGradient measured_gradient(Backend& backend, UnrolledSolver& unrolled, con
     for (int run = 0; run < repeat; ++run)
         seconds.push_back(seconds_of(backend, [&] {
             unrolled.forward(input, x.data(), saved.data(), workspace.data());
-            backend.loss_forward(LossKind::mse, result, truth, image_mse.data(), mse.data());
-            backend.loss_backward(LossKind::mse, result, truth, image_mse.data(), result, Write::overwrite);
+            loss_forward(backend, LossKind::mse, result, truth, image_mse.data(), mse.data());
+            loss_backward(backend, LossKind::mse, result, truth, image_mse.data(), result, Write::overwrite);
             unrolled.backward(saved.data(), input, x.data(), derivatives, Write::overwrite, workspace.data());
         }));
     gradient.seconds = median(seconds);

@@ -52,7 +52,7 @@ UnrolledSolver::UnrolledSolver(Backend& backend, UnrolledProblem problem, int it
       state_(2 * primal_ + plane_ + dual_),
       adjoint_(state_),
       map_(aligned(sizeof(float) * problem_.solves * problem_.map_size())),
-      norms_(aligned(sizeof(double) * (2 * std::size_t(problem_.solves) + 1))),
+      norms_(aligned(sizeof(double) * 2 * std::size_t(problem_.solves))),
       solver_(aligned(problem_.workspace_bytes())),
       forward_workspace_(solver_),
       backward_workspace_(solver_) {
@@ -69,7 +69,7 @@ UnrolledSolver::UnrolledSolver(Backend& backend, UnrolledProblem problem, int it
         case Kind::implicit:
             recorded_ = 1;
             backward_workspace_ += adjoint_;
-            if (mode.tolerance > 0) backward_workspace_ += 3 * map_ + norms_ + aligned(sizeof(PdhgSettling));
+            if (mode.tolerance > 0) backward_workspace_ += 2 * map_ + norms_ + aligned(sizeof(PdhgSettling));
             break;
         case Kind::checkpoint:
         case Kind::stored:
@@ -141,10 +141,11 @@ void UnrolledSolver::copy_state(const std::byte* from, std::byte* to) {
 }
 
 void UnrolledSolver::clear(const SolverDerivatives& d) {
-    if (d.d_lambda) backend_.clear(map_view(d.d_lambda));
+    if (d.d_lambda) backend_.fill(map_view(d.d_lambda), 0.0f);
     for (float* image : {d.d_b, d.d_start})
         if (image)
-            backend_.clear({image, dense_features(problem_.solves, 1, problem_.height, problem_.width, 1)});
+            backend_.fill({image, dense_features(problem_.solves, 1, problem_.height, problem_.width, 1)},
+                          0.0f);
 }
 
 void UnrolledSolver::forward(const SolverInput& input, float* x, void* saved, void* workspace) {
@@ -239,25 +240,25 @@ void UnrolledSolver::implicit_backward(const std::uint8_t* masks, const SolverIn
         return;
     }
     float* const part = pieces.take<float>(map_);
-    const View sum = map_view(pieces.take<float>(map_)), zero = map_view(pieces.take<float>(map_));
+    const View sum = map_view(pieces.take<float>(map_));
     double* const norms = pieces.take<double>(norms_);
     auto* const settling = pieces.take<PdhgSettling>(sizeof(PdhgSettling));
     const int solves = problem_.solves;
     settling_ = settling;
     backend_.clear(settling, sizeof(PdhgSettling));
-    for (const View& view : {sum, zero}) backend_.clear(view);
+    backend_.fill(sum, 0.0f);
     // All stretches are queued, since a device cannot be asked in a recording; once the adjoint has settled, those
-    // left add nothing. (Norms are mean squared errors against zero, with a mean over the solves that nobody wants.)
+    // left add nothing.
     while (adjoint_steps_ < mode_.cap) {
         clear({.d_lambda = part});
         const int steps = take_stretch(part);
-        backend_.add(sum, map_view(part), sum);
-        backend_.loss_forward(LossKind::mse, map_view(part), zero, norms, norms + 2 * solves);
-        backend_.loss_forward(LossKind::mse, sum, zero, norms + solves, norms + 2 * solves);
+        backend_.axpy(1.0f, map_view(part), sum);
+        backend_.dot(map_view(part), map_view(part), norms);
+        backend_.dot(sum, sum, norms + solves);
         backend_.pdhg_settle(solves, norms, norms + solves, mode_.tolerance, steps, settling);
         if (!backend_.separate_memory() && settling->settled) break;  // the host need not go through the rest
     }
-    if (d_lambda) backend_.add(map_view(d_lambda), sum, map_view(d_lambda));
+    if (d_lambda) backend_.axpy(1.0f, sum, map_view(d_lambda));
 }
 
 int UnrolledSolver::adjoint_steps() const {

@@ -31,11 +31,6 @@ __global__ void add_kernel(Images<const float> a, Images<const float> b, Images<
         size, false, sum[n], [](float v, float w) { return v + w; }, a[n], b[n]);
 }
 
-template <bool wide>
-__global__ void clear_kernel(Images<float> x, std::int64_t size) {
-    write_quad<wide>(size, false, x[blockIdx.y], [] { return 0.0f; });
-}
-
 }  // namespace
 
 void leaky_relu_forward(gpu::Stream stream, ConstView x, View y, float slope) {
@@ -66,13 +61,6 @@ void add(gpu::Stream stream, ConstView a, ConstView b, View sum) {
     const std::int64_t size = a.shape.image_size();
     gpu::launch(stream, quad_launch("add_kernel", size, a.shape.n),
                 wide_access(4, size, a, b, sum) ? add_kernel<true> : add_kernel<false>, a, b, sum, size);
-}
-
-void clear(gpu::Stream stream, View x) {
-    require_planar("clear", x.shape);
-    const std::int64_t size = x.shape.image_size();
-    gpu::launch(stream, quad_launch("clear_kernel", size, x.shape.n),
-                wide_access(4, size, x) ? clear_kernel<true> : clear_kernel<false>, x, size);
 }
 
 }  // namespace tvmap::cuda

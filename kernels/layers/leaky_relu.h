@@ -2,6 +2,7 @@
 // 0).
 #pragma once
 #include "kernels/base/features.h"
+#include "kernels/base/kernel.h"
 #include "kernels/base/stream.h"
 
 namespace tvmap {
@@ -26,8 +27,10 @@ void leaky_relu_forward(gpu::Stream stream, ConstView x, View y, float slope);
 void leaky_relu_backward(gpu::Stream stream, ConstView y, ConstView d_y, View d_x, float slope, Write write);
 void add(gpu::Stream stream, ConstView a, ConstView b, View sum);
 
-/// x = 0.
-void clear(gpu::Stream stream, View x);
-
 }  // namespace cuda
+
+inline constexpr Kernel leaky_relu_forward{"leaky_relu_forward", cpu::leaky_relu_forward};
+inline constexpr Kernel leaky_relu_backward{"leaky_relu_backward", cpu::leaky_relu_backward};
+inline constexpr Kernel add_forward{"add_forward", cpu::add};
+
 }  // namespace tvmap

@@ -2,6 +2,7 @@
 //     y[n,c,i,j] = max over a,b in {0,1} of x[n,c,2i+a,2j+b]
 //     d_x[n,c,2i+a,2j+b] = d_y[n,c,i,j] at the first (row by row) place of the maximum, else 0
 #pragma once
+#include "kernels/base/kernel.h"
 #include "kernels/base/shapes.h"
 #include "kernels/base/stream.h"
 
@@ -30,4 +31,8 @@ void max_pool_forward(gpu::Stream stream, ConstView x, View y);
 void max_pool_backward(gpu::Stream stream, ConstView x, ConstView d_y, View d_x, Write write);
 
 }  // namespace cuda
+
+inline constexpr Kernel max_pool_forward{"max_pool_forward", cpu::max_pool_forward};
+inline constexpr Kernel max_pool_backward{"max_pool_backward", cpu::max_pool_backward};
+
 }  // namespace tvmap

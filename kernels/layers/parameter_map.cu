@@ -5,8 +5,8 @@
 
 #include <cmath>
 
+#include "kernels/base/blas1.h"
 #include "kernels/base/planar.h"
-#include "kernels/layers/leaky_relu.h"
 
 namespace tvmap::cuda {
 namespace {
@@ -66,7 +66,7 @@ void parameter_map_backward(gpu::Stream stream, const ParameterMap& map, ConstVi
                 map, raw, d_lambda, d_raw, size, write == Write::accumulate);
     View unused{d_raw.data + size, d_raw.shape};
     unused.shape.c -= d_lambda.shape.c;
-    if (write == Write::overwrite && unused.shape.c > 0) clear(stream, unused);
+    if (write == Write::overwrite && unused.shape.c > 0) fill(stream, unused, 0.0f);
 }
 
 }  // namespace tvmap::cuda

@@ -5,6 +5,7 @@
 #pragma once
 #include <algorithm>
 
+#include "kernels/base/kernel.h"
 #include "kernels/base/shapes.h"
 #include "kernels/base/stream.h"
 
@@ -42,4 +43,8 @@ void parameter_map_backward(gpu::Stream stream, const ParameterMap& map, ConstVi
                             View d_raw, Write write);
 
 }  // namespace cuda
+
+inline constexpr Kernel parameter_map_forward{"parameter_map_forward", cpu::parameter_map_forward};
+inline constexpr Kernel parameter_map_backward{"parameter_map_backward", cpu::parameter_map_backward};
+
 }  // namespace tvmap

@@ -3,6 +3,7 @@
 //     y[n,c,i,j] = bilinear interpolation of x at (s_i, s_j)            (H = 1: the row is repeated)
 // The backward pass is the transpose, gathered per input pixel, so that its sums have a fixed order.
 #pragma once
+#include "kernels/base/kernel.h"
 #include "kernels/base/shapes.h"
 #include "kernels/base/stream.h"
 
@@ -30,4 +31,8 @@ void upsample_forward(gpu::Stream stream, ConstView x, View y);
 void upsample_backward(gpu::Stream stream, ConstView d_y, View d_x, Write write);
 
 }  // namespace cuda
+
+inline constexpr Kernel upsample_forward{"upsample_forward", cpu::upsample_forward};
+inline constexpr Kernel upsample_backward{"upsample_backward", cpu::upsample_backward};
+
 }  // namespace tvmap

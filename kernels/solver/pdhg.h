@@ -141,7 +141,7 @@ void pdhg_step_gradients(const PdhgProblem& problem, const float* z, const PdhgS
                          const PdhgAdjointState& adjoint, float next_sigma, double* gradient,
                          const PdhgWorkspace& workspace);
 
-/// The end of a stretch of `steps` steps. part, sum: solves doubles, the mean squares of what the stretch has
+/// The end of a stretch of `steps` steps. part, sum: solves doubles, the sums of the squares of what the stretch has
 /// added to d_lambda and of what all stretches have. The adjoint has settled where part is at most tolerance²
 /// times sum in every solve. Nothing happens where it had settled before.
 void pdhg_settle(int solves, const double* part, const double* sum, double tolerance, int steps,

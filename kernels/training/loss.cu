@@ -1,55 +1,28 @@
-// The order of a sum: an image is cut into 8 parts of equal length, a part is summed by one block, thread t
-// taking values t, t + 256, …; then the block's threads, then the parts in order. The parts' blocks are a
-// cluster that adds up over shared memory, or, where there are no clusters or little to do, one block that
-// takes them in turn: the same bits.
+// Sums over an image are taken as kernels/base/image_sum.h has them.
 #include "kernels/training/loss.h"
 
 #include <cmath>
 
-#include "kernels/base/block_sum.h"
-#include "kernels/base/gpu.h"
+#include "kernels/base/image_sum.h"
 #include "kernels/base/shapes.h"
 
 namespace tvmap::cuda {
 namespace {
 
-constexpr unsigned threads = 256, parts = 8;
+constexpr unsigned threads = 256;
 
-/// Shared memory of image_mse_kernel.
-struct ImageSums {
-    double part[parts];                // of the cluster's first block alone
-    double warp[parts][threads / 32];  // room for block_sum
-};
-
-/// image_mse[n] = Σ (x − y)² / size, by one cluster of `cluster` blocks (1 or `parts`) per image.
+/// image_mse[n] = Σ (x − y)² / size, by one cluster of `cluster` blocks per image.
 __global__ void image_mse_kernel(const float* x, std::int64_t x_stride, const float* y, std::int64_t y_stride,
                                  std::int64_t size, unsigned cluster, double* image_mse) {
-    const unsigned n = blockIdx.x / cluster, rank = blockIdx.x % cluster;
+    const unsigned n = blockIdx.x / cluster;
     x += n * x_stride, y += n * y_stride;
-    ImageSums& own = *gpu::shared_memory<ImageSums>();
-    double* sums = own.part;
-    if (cluster > 1) {
-        gpu::cluster_barrier();  // the first block's shared memory exists once that block runs
-        sums = gpu::cluster_shared(own.part, 0);
-    }
-    const std::int64_t length = (size + parts - 1) / parts;
-    for (unsigned part = rank; part < parts; part += cluster) {
-        const std::int64_t begin = part * length, end = begin + length < size ? begin + length : size;
-        double sum = 0;
-#pragma unroll 8
-        for (std::int64_t i = begin + threadIdx.x; i < end; i += threads) {
+    image_sum(
+        size, cluster,
+        [=](std::int64_t i) {
             const double error = double(x[i]) - double(y[i]);
-            sum += error * error;
-        }
-        sum = gpu::block_sum(sum, own.warp[part]);
-        if (threadIdx.x == 0) sums[part] = sum;
-    }
-    if (cluster > 1) gpu::cluster_barrier();
-    if (rank == 0 && threadIdx.x == 0) {
-        double total = 0;
-        for (const double sum : own.part) total += sum;
-        image_mse[n] = total / double(size);
-    }
+            return error * error;
+        },
+        [=](double sum) { image_mse[n] = sum / double(size); });
 }
 
 /// One thread: a batch is short.
@@ -82,17 +55,9 @@ void loss_forward(gpu::Stream stream, LossKind kind, ConstView x, ConstView targ
     require_shape("loss", "target", target.shape, x.shape);
     const int n = x.shape.n;
     const std::int64_t size = x.shape.image_size();
-    constexpr std::int64_t worth_a_cluster = 8192;
-    const bool clusters = size >= worth_a_cluster && gpu::device().largest_cluster >= int(parts);
-    const unsigned cluster = clusters ? parts : 1;
-    gpu::launch(stream,
-                {.name = "image_mse_kernel",
-                 .grid = unsigned(n) * cluster,
-                 .block = threads,
-                 .cluster = cluster,
-                 .shared_bytes = sizeof(ImageSums)},
-                image_mse_kernel, x.data, x.shape.image_stride, target.data, target.shape.image_stride, size,
-                cluster, image_mse);
+    const gpu::Launch how = image_sum_launch("image_mse_kernel", n, size);
+    gpu::launch(stream, how, image_mse_kernel, x.data, x.shape.image_stride, target.data,
+                target.shape.image_stride, size, how.cluster, image_mse);
     gpu::launch(stream, {.name = "mean_loss_kernel", .block = 1}, mean_loss_kernel, kind, n, image_mse, loss);
 }
 

@@ -7,6 +7,7 @@
 // instruction set. The views need no alignment.
 #pragma once
 #include "kernels/base/features.h"
+#include "kernels/base/kernel.h"
 #include "kernels/base/stream.h"
 
 namespace tvmap {
@@ -40,4 +41,12 @@ void loss_backward(gpu::Stream stream, LossKind kind, ConstView x, ConstView tar
                    View d_x, Write write);
 
 }  // namespace cuda
+
+/// The loss is written to *loss, MSE_n to image_mse[n].
+inline constexpr Kernel loss_forward{
+    "loss_forward", +[](LossKind kind, ConstView x, ConstView target, double* image_mse, double* loss) {
+        *loss = cpu::loss_forward(kind, x, target, image_mse);
+    }};
+inline constexpr Kernel loss_backward{"loss_backward", cpu::loss_backward};
+
 }  // namespace tvmap

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/base/error.h"
 #include "tests/engine/training_steps_case.h"
 
 using namespace tvmap;

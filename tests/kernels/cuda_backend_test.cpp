@@ -13,6 +13,7 @@
 #include "engine/graph/parameters.h"
 #include "engine/graph/plan.h"
 #include "engine/model/unet.h"
+#include "kernels/base/error.h"
 #include "kernels/cuda_loader.h"
 #include "kernels/training/random.h"
 #include "tests/support/device_buffer.h"

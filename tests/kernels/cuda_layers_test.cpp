@@ -8,6 +8,7 @@
 #include <limits>
 #include <random>
 
+#include "kernels/base/blas1.h"
 #include "kernels/base/error.h"
 #include "kernels/layers/activation_gradient.h"
 #include "kernels/layers/bfloat16.h"
@@ -208,7 +209,7 @@ TEST_CASE("leaky ReLU, its gradient, sums and zeros are exact, in place too") {
         cuda::add(test_stream(), on_x.view(), on_d_y.view(), sum.view());
         CHECK(compared_bits(sum.get(), as_float(plus(x, d_y))));
         CHECK(sum.intact());
-        cuda::clear(test_stream(), sum.view());
+        cuda::fill(test_stream(), sum.view(), 0.0f);
         CHECK(compared_bits(sum.get(), Array(k.size(), 0.0)));
         CHECK(sum.intact());
 
@@ -397,7 +398,7 @@ TEST_CASE("addresses that allow no wide access, of any operand, give the same bi
         cuda::to_bfloat16(test_stream(), x.view(), narrow.data() + second, false);
         cuda::from_bfloat16(test_stream(), narrow.data() + second, false, out.view(), Write::overwrite);
         note(out);
-        cuda::clear(test_stream(), out.view()), note(out);
+        cuda::fill(test_stream(), out.view(), 0.5f), note(out);
         if (which == 0) aligned = results;
         for (std::size_t i = 0; i < aligned.size(); ++i) CHECK(compared_bits(results[i], aligned[i]));
     }
@@ -467,7 +468,7 @@ TEST_CASE("wrong shapes are refused, by name") {
     View blocked = x.view();
     blocked.shape.block = 16;
     CHECK_THROWS_WITH_AS(
-        cuda::clear(stream, blocked),
-        "clear: a tensor is 1x16x4x4 in blocks of 16, on CUDA it must be planar (blocks of 1)", Error);
+        cuda::fill(stream, blocked, 0.0f),
+        "fill: a tensor is 1x16x4x4 in blocks of 16, on CUDA it must be planar (blocks of 1)", Error);
     CHECK_THROWS_AS(cuda::to_bfloat16(stream, blocked, nullptr, true), Error);
 }

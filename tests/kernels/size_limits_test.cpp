@@ -38,9 +38,14 @@ class NotingBackend final : public Backend {
     void download(void* host, const void*, std::size_t bytes) override {
         std::fill_n(static_cast<char*>(host), bytes, 0);
     }
-    void clear(View x) override { cleared_bytes.push_back(sizeof(float) * std::size_t(x.shape.size())); }
     void clear(void*, std::size_t bytes) override { cleared_bytes.push_back(bytes); }
     void copy(float*, const float*, std::int64_t floats) override { copied_floats.push_back(floats); }
+    void copy(ConstView, View) override {}
+    void axpy(float, ConstView, View) override {}
+    void dot(ConstView, ConstView, double*) override {}
+    void fill(View x, float) override {
+        cleared_bytes.push_back(sizeof(float) * std::size_t(x.shape.size()));
+    }
     void find_not_finite(const float*, std::int64_t, std::uint32_t*) override {}
     void synchronise() override {}
     std::unique_ptr<Recording> record(std::function<void()>) override { return nullptr; }
@@ -51,15 +56,6 @@ class NotingBackend final : public Backend {
     std::unique_ptr<Convolution> convolution(const ConvolutionProblem&, const std::string&) override {
         return nullptr;
     }
-    void max_pool_forward(ConstView, View) override {}
-    void max_pool_backward(ConstView, ConstView, View, Write) override {}
-    void upsample_forward(ConstView, View) override {}
-    void upsample_backward(ConstView, View, Write) override {}
-    void leaky_relu_forward(ConstView x, View, float) override { copied_floats.push_back(x.shape.size()); }
-    void leaky_relu_backward(ConstView, ConstView, View, float, Write) override {}
-    void add(ConstView, ConstView, View) override {}
-    void parameter_map_forward(const ParameterMap&, ConstView, View) override {}
-    void parameter_map_backward(const ParameterMap&, ConstView, ConstView, View, Write) override {}
     std::size_t pdhg_mask_bytes(const PdhgProblem& p, int iterations) const override {
         return cpu::pdhg_mask_bytes(p, iterations);
     }
@@ -79,8 +75,6 @@ class NotingBackend final : public Backend {
                         const PdhgState*, bool, const PdhgWorkspace&) override {}
     void solver_adjoint(const SolverProblem&, int, const float*, const std::uint8_t*, const float*,
                         const SolverDerivatives&, Write, const PdhgWorkspace&, const PdhgAdjoint&) override {}
-    void loss_forward(LossKind, ConstView, ConstView, double*, double*) override {}
-    void loss_backward(LossKind, ConstView, ConstView, const double*, View, Write) override {}
     void adam_step(const Adam&, std::int64_t, float*, const float*, float*, float*) override {}
     void adam_step(const Schedule&, std::int64_t, float*, const float*, float*, float*) override {}
     void make_batch(std::uint64_t, const TrainingImages&, const Schedule&, View, View) override {}

@@ -84,6 +84,40 @@ class Tape {
         return y;
     }
 
+    /// Mean of each 2×2 window; an odd last row or column is dropped.
+    Value average_pool(Value x) {
+        const Node in = nodes_[x];
+        const Value y = push(in.n, in.c, in.h / 2, in.w / 2, {});
+        const auto for_each_pixel = [in](const Node& out, const auto& visit) {
+            for_each(out, [&](int n, int c, int i, int j) {
+                for (int a = 0; a < 2; ++a)
+                    for (int b = 0; b < 2; ++b) visit(out.at(n, c, i, j), in.at(n, c, 2 * i + a, 2 * j + b));
+            });
+        };
+        for_each_pixel(nodes_[y], [&](auto to, auto from) { nodes_[y].value[to] += in.value[from] / 4; });
+        note([=, this] {
+            for_each_pixel(nodes_[y], [&](auto to, auto from) {
+                nodes_[x].gradient[from] += nodes_[y].gradient[to] / 4;
+            });
+        });
+        return y;
+    }
+
+    /// Elementwise; a may be b.
+    Value multiply(Value a, Value b) {
+        const Node left = nodes_[a], right = nodes_[b];
+        Doubles product(left.value.size());
+        for (std::size_t k = 0; k < product.size(); ++k) product[k] = left.value[k] * right.value[k];
+        const Value y = push(left.n, left.c, left.h, left.w, std::move(product));
+        note([=, this] {
+            for (std::size_t k = 0; k < left.value.size(); ++k) {
+                nodes_[a].gradient[k] += right.value[k] * nodes_[y].gradient[k];
+                nodes_[b].gradient[k] += left.value[k] * nodes_[y].gradient[k];
+            }
+        });
+        return y;
+    }
+
     /// Bilinear, corners aligned: row i lies at i·(H−1)/(2H−1) of the H input rows.
     Value upsample(Value x) {
         const Node in = nodes_[x];

@@ -1,0 +1,29 @@
+// One line for each kernel that is called through kernels/base/kernel.h and has a CUDA version.
+#include "kernels/cuda_versions.h"
+
+#include "kernels/base/kernel.h"
+#include "kernels/layers/leaky_relu.h"
+#include "kernels/layers/max_pool.h"
+#include "kernels/layers/parameter_map.h"
+#include "kernels/layers/upsample.h"
+#include "kernels/training/loss.h"
+
+namespace tvmap::cuda {
+
+void list_versions() {
+    [[maybe_unused]] static const CudaVersion listed[] = {
+        {tvmap::add_forward, add},
+        {tvmap::leaky_relu_forward, leaky_relu_forward},
+        {tvmap::leaky_relu_backward, leaky_relu_backward},
+        {tvmap::loss_forward, loss_forward},
+        {tvmap::loss_backward, loss_backward},
+        {tvmap::max_pool_forward, max_pool_forward},
+        {tvmap::max_pool_backward, max_pool_backward},
+        {tvmap::parameter_map_forward, parameter_map_forward},
+        {tvmap::parameter_map_backward, parameter_map_backward},
+        {tvmap::upsample_forward, upsample_forward},
+        {tvmap::upsample_backward, upsample_backward},
+    };
+}
+
+}  // namespace tvmap::cuda
