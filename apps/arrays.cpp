@@ -9,15 +9,10 @@
 #include "engine/files/decimal.h"
 #include "engine/files/npy.h"
 #include "engine/pictures/image.h"
+#include "kernels/base/shapes.h"
 
 namespace tvmap {
 namespace {
-
-std::string describe_shape(const std::vector<std::int64_t>& shape) {
-    std::string line;
-    for (std::int64_t side : shape) line += text(line.empty() ? "" : "×", side);
-    return line.empty() ? "a single number" : line;
-}
 
 int as_side(const std::string& path, std::int64_t side) {
     if (side < 1 || side > 1 << 30) fail(path, ": a side of ", side, " is impossible; give 1 to 2^30");
@@ -37,9 +32,8 @@ NpyArray read_map(const std::string& path, int height, int width, bool may_be_tw
     NpyArray map = read_npy(path);
     const std::vector<std::int64_t> plane{height, width}, pair{2, height, width};
     if (map.shape != plane && !(may_be_two && map.shape == pair))
-        fail(path, ": a map of ", describe_shape(map.shape), " does not fit images of ",
-             describe_shape(plane), "; give ", describe_shape(plane),
-             may_be_two ? " or " + describe_shape(pair) : "");
+        fail(path, ": a map of ", shape_text(map.shape), " does not fit images of ", shape_text(plane),
+             "; give ", shape_text(plane), may_be_two ? " or " + shape_text(pair) : "");
     return map;
 }
 
@@ -73,7 +67,7 @@ InputImages read_images(const std::string& path, const ImageOptions& options) {
     }
     NpyArray array = read_npy(path);
     if (array.shape.size() != 2 && array.shape.size() != 3)
-        fail(path, ": an array of ", describe_shape(array.shape),
+        fail(path, ": an array of ", shape_text(array.shape),
              " holds no images; give height×width or images×height×width");
     input.is_single = array.shape.size() == 2;
     if (input.is_single) array.shape.insert(array.shape.begin(), 1);

@@ -8,6 +8,7 @@
 #include "engine/graph/plan.h"
 #include "engine/graph/solver_mapping.h"
 #include "engine/model/unet.h"
+#include "kernels/base/shapes.h"
 #include "kernels/device_array.h"
 #include "kernels/layers/leaky_relu.h"
 #include "kernels/layers/max_pool.h"
@@ -21,8 +22,6 @@ namespace {
 
 template <class T>
 using Shared = std::shared_ptr<DeviceArray<T>>;
-
-std::string describe_features(const Features& f) { return text(f.n, "×", f.c, "×", f.h, "×", f.w); }
 
 class Cases {
   public:
@@ -82,7 +81,7 @@ class Cases {
                     std::max(planned->forward_workspace_bytes(), planned->backward_workspace_bytes()));
                 const double forward_operations = 2.0 * double(weights) * x.n * x.h * x.w;
                 BenchCase c;
-                c.shape = text(describe_features(x), " → ", channels, ", ", kernel, "×", kernel);
+                c.shape = text(shape_text(x), " → ", channels, ", ", kernel, "×", kernel);
                 if (!backward) {
                     c.bytes = 4.0 * double(x.size() + y.size() + weights);
                     c.operations = forward_operations;
@@ -116,7 +115,7 @@ class Cases {
                 views.push_back({buffers.back()->data(), shape});
             }
             BenchCase c;
-            c.shape = describe_features(shapes.front());
+            c.shape = shape_text(shapes.front());
             c.bytes = 4.0 * floats;
             c.run = [&backend = backend_, run, buffers, views] { run(backend, views); };
             return c;
@@ -185,7 +184,7 @@ class Cases {
             schedule.steps = 1, schedule.batch = n;
             schedule.counter = counter->data(), schedule.items = items->data();
             BenchCase c;
-            c.shape = describe_features(f);
+            c.shape = shape_text(f);
             c.bytes = 4.0 * 3 * floats;
             c.run = [=, &backend = backend_] {
                 (void)counter, (void)items;  // kept alive
@@ -198,7 +197,7 @@ class Cases {
             const auto images = numbers(f.size(), 0, 1), truths = numbers(f.size(), 0, 1);
             const auto quality = memory<ImageQuality>(static_cast<std::size_t>(n));
             BenchCase c;
-            c.shape = describe_features(f);
+            c.shape = shape_text(f);
             c.bytes = 4.0 * 2 * floats;
             c.run = [=, &backend = backend_] {
                 backend.image_quality(images->data(), truths->data(), n, 1, s, s, quality->data());

@@ -128,9 +128,8 @@ void check_solver(const SolverConfig& solver, const KeyPlace& where) {
 
 void check_gradient_mode(const SolverConfig& solver, const KeyPlace& where) {
     const GradientMode& mode = solver.gradient;
-    require(mode.kind != GradientMode::Kind::truncated || mode.steps <= solver.iterations, where,
-            "solver.gradient", mode.name(), " counts more steps than solver.iterations, ", solver.iterations,
-            "; give that or fewer");
+    const std::string refusal = mode.refusal(solver.iterations);
+    require(refusal.empty(), where, "solver.gradient", refusal);
     require(solver.train_steps == TrainSteps::none || mode.kind == GradientMode::Kind::masks ||
                 mode.kind == GradientMode::Kind::checkpoint,
             where, "solver.gradient", mode.name(),

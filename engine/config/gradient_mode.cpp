@@ -25,6 +25,12 @@ bool GradientMode::exact(int iterations) const {
     return kind != Kind::implicit && (kind != Kind::truncated || steps == iterations);
 }
 
+std::string GradientMode::refusal(int iterations) const {
+    if (kind != Kind::truncated || (steps >= 1 && steps <= iterations)) return "";
+    return name() + " counts more steps than there are iterations, " + std::to_string(iterations) +
+           "; give that or fewer";
+}
+
 std::optional<GradientMode> gradient_mode(const std::string& name) {
     GradientMode mode;
     for (const auto& [kind, word] : words)

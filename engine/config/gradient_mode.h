@@ -30,6 +30,8 @@ struct GradientMode {
     std::string name() const;
     /// Whether it is the derivative of x_T, and not something like it.
     bool exact(int iterations) const;
+    /// Why it does not go with so many iterations; empty where it does.
+    std::string refusal(int iterations) const;
     bool operator==(const GradientMode&) const = default;
 };
 

@@ -122,7 +122,8 @@ class HeaderReader {
     const std::string& path_;
 };
 
-std::string shape_text(const std::vector<std::int64_t>& shape) {
+/// As Python writes it.
+std::string tuple_text(const std::vector<std::int64_t>& shape) {
     std::string out = "(";
     for (std::size_t i = 0; i < shape.size(); ++i) {
         if (i > 0) out += ' ';
@@ -176,9 +177,9 @@ NpyArray read_npy(const std::string& path) {
     std::size_t count = 1;
     for (const std::int64_t extent : header.shape) {
         if (extent == 0)
-            fail(path, ": the array ", shape_text(header.shape), " is empty; give one with values");
+            fail(path, ": the array ", tuple_text(header.shape), " is empty; give one with values");
         if (std::size_t(extent) > held / count)
-            fail(path, ": truncated: its header says ", shape_text(header.shape), ", but only ", held,
+            fail(path, ": truncated: its header says ", tuple_text(header.shape), ", but only ", held,
                  " values follow; write the file again");
         count *= std::size_t(extent);
     }
@@ -187,7 +188,7 @@ NpyArray read_npy(const std::string& path) {
              " follow; write the file again");
     if (rest.size() > count * width)
         fail(path, ": ", rest.size() - count * width, " bytes follow the last value of ",
-             shape_text(header.shape), "; write the file again");
+             tuple_text(header.shape), "; write the file again");
 
     NpyArray array{header.shape, std::vector<float>(count)};
     if (width == 8)
@@ -201,7 +202,7 @@ std::string encode_npy(const std::vector<std::int64_t>& shape, const float* valu
     std::size_t count = 1;
     for (const std::int64_t extent : shape) count *= std::size_t(extent);
     std::string dictionary =
-        "{'descr': '<f4', 'fortran_order': False, 'shape': " + (shape.empty() ? "()" : shape_text(shape)) +
+        "{'descr': '<f4', 'fortran_order': False, 'shape': " + (shape.empty() ? "()" : tuple_text(shape)) +
         ", }";
     // The values start at a multiple of 64 bytes; the header ends in a newline.
     while ((10 + dictionary.size() + 1) % 64 != 0) dictionary += ' ';

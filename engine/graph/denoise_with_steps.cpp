@@ -6,30 +6,9 @@
 
 #include "engine/graph/operations.h"
 #include "engine/graph/solver_mapping.h"
+#include "kernels/base/bump_allocator.h"
 
 namespace tvmap {
-namespace {
-
-/// Hands out pieces of memory, each aligned to 64 bytes; of none, it counts them.
-class Pieces {
-  public:
-    explicit Pieces(void* memory) : memory_(static_cast<std::byte*>(memory)) {}
-
-    template <class T>
-    T* take(std::size_t count) {
-        T* piece = memory_ ? reinterpret_cast<T*>(memory_ + bytes_) : nullptr;
-        bytes_ += (sizeof(T) * count + 63) / 64 * 64;
-        return piece;
-    }
-    std::size_t bytes() const { return bytes_; }
-
-  private:
-    std::byte* memory_;
-    std::size_t bytes_ = 0;
-};
-
-}  // namespace
-
 /// What backward needs besides the saved iterates. Iterates lie one after the other as state_floats each.
 struct DenoiseWithStepsOperation::Scratch {
     PdhgWorkspace kernels;       // which take turns
@@ -73,7 +52,7 @@ DenoiseWithStepsOperation::DenoiseWithStepsOperation(const PdhgProblem& problem,
 
 DenoiseWithStepsOperation::Scratch DenoiseWithStepsOperation::scratch_of(const Backend& backend,
                                                                          void* workspace) const {
-    Pieces pieces(workspace);
+    BumpAllocator pieces(workspace);
     Scratch s;
     s.mask_bytes = backend.pdhg_mask_bytes(problem_, 1);
     s.kernels = {pieces.take<std::byte>(kernel_bytes_), kernel_bytes_};
@@ -93,7 +72,7 @@ void DenoiseWithStepsOperation::prepare(Backend& backend, Algorithms& algorithms
     const std::size_t state = sizeof(float) * state_floats(problem_);
     solver_bytes_ = backend.pdhg_workspace_bytes(problem_);
     kernel_bytes_ = std::max(solver_bytes_, backend.pdhg_step_gradients_workspace_bytes(problem_));
-    Pieces pieces(nullptr);
+    BumpAllocator pieces;
     pieces.take<std::byte>(solver_bytes_);
     forward_workspace = pieces.bytes() + state;
     if (!training) return;
@@ -102,7 +81,7 @@ void DenoiseWithStepsOperation::prepare(Backend& backend, Algorithms& algorithms
 }
 
 void DenoiseWithStepsOperation::forward(const Binding& b) {
-    Pieces pieces(b.workspace);
+    BumpAllocator pieces(b.workspace);
     const PdhgWorkspace solver{pieces.take<std::byte>(solver_bytes_), solver_bytes_};
     float* memory = pieces.take<float>(state_floats(problem_));
     const StepSizes steps = read_step_sizes(*b.backend, training_, b.parameters);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/base/error.h"
+#include "kernels/base/shapes.h"
 #include "kernels/base/sizes.h"
 
 namespace tvmap {
@@ -13,12 +14,6 @@ void check_size(const std::string& name, const Features& s) {
 }
 
 }  // namespace
-
-bool same_sizes(const Features& s, const Features& t) {
-    return s.n == t.n && s.c == t.c && s.h == t.h && s.w == t.w;
-}
-
-std::string describe(const Features& s) { return text(s.n, "x", s.c, "x", s.h, "x", s.w); }
 
 std::int64_t Graph::parameter_count() const {
     std::int64_t count = 0;
@@ -60,7 +55,7 @@ Value Graph::record(std::unique_ptr<Operation> operation, const std::vector<Valu
     check_inputs(*operation, name);
     const Features shape = operation->output_shape(*this);
     if (shape.n < 1 || shape.c < 1 || shape.h < 1 || shape.w < 1)
-        fail(operation->kind(), " '", name, "': the result would be ", describe(shape),
+        fail(operation->kind(), " '", name, "': the result would be ", shape_text(shape),
              "; use larger images or a network that halves less often");
     check_size(name, shape);
     if (operation->joins_inputs()) check_joined(*operation, name, shape);
@@ -106,12 +101,11 @@ void Graph::check_joined(const Operation& operation, const std::string& name, co
         const Features& s = tensors_[input].shape;
         channels += s.c;
         if (s.n != whole.n || s.h != whole.h || s.w != whole.w || s.block != whole.block)
-            fail(operation.kind(), " '", name, "': ", describe(s), " in blocks of ", s.block,
-                 " is no slice of ", describe(whole), " in blocks of ", whole.block);
+            fail(operation.kind(), " '", name, "': ", layout_text(s), " is no slice of ", layout_text(whole));
     }
     if (channels != whole.c || !whole.dense())
         fail(operation.kind(), " '", name, "': ", channels, " channels do not make up a dense ",
-             describe(whole));
+             shape_text(whole));
 }
 
 /// Puts the inputs into slices of the output.

@@ -74,10 +74,4 @@ class Graph {
     std::vector<int> kept_;
 };
 
-/// Whether N, C, H and W are the same, whatever the layout.
-bool same_sizes(const Features& s, const Features& t);
-
-/// "N×C×H×W", for messages.
-std::string describe(const Features& shape);
-
 }  // namespace tvmap

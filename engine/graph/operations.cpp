@@ -6,6 +6,7 @@
 #include "engine/graph/algorithms.h"
 #include "engine/graph/solver_mapping.h"
 #include "kernels/base/error.h"
+#include "kernels/base/shapes.h"
 #include "kernels/convolution/untimed_algorithms.h"
 
 namespace tvmap {
@@ -146,8 +147,8 @@ Value add(Graph& graph, Value a, Value b) {
 
 Features AddOperation::output_shape(const Graph& graph) const {
     const Tensor &a = graph.tensors()[inputs[0]], &b = graph.tensors()[inputs[1]];
-    if (!same_sizes(a.shape, b.shape))
-        fail("add: ", a.name, " is ", describe(a.shape), " but ", b.name, " is ", describe(b.shape));
+    if (!a.shape.same_shape(b.shape))
+        fail("add: ", a.name, " is ", shape_text(a.shape), " but ", b.name, " is ", shape_text(b.shape));
     return dense_like(a.shape);
 }
 
@@ -197,8 +198,8 @@ Features ConcatenateOperation::output_shape(const Graph& graph) const {
         const Tensor& t = graph.tensors()[input];
         const Features& s = t.shape;
         if (s.n != whole.n || s.h != whole.h || s.w != whole.w || s.block != whole.block)
-            fail("concatenate: ", t.name, " is ", describe(s), " in blocks of ", s.block, " but ", first.name,
-                 " is ", describe(first.shape), " in blocks of ", whole.block);
+            fail("concatenate: ", t.name, " is ", layout_text(s), " but ", first.name, " is ",
+                 layout_text(first.shape));
         if (s.c > INT_MAX - whole.c) fail("concatenate: more channels than can be counted; give fewer");
         whole.c += s.c;
     }
@@ -228,7 +229,7 @@ void ParameterMapOperation::backward(const Binding& b) {
 PdhgProblem sized_problem(const Graph& graph, Value z, Value lambda, PdhgProblem problem) {
     const Features image = graph.tensor(z).shape, map = graph.tensor(lambda).shape;
     if (image.c != 1 || map.n != image.n || map.h != image.h || map.w != image.w || map.c > 2)
-        fail("denoise: images ", describe(image), " do not go with maps ", describe(map));
+        fail("denoise: images ", shape_text(image), " do not go with maps ", shape_text(map));
     problem.solves = image.n;
     problem.solves_per_image = 1;
     problem.height = image.h;
@@ -281,8 +282,8 @@ Value loss(Graph& graph, Value x, Value target, LossKind kind) {
 
 Features LossOperation::output_shape(const Graph& graph) const {
     const Tensor &x = graph.tensors()[inputs[0]], &target = graph.tensors()[inputs[1]];
-    if (!same_sizes(x.shape, target.shape))
-        fail("loss: the image is ", describe(x.shape), " but the target is ", describe(target.shape));
+    if (!x.shape.same_shape(target.shape))
+        fail("loss: the image is ", shape_text(x.shape), " but the target is ", shape_text(target.shape));
     if (target.requires_gradient) fail("loss: the target '", target.name, "' gets no gradient");
     return dense_features(1, 1, 1, 1, 1);
 }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kernels/base/error.h"
+#include "kernels/base/shapes.h"
 #include "kernels/training/random.h"
 
 namespace tvmap {
@@ -84,12 +85,6 @@ void Parameters::set_host_weights(const std::vector<float>& values) {
 }
 
 namespace {
-
-std::string shape_text(const std::vector<std::int64_t>& shape) {
-    std::string result;
-    for (std::int64_t extent : shape) result += (result.empty() ? "" : "x") + std::to_string(extent);
-    return result.empty() ? "scalar" : result;
-}
 
 std::vector<float> load_array(const SafeTensors& file, const std::vector<Parameter>& list, std::int64_t count,
                               const std::string& prefix, float least, const std::string& path) {

@@ -6,14 +6,12 @@
 #include <numeric>
 #include <set>
 
+#include "kernels/base/bump_allocator.h"
 #include "kernels/base/error.h"
+#include "kernels/base/shapes.h"
 
 namespace tvmap {
 namespace {
-
-constexpr std::size_t alignment = 64;
-
-std::size_t aligned(std::size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
 
 /// Bytes from the first to past the last float of a tensor.
 std::size_t bytes_of(const Features& s) { return aligned(sizeof(float) * s.size()); }
@@ -323,9 +321,9 @@ std::string Plan::table() const {
         << "  steps\n";
     for (const Block* block : order)
         out << std::left << std::setw(int(width)) << block->name << "  " << std::setw(9) << block->purpose
-            << "  " << std::setw(17) << (block->shape.n ? describe(block->shape) : "") << std::right
-            << std::setw(12) << block->bytes << std::setw(12) << block->offset << "  " << block->first << "-"
-            << block->last << "\n";
+            << "  " << std::setw(block->shape.n ? 20 : 17)  // × is two bytes
+            << (block->shape.n ? shape_text(block->shape) : "") << std::right << std::setw(12) << block->bytes
+            << std::setw(12) << block->offset << "  " << block->first << "-" << block->last << "\n";
 
     out << "arena: " << arena_bytes_ << " bytes; most alive at once: " << alive(peak_step())
         << " bytes, in step " << peak_step() << " of 0-" << last_step() << "\n";

@@ -2,6 +2,7 @@
 
 #include "engine/graph/operations.h"
 #include "kernels/base/error.h"
+#include "kernels/base/shapes.h"
 
 namespace tvmap {
 
@@ -9,15 +10,15 @@ Value restore(Graph& graph, const Observed& observed, Value lambda, SolverProble
               const GradientMode& mode) {
     const Features image = graph.tensor(observed.image).shape, map = graph.tensor(lambda).shape;
     if (image.c != 1 || map.n != image.n || map.h != image.h || map.w != image.w || map.c != problem.maps())
-        fail("restore: images ", describe(image), " do not go with maps ", describe(map),
+        fail("restore: images ", shape_text(image), " do not go with maps ", shape_text(map),
              "; this problem has ", problem.maps());
     const bool weighs = problem.data == DataTerm::weights;
     if (weighs != (observed.weights.id >= 0))
         fail("restore: ",
              weighs ? "no weights, which this problem has" : "weights, which this problem has not");
-    if (weighs && !same_sizes(graph.tensor(observed.weights).shape, image))
-        fail("restore: images ", describe(image), " do not go with weights ",
-             describe(graph.tensor(observed.weights).shape));
+    if (weighs && !graph.tensor(observed.weights).shape.same_shape(image))
+        fail("restore: images ", shape_text(image), " do not go with weights ",
+             shape_text(graph.tensor(observed.weights).shape));
     if (graph.tensor(observed.image).requires_gradient ||
         (weighs && graph.tensor(observed.weights).requires_gradient))
         fail("restore: the observed images get no gradient");

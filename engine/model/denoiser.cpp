@@ -4,6 +4,7 @@
 
 #include "engine/config/solver_problem.h"
 #include "engine/graph/solver_mapping.h"
+#include "kernels/base/bump_allocator.h"
 #include "kernels/base/error.h"
 
 namespace tvmap {
@@ -16,8 +17,6 @@ int mirrored(int i, int n) {
     const int phase = i % (2 * n);
     return phase < n ? phase : 2 * n - 1 - phase;
 }
-
-std::size_t aligned(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 UnrolledProblem settled_problem(Backend& backend, Algorithms& algorithms, const Config& config, int height,
                                 int width) {
@@ -125,20 +124,15 @@ void Denoiser::run(const float* noisy, float* lambda, float* denoised, const flo
             std::copy_n(&padded_map_[(std::size_t(m) * padded_height_ + i) * padded_width_], width_,
                         &lambda[(std::size_t(m) * height_ + i) * width_]);
 
-    std::byte* at = static_cast<std::byte*>(arena_->memory());
-    auto take = [&](std::size_t bytes) {
-        std::byte* here = at;
-        at += aligned(bytes);
-        return reinterpret_cast<float*>(here);
-    };
-    float* z = take(sizeof(float) * pixels);
-    float* x = take(sizeof(float) * pixels);
-    float* map = take(map_bytes);
-    float* known = weighs_ ? take(sizeof(float) * pixels) : nullptr;
+    BumpAllocator pieces(arena_->memory());
+    float* z = pieces.take<float>(pixels);
+    float* x = pieces.take<float>(pixels);
+    float* map = pieces.take<float>(pixels * std::size_t(maps_));
+    float* known = weighs_ ? pieces.take<float>(pixels) : nullptr;
     if (known) backend_.upload(known, weights, sizeof(float) * pixels);
     backend_.upload(z, noisy, sizeof(float) * pixels);
     backend_.upload(map, lambda, map_bytes);
-    solve(z, known, map, x, at);
+    solve(z, known, map, x, pieces.take<std::byte>(0));
     backend_.download(denoised, x, sizeof(float) * pixels);
 }
 

@@ -6,6 +6,7 @@
 
 #include "engine/files/safetensors.h"
 #include "kernels/base/error.h"
+#include "kernels/base/shapes.h"
 
 namespace tvmap {
 namespace {
@@ -24,20 +25,14 @@ std::vector<Part> parts(int images, int height, int width) {
 }
 constexpr const char* extrapolation = "extrapolation";
 
-std::string describe(const std::vector<std::int64_t>& shape) {
-    std::string line;
-    for (const std::int64_t side : shape) line += text(line.empty() ? "" : "×", side);
-    return line.empty() ? "a single number" : line;
-}
-
 StoredTensor& find(const std::string& path, SafeTensors& file, const std::string& name,
                    const std::vector<std::int64_t>& shape) {
     const auto tensor = file.tensors.find(name);
     if (tensor == file.tensors.end())
         fail(path, ": holds no tensor ", name, "; give a state that solve --state-out has written");
     if (tensor->second.shape != shape)
-        fail(path, ": ", name, " is ", describe(tensor->second.shape), " where these images need ",
-             describe(shape), "; give the state of a solve of images of this size");
+        fail(path, ": ", name, " is ", shape_text(tensor->second.shape), " where these images need ",
+             shape_text(shape), "; give the state of a solve of images of this size");
     return tensor->second;
 }
 

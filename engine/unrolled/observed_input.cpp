@@ -1,13 +1,9 @@
 #include "engine/unrolled/observed_input.h"
 
+#include "kernels/base/bump_allocator.h"
 #include "kernels/base/error.h"
 
 namespace tvmap {
-namespace {
-
-std::size_t aligned(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
-
-}  // namespace
 
 ObservedInput::ObservedInput(Backend& backend, const SolverProblem& problem, const std::vector<float>& kernel)
     : backend_(backend),

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "kernels/base/bump_allocator.h"
 #include "kernels/base/error.h"
 #include "kernels/base/sizes.h"
 
@@ -14,29 +15,11 @@ using Kind = GradientMode::Kind;
 /// Steps of the implicit adjoint between two looks at its convergence.
 constexpr int stretch = 32;
 
-constexpr std::size_t alignment = 64;
-std::size_t aligned(std::size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
-
 /// Of so many planes of the whole batch.
 std::size_t plane_bytes(const UnrolledProblem& problem, int planes) {
     return aligned(std::size_t(checked_product("iterates of the solver, bytes", problem.solves, planes,
                                                problem.height, problem.width, sizeof(float))));
 }
-
-/// Memory that is cut into pieces from its start.
-class Pieces {
-  public:
-    explicit Pieces(std::byte* memory) : at_(memory) {}
-    template <class T>
-    T* take(std::size_t bytes) {
-        std::byte* const here = at_;
-        at_ += aligned(bytes);
-        return reinterpret_cast<T*>(here);
-    }
-
-  private:
-    std::byte* at_;
-};
 
 }  // namespace
 
@@ -57,13 +40,12 @@ UnrolledSolver::UnrolledSolver(Backend& backend, UnrolledProblem problem, int it
       forward_workspace_(solver_),
       backward_workspace_(solver_) {
     if (iterations < 1) fail("gradient ", mode.name(), " of ", iterations, " steps: give 1 or more");
+    if (const std::string refusal = mode.refusal(iterations); !refusal.empty()) fail("gradient ", refusal);
     switch (mode.kind) {
         case Kind::masks:
             recorded_ = iterations;
             break;
         case Kind::truncated:
-            if (mode.steps < 1 || mode.steps > iterations)
-                fail("gradient ", mode.name(), " of ", iterations, " steps: give 1 to ", iterations);
             recorded_ = mode.steps;
             break;
         case Kind::implicit:
@@ -111,21 +93,21 @@ void UnrolledSolver::choose_segments() {
 }
 
 PdhgState UnrolledSolver::state_in(std::byte* memory) const {
-    Pieces pieces(memory);
+    BumpAllocator pieces(memory);
     PdhgState state;
-    for (float** part : {&state.x, &state.x_bar}) *part = pieces.take<float>(primal_);
-    state.p = pieces.take<float>(plane_);
-    state.q = pieces.take<float>(dual_);
+    for (float** part : {&state.x, &state.x_bar}) *part = pieces.take<float>(primal_ / sizeof(float));
+    state.p = pieces.take<float>(plane_ / sizeof(float));
+    state.q = pieces.take<float>(dual_ / sizeof(float));
     return state;
 }
 
 PdhgAdjointState UnrolledSolver::adjoint_in(std::byte* memory, bool with_sum) const {
-    Pieces pieces(memory);
+    BumpAllocator pieces(memory);
     PdhgAdjointState state;
-    for (float** part : {&state.y, &state.y_bar}) *part = pieces.take<float>(primal_);
-    state.p = pieces.take<float>(plane_);
-    state.q = pieces.take<float>(dual_);
-    if (with_sum) state.sum_p = pieces.take<float>(plane_);
+    for (float** part : {&state.y, &state.y_bar}) *part = pieces.take<float>(primal_ / sizeof(float));
+    state.p = pieces.take<float>(plane_ / sizeof(float));
+    state.q = pieces.take<float>(dual_ / sizeof(float));
+    if (with_sum) state.sum_p = pieces.take<float>(plane_ / sizeof(float));
     return state;
 }
 
@@ -149,7 +131,7 @@ void UnrolledSolver::clear(const SolverDerivatives& d) {
 }
 
 void UnrolledSolver::forward(const SolverInput& input, float* x, void* saved, void* workspace) {
-    Pieces pieces(static_cast<std::byte*>(workspace));
+    BumpAllocator pieces(static_cast<std::byte*>(workspace));
     const PdhgWorkspace solver = solver_in(pieces.take<std::byte>(solver_));
     const auto run = [&](int steps, void* masks, const PdhgState* state, bool go_on) {
         problem_.forward(steps, input, x, static_cast<std::uint8_t*>(masks), state, go_on, solver);
@@ -188,10 +170,10 @@ void UnrolledSolver::backward(const void* saved, const SolverInput& input, const
 void UnrolledSolver::recomputed_backward(const std::byte* saved, const SolverInput& input, const float* d_x,
                                          const SolverDerivatives& derivatives, Write write,
                                          std::byte* workspace) {
-    Pieces pieces(workspace);
+    BumpAllocator pieces(workspace);
     const PdhgWorkspace solver = solver_in(pieces.take<std::byte>(solver_));
     auto* const masks = pieces.take<std::uint8_t>(problem_.mask_bytes(segment_));
-    float* const x = pieces.take<float>(plane_);
+    float* const x = pieces.take<float>(plane_ / sizeof(float));
     std::byte* memory = nullptr;
     PdhgState state;
     PdhgAdjointState adjoint;
@@ -216,7 +198,7 @@ void UnrolledSolver::recomputed_backward(const std::byte* saved, const SolverInp
 void UnrolledSolver::implicit_backward(const std::uint8_t* masks, const SolverInput& input, const float* d_x,
                                        const SolverDerivatives& derivatives, Write write,
                                        std::byte* workspace) {
-    Pieces pieces(workspace);
+    BumpAllocator pieces(workspace);
     const PdhgWorkspace solver = solver_in(pieces.take<std::byte>(solver_));
     // Each stretch adds its own part to d_z, so no sum is carried.
     const PdhgAdjointState adjoint = adjoint_in(pieces.take<std::byte>(adjoint_), false);
@@ -239,10 +221,10 @@ void UnrolledSolver::implicit_backward(const std::uint8_t* masks, const SolverIn
         while (adjoint_steps_ < mode_.cap) take_stretch(d_lambda);
         return;
     }
-    float* const part = pieces.take<float>(map_);
-    const View sum = map_view(pieces.take<float>(map_));
-    double* const norms = pieces.take<double>(norms_);
-    auto* const settling = pieces.take<PdhgSettling>(sizeof(PdhgSettling));
+    float* const part = pieces.take<float>(map_ / sizeof(float));
+    const View sum = map_view(pieces.take<float>(map_ / sizeof(float)));
+    double* const norms = pieces.take<double>(norms_ / sizeof(double));
+    auto* const settling = pieces.take<PdhgSettling>(1);
     const int solves = problem_.solves;
     settling_ = settling;
     backend_.clear(settling, sizeof(PdhgSettling));

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "kernels/base/bump_allocator.h"
 #include "kernels/base/gpu_runtime.h"
 #include "kernels/convolution/convolution_passes.h"
 
@@ -17,13 +18,11 @@ class WorkspaceLayout {
     static constexpr std::size_t alignment = 256;
 
     /// Where the next part begins, from base().
-    std::size_t take(std::size_t bytes) {
-        const std::size_t place = bytes_;
-        bytes_ += (bytes + alignment - 1) / alignment * alignment;
-        return place;
-    }
+    std::size_t take(std::size_t bytes) { return parts_.reserve(bytes); }
     /// What the workspace has to hold.
-    std::size_t bytes() const { return bytes_ == 0 ? 0 : bytes_ + alignment - 64; }
+    std::size_t bytes() const {
+        return parts_.bytes() == 0 ? 0 : parts_.bytes() + alignment - piece_alignment;
+    }
 
     static std::byte* base(void* workspace) {
         const auto address = reinterpret_cast<std::uintptr_t>(workspace);
@@ -31,7 +30,7 @@ class WorkspaceLayout {
     }
 
   private:
-    std::size_t bytes_ = 0;
+    BumpAllocator parts_{nullptr, alignment};
 };
 
 /// A pass, whether it contains the bias and the ReLU, and how far it was off when it was chosen.

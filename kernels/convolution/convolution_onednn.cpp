@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "kernels/base/bump_allocator.h"
 #include "kernels/base/error.h"
 #include "kernels/base/simd.h"
 #include "kernels/base/threads.h"
@@ -21,8 +22,6 @@ using onednn::Direction;
 using Pass = CpuPass;
 
 namespace {
-
-constexpr std::size_t aligned(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 // Memory for timing, straight from the operating system and back to it: planning leaves no trace in the
 // process's size.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "kernels/base/bump_allocator.h"
 #include "kernels/base/error.h"
 #include "kernels/base/room.h"
 #include "kernels/base/vendor_scope.h"
@@ -212,9 +213,10 @@ std::optional<Pass> Pass::make(const ConvolutionProblem& problem, Direction dire
         pass.stream_ = dnnl::stream(engine());
         pass.primitive_ = dnnl::primitive(descriptor.get());
 
+        BumpAllocator workspace;
         const auto reserve = [&](std::size_t bytes) {
-            const std::size_t at = pass.workspace_bytes_;
-            pass.workspace_bytes_ += (bytes + 63) / 64 * 64;
+            const std::size_t at = workspace.reserve(bytes);
+            pass.workspace_bytes_ = workspace.bytes();
             return at;
         };
         const auto unbound = [](const memory::desc& d) { return memory(d, engine(), nullptr); };

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "kernels/base/bump_allocator.h"
 #include "kernels/base/error.h"
 #include "kernels/base/sizes.h"
 #include "kernels/family/family_step.h"
@@ -10,8 +11,6 @@
 
 namespace tvmap {
 namespace {
-
-constexpr std::size_t alignment = 64;
 
 // D₈: the diagonals' differences included; the least cosine of a side's frequencies is the worst. Without a border there
 // are more differences, and so a larger norm, than with one.
@@ -88,7 +87,7 @@ void check_solver(const char* where, const SolverProblem& problem, int iteration
 std::size_t solver_mask_bytes(const SolverProblem& problem, int iterations) {
     const std::int64_t bytes = checked_product("masks of the solver, bytes", problem.solves, iterations,
                                                problem.height, problem.width);
-    return (std::size_t(bytes) + alignment - 1) / alignment * alignment;
+    return aligned(std::size_t(bytes));
 }
 
 std::size_t solver_workspace_bytes(const SolverProblem& problem) {
@@ -99,12 +98,12 @@ std::size_t solver_workspace_bytes(const SolverProblem& problem) {
 namespace family {
 
 Workspace::Workspace(const SolverProblem& problem, void* memory) {
-    auto* const base = static_cast<std::byte*>(memory);
+    BumpAllocator pieces(memory);
     const auto take = [&]<class T>(T*& part, std::int64_t planes, std::int64_t of) {
-        if (base != nullptr) part = reinterpret_cast<T*>(base + bytes);
         const std::int64_t size =
             checked_product("workspace of the solver, bytes", problem.solves, planes, of, sizeof(T));
-        bytes += (std::size_t(size) + alignment - 1) / alignment * alignment;
+        part = pieces.take<T>(std::size_t(size) / sizeof(T));
+        bytes = pieces.bytes();
     };
     const std::int64_t pixels = problem.pixels();
     take(state.x, problem.fields(), pixels);

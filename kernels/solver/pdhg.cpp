@@ -12,6 +12,7 @@
 #include <cstring>
 #include <new>
 
+#include "kernels/base/bump_allocator.h"
 #include "kernels/base/error.h"
 #include "kernels/base/sizes.h"
 #include "kernels/solver/pdhg_problem.h"
@@ -21,10 +22,6 @@ namespace tvmap::cpu {
 namespace {
 
 constexpr int least_band_rows = 8;  // with fewer, waiting outweighs the work (two are the least that work)
-
-constexpr std::size_t round_up(std::size_t value, std::size_t multiple) {
-    return (value + multiple - 1) / multiple * multiple;
-}
 
 PdhgRecord record_of(const PdhgProblem& problem) {
     PdhgRecord at;
@@ -61,26 +58,29 @@ struct Workspace {
     PdhgRecord record;
     int height;
 
-    static std::size_t progress_bytes(int threads) { return std::size_t(threads) * sizeof(PdhgProgress); }
-    static std::size_t sum_bytes(const PdhgProblem& problem, int slots) {
-        return round_up(std::size_t(slots) * std::size_t(problem.height) * sizeof(double), 64);
+    /// For so many threads; the size of all.
+    std::size_t cut(const PdhgProblem& problem, int most_threads, void* memory) {
+        threads = most_threads;
+        slots = std::min(problem.solves, threads);
+        const std::int64_t floats =
+            checked_product("workspace of the solver, bytes", slots, height, record.floats, sizeof(float)) /
+            std::int64_t(sizeof(float));
+        BumpAllocator pieces(memory);
+        progress = pieces.take<PdhgProgress>(std::size_t(threads));
+        row_sums = pieces.take<double>(std::size_t(slots) * std::size_t(height));
+        records = pieces.take<float>(std::size_t(floats));
+        return pieces.bytes();
     }
     static std::size_t bytes(const PdhgProblem& problem, int threads) {
-        const int slots = std::min(problem.solves, threads);
-        return progress_bytes(threads) + sum_bytes(problem, slots) +
-               std::size_t(checked_product("workspace of the solver, bytes", slots, problem.height,
-                                           record_of(problem).floats, sizeof(float)));
+        return Workspace(problem).cut(problem, threads, nullptr);
     }
+    explicit Workspace(const PdhgProblem& problem) : record(record_of(problem)), height(problem.height) {}
     Workspace(const char* where, const PdhgProblem& problem, const PdhgWorkspace& given)
-        : threads(omp_get_max_threads()), record(record_of(problem)), height(problem.height) {
+        : Workspace(problem) {
         check_pdhg_workspace(where, given, bytes(problem, 1));
-        while (bytes(problem, threads) > given.bytes) --threads;  // it was made for fewer
-        slots = std::min(problem.solves, threads);
-        auto* memory = static_cast<std::byte*>(given.memory);
-        progress = reinterpret_cast<PdhgProgress*>(memory);
+        int most = omp_get_max_threads();
+        while (cut(problem, most, given.memory) > given.bytes) --most;  // it was made for fewer
         for (int t = 0; t < threads; ++t) new (progress + t) PdhgProgress;
-        row_sums = reinterpret_cast<double*>(memory + progress_bytes(threads));
-        records = reinterpret_cast<float*>(memory + progress_bytes(threads) + sum_bytes(problem, slots));
     }
     float* rows(int slot) const { return records + std::ptrdiff_t(slot) * height * record.floats; }
     double* sums(int slot) const { return row_sums + std::ptrdiff_t(slot) * height; }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/base/block_sum.h"
+#include "kernels/base/bump_allocator.h"
 #include "kernels/solver/pdhg_choice.h"
 #include "kernels/solver/pdhg_mappings.h"
 
@@ -60,15 +61,20 @@ __global__ void pdhg_settle_kernel(int solves, const double* part, const double*
 // The workspace, cut up: the mapping's own part; for a scalar map the plane of d_Λ of each solve and its
 // rows' sums.
 struct Workspace {
-    std::size_t own_bytes, plane_bytes = 0, sum_bytes = 0;
+    std::byte* own;
+    float* planes = nullptr;
+    double* sums = nullptr;
+    std::size_t bytes;
 
-    Workspace(const PdhgProblem& problem, const cuda::PdhgMapping& mapping)
-        : own_bytes(round_up(mapping_bytes(problem, mapping))) {
+    Workspace(const PdhgProblem& problem, const cuda::PdhgMapping& mapping, void* memory = nullptr) {
+        BumpAllocator pieces(memory);
+        own = pieces.take<std::byte>(mapping_bytes(problem, mapping));
         if (problem.map == MapKind::scalar) {
             const std::size_t solves = std::size_t(problem.solves);
-            plane_bytes = round_up(solves * std::size_t(problem.pixels()) * sizeof(float));
-            sum_bytes = round_up(solves * std::size_t(problem.height) * sizeof(double));
+            planes = pieces.take<float>(solves * std::size_t(problem.pixels()));
+            sums = pieces.take<double>(solves * std::size_t(problem.height));
         }
+        bytes = std::max(pieces.bytes(), piece_alignment);
     }
     static std::size_t mapping_bytes(const PdhgProblem& problem, const cuda::PdhgMapping& mapping) {
         switch (mapping.kind) {
@@ -82,14 +88,6 @@ struct Workspace {
                 return global_workspace_bytes(problem);
         }
         return 0;
-    }
-    static std::size_t round_up(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
-    std::size_t bytes() const { return std::max<std::size_t>(own_bytes + plane_bytes + sum_bytes, 64); }
-    float* planes(void* memory) const {
-        return reinterpret_cast<float*>(static_cast<std::byte*>(memory) + own_bytes);
-    }
-    double* sums(void* memory) const {
-        return reinterpret_cast<double*>(static_cast<std::byte*>(memory) + own_bytes + plane_bytes);
     }
 };
 
@@ -309,7 +307,7 @@ std::size_t pdhg_mask_bytes(const PdhgProblem& problem, int iterations) {
 
 std::size_t pdhg_workspace_bytes(const PdhgProblem& problem, const PdhgMapping* mapping) {
     check_pdhg("pdhg_workspace_bytes", problem, 0);
-    return pdhg::Workspace(problem, pdhg::checked("pdhg_workspace_bytes", problem, mapping)).bytes();
+    return pdhg::Workspace(problem, pdhg::checked("pdhg_workspace_bytes", problem, mapping)).bytes;
 }
 
 void pdhg_forward(gpu::Stream stream, const PdhgProblem& problem, int iterations, const float* z,
@@ -327,7 +325,7 @@ void pdhg_forward(gpu::Stream stream, const PdhgProblem& problem, int iterations
     if (state != nullptr) task.state = *state;
     task.start_from_state = start_from_state;
     const PdhgMapping chosen = pdhg::checked("pdhg_forward", problem, mapping);
-    check_pdhg_workspace("pdhg_forward", workspace, pdhg::Workspace(problem, chosen).bytes());
+    check_pdhg_workspace("pdhg_forward", workspace, pdhg::Workspace(problem, chosen).bytes);
     pdhg::run(stream, problem, task, {.adjoint = false, .map = problem.map}, chosen, workspace.memory);
 }
 
@@ -342,10 +340,10 @@ void pdhg_adjoint(gpu::Stream stream, const PdhgProblem& problem, int iterations
         fail("pdhg_adjoint: told to start from a state but given none; pass the state or start afresh");
     }
     const PdhgMapping chosen = pdhg::checked("pdhg_adjoint", problem, mapping);
-    const pdhg::Workspace space(problem, chosen);
-    check_pdhg_workspace("pdhg_adjoint", workspace, space.bytes());
+    const pdhg::Workspace space(problem, chosen, workspace.memory);
+    check_pdhg_workspace("pdhg_adjoint", workspace, space.bytes);
     const bool summed = problem.map == MapKind::scalar && d_lambda != nullptr;
-    float* planes = summed ? space.planes(workspace.memory) : nullptr;
+    float* planes = summed ? space.planes : nullptr;
     pdhg::Task task = pdhg::task_of(problem, iterations, true);
     task.masks = const_cast<std::uint8_t*>(masks);  // only read
     task.d_x = d_x;
@@ -364,7 +362,7 @@ void pdhg_adjoint(gpu::Stream stream, const PdhgProblem& problem, int iterations
                     {.name = "pdhg_map_sum_kernel",
                      .grid = dim3(unsigned(problem.solves)),
                      .block = dim3(pdhg::sum_threads)},
-                    pdhg::pdhg_map_sum_kernel, task, planes, space.sums(workspace.memory), d_lambda,
+                    pdhg::pdhg_map_sum_kernel, task, planes, space.sums, d_lambda,
                     write == Write::accumulate);
     }
 }

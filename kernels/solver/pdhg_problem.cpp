@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "kernels/base/bump_allocator.h"
 #include "kernels/base/error.h"
 #include "kernels/base/sizes.h"
 
@@ -52,7 +53,7 @@ namespace cpu {
 std::size_t pdhg_mask_bytes(const PdhgProblem& problem, int iterations) {
     const std::int64_t bytes = checked_product("masks of the solver, bytes", problem.solves, iterations,
                                                problem.height, pdhg_mask_row_bytes(problem.width));
-    return (std::size_t(bytes) + 63) / 64 * 64;
+    return aligned(std::size_t(bytes));
 }
 
 }  // namespace cpu

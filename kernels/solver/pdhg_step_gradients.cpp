@@ -13,6 +13,7 @@
 // sums that take turns, folded in halves.
 #include <algorithm>
 
+#include "kernels/base/bump_allocator.h"
 #include "kernels/base/error.h"
 #include "kernels/base/parallel.h"
 #include "kernels/solver/pdhg.h"
@@ -46,7 +47,7 @@ double residual(const float* p, const float* vertical, const float* horizontal, 
 }  // namespace
 
 std::size_t pdhg_step_gradients_workspace_bytes(const PdhgProblem& problem) {
-    return (std::size_t(problem.solves) * std::size_t(problem.height) * 3 * sizeof(double) + 63) / 64 * 64;
+    return aligned(std::size_t(problem.solves) * std::size_t(problem.height) * 3 * sizeof(double));
 }
 
 void pdhg_step_gradients(const PdhgProblem& problem, const float* z, const PdhgState& state,

@@ -13,6 +13,7 @@
 // multiple of 32 with 16 more on either side.
 #include <algorithm>
 
+#include "kernels/base/bump_allocator.h"
 #include "kernels/solver/pdhg_mappings.h"
 #include "kernels/solver/pdhg_region.h"
 
@@ -224,9 +225,20 @@ int solves_at_once(const Tiling& tiling) {
     });
 }
 
-std::size_t flag_bytes(int solves, const Tiling& tiling) {
-    return (std::size_t(solves) * std::size_t(tiling.tiles()) * sizeof(unsigned) + 63) / 64 * 64;
-}
+// The workspace, cut up: the tiles' flags, and the rims that they exchange.
+struct Workspace {
+    Exchange exchange;
+    std::size_t flags, bytes;
+
+    Workspace(int solves, std::int64_t pixels, const Tiling& tiling, void* memory = nullptr)
+        : flags(std::size_t(solves) * std::size_t(tiling.tiles())) {
+        BumpAllocator pieces(memory);
+        exchange.rounds = pieces.take<unsigned>(flags);
+        exchange.planes =
+            pieces.take<float>(std::size_t(2 * exchanged_planes) * std::size_t(solves) * std::size_t(pixels));
+        bytes = pieces.bytes();
+    }
+};
 
 }  // namespace
 
@@ -268,19 +280,15 @@ double tiles_cost(const PdhgProblem& problem, const cuda::PdhgMapping& mapping) 
 }
 
 std::size_t tiles_workspace_bytes(const PdhgProblem& problem, const cuda::PdhgMapping& mapping) {
-    const Tiling tiling(problem.height, problem.width, mapping);
-    return flag_bytes(problem.solves, tiling) + std::size_t(2 * exchanged_planes) *
-                                                    std::size_t(problem.solves) *
-                                                    std::size_t(problem.pixels()) * sizeof(float);
+    return Workspace(problem.solves, problem.pixels(), {problem.height, problem.width, mapping}).bytes;
 }
 
 void run_tiles(gpu::Stream stream, const Task& task, Direction direction, const cuda::PdhgMapping& mapping,
                void* workspace) {
     const Tiling tiling(task.height, task.width, mapping);
-    const std::size_t flags = flag_bytes(task.solves, tiling);
-    auto* bytes = static_cast<std::byte*>(workspace);
-    const Exchange exchange{reinterpret_cast<float*>(bytes + flags), reinterpret_cast<unsigned*>(bytes)};
-    gpu::fill(stream, exchange.rounds, 0, flags);
+    const Workspace space(task.solves, task.pixels(), tiling, workspace);
+    const Exchange exchange = space.exchange;
+    gpu::fill(stream, exchange.rounds, 0, space.flags * sizeof(unsigned));
     for_step(task, direction, [&](auto step) {
         const int at_once = std::max(1, solves_at_once<decltype(step)>(tiling));
         with_launch<decltype(step)>(tiling, [&](gpu::Launch how, auto kernel, const auto& layout) {

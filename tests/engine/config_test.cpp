@@ -264,7 +264,7 @@ TEST_CASE("impossible values") {
     CHECK_REFUSED("map: {up_bound: -1}", "FILE:1: map.up_bound: -1 is impossible");
     CHECK_REFUSED("solver: {iterations: 0}", "FILE:1: solver.iterations: 0 is too small; give 1 or more");
     CHECK_REFUSED("solver: {iterations: 8, gradient: truncated:9}",
-                  "FILE:1: solver.gradient: truncated:9 counts more steps than solver.iterations, 8");
+                  "FILE:1: solver.gradient: truncated:9 counts more steps than there are iterations, 8");
     CHECK_REFUSED("solver: {implicit: {tolerance: -1}}",
                   "FILE:1: solver.implicit.tolerance: -1 is too small");
     CHECK_REFUSED("solver: {implicit: {cap: 0}}", "FILE:1: solver.implicit.cap: 0 is too small");

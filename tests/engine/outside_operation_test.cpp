@@ -366,10 +366,10 @@ TEST_CASE("what the graph cannot take from an operation is refused in one line")
     CHECK(refused({.joins = true}, {c, c}) ==
           "sketch 's': 'c' cannot lie in the result twice; give a copy of it");
     CHECK(refused({.joins = true, .shape = dense_features(1, 3, 4, 6, 1)}, {c}) ==
-          "sketch 's': 2 channels do not make up a dense 1x3x4x6");
+          "sketch 's': 2 channels do not make up a dense 1×3×4×6");
     CHECK(refused({.joins = true, .shape = dense_features(1, 2, 4, 5, 1)}, {c}) ==
-          "sketch 's': 1x2x4x6 in blocks of 1 is no slice of 1x2x4x5 in blocks of 1");
-    CHECK(refused({.shape = dense_features(1, 0, 4, 6, 1)}, {c}).find("the result would be 1x0x4x6") !=
+          "sketch 's': 1×2×4×6 in blocks of 1 is no slice of 1×2×4×5 in blocks of 1");
+    CHECK(refused({.shape = dense_features(1, 0, 4, 6, 1)}, {c}).find("the result would be 1×0×4×6") !=
           std::string::npos);
     CHECK(graph.operations().size() == operations);
     CHECK(refused({.loss = true}, {c}) == "accepted");

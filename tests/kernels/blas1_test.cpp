@@ -132,7 +132,7 @@ TEST_CASE("other shapes are refused") {
     FeatureBuffer x(1, 2, 3, 4, 1), y(1, 2, 4, 3, 1);
     double sum = 0;
     CHECK_THROWS_WITH_AS(cpu::copy(x.view(), y.view()),
-                         "copy: y is 1x2x4x3 in blocks of 1, it must be 1x2x3x4 in blocks of 1", Error);
+                         "copy: y is 1×2×4×3 in blocks of 1, it must be 1×2×3×4 in blocks of 1", Error);
     CHECK_THROWS_AS(cpu::axpy(1, x.view(), y.view()), Error);
     CHECK_THROWS_AS(cpu::dot(x.view(), y.view(), &sum), Error);
 }

@@ -92,5 +92,5 @@ TEST_CASE("other shapes are refused, and so are blocks of channels") {
     blocked.shape.block = 16;
     CHECK_THROWS_WITH_AS(
         cuda::copy(stream, blocked, blocked),
-        "copy: a tensor is 1x16x3x4 in blocks of 16, on CUDA it must be planar (blocks of 1)", Error);
+        "copy: a tensor is 1×16×3×4 in blocks of 16, on CUDA it must be planar (blocks of 1)", Error);
 }

@@ -1,12 +1,11 @@
 // The CUDA kernels around the convolutions: max pooling, upsampling, leaky ReLU, sums, the gradient of a
-// convolution's activation and bias, the parameter map, and bfloat16. Value, gradient, odd and non-square
+// convolution's activation and bias, and the parameter map. Value, gradient, odd and non-square
 // sizes, strided images, addresses that allow wide accesses and such that do not, overwrite and accumulate,
 // overrun.
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <limits>
-#include <random>
 
 #include "kernels/base/blas1.h"
 #include "kernels/base/error.h"
@@ -16,71 +15,11 @@
 #include "kernels/layers/max_pool.h"
 #include "kernels/layers/parameter_map.h"
 #include "kernels/layers/upsample.h"
-#include "tests/reference/bfloat16.h"
-#include "tests/reference/layers.h"
+#include "tests/kernels/layer_case.h"
 #include "tests/support/device_buffer.h"
 
 using namespace tvmap;
-using reference::Array;
-
-namespace {
-
-struct Case {
-    int n, c, h, w, slack, offset;
-    std::int64_t size() const { return std::int64_t(n) * c * h * w; }
-};
-
-// Tiny, odd, non-square, strided; widths that are multiples of four or two, or neither; slices that do not
-// begin at a multiple of 16 bytes; a plane of several blocks of threads.
-const Case cases[] = {{1, 1, 2, 2, 0, 0},   {2, 3, 5, 7, 2, 0},  {1, 2, 9, 70, 0, 0}, {2, 4, 8, 8, 1, 0},
-                      {1, 3, 7, 12, 0, 0},  {3, 2, 6, 4, 0, 0},  {2, 1, 33, 3, 1, 0}, {1, 2, 68, 72, 0, 0},
-                      {2, 1, 61, 67, 3, 5}, {1, 33, 6, 8, 0, 0}, {2, 3, 8, 12, 0, 3}};
-
-constexpr Write writes[] = {Write::overwrite, Write::accumulate};
-
-Array random_values(std::int64_t count, int seed) {
-    std::mt19937 generator(static_cast<unsigned>(seed));
-    std::uniform_real_distribution<float> uniform(-1, 1);  // float, so that the product gets the same numbers
-    Array values(count);
-    for (double& v : values) v = uniform(generator);
-    return values;
-}
-
-/// Few distinct values, so that windows have ties.
-Array values_with_ties(std::int64_t count, int seed) {
-    Array values = random_values(count, seed);
-    for (double& v : values) v = std::round(v * 2) / 2;
-    return values;
-}
-
-Array as_float(Array values) {
-    for (double& v : values) v = float(v);
-    return values;
-}
-
-Array plus(Array a, const Array& b) {
-    for (std::size_t i = 0; i < a.size(); ++i) a[i] += b[i];
-    return a;
-}
-
-double dot(const Array& a, const Array& b) {
-    double sum = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
-    return sum;
-}
-
-template <class Body>
-void for_each_case(const Body& body) {
-    for (const Case& k : cases) {
-        CAPTURE(k.n);
-        CAPTURE(k.c);
-        CAPTURE(k.h);
-        CAPTURE(k.w);
-        body(k);
-    }
-}
-
-}  // namespace
+using namespace layer_case;
 
 TEST_CASE("max pooling and its gradient are exact, ties and odd edges included") {
     for_each_case([](const Case& k) {
@@ -404,58 +343,11 @@ TEST_CASE("addresses that allow no wide access, of any operand, give the same bi
     }
 }
 
-TEST_CASE("bfloat16: rounding to nearest even, both orders of channels, and back") {
-    for_each_case([](const Case& k) {
-        Array x = random_values(k.size(), 22);
-        // Ties to either side, a carry into the exponent, overflow, the largest that is none, subnormals.
-        const Array special{1 + 0x1p-8, 1 + 0x3p-8, -1.998046875, 3.4e38, 0x1.FEp127, -0x1.FEFFFEp127,
-                            0x1p-133,   0x1.8p-133, 0x1p-134,     -0.0,   INFINITY,   -INFINITY};
-        for (std::size_t i = 0; i < special.size() && i < x.size(); ++i)
-            x[(i * 7 + 3) % x.size()] = float(special[i]);
-        const std::int64_t pixels = k.h * k.w;
-        const Array old = random_values(k.size(), 23);
-        DeviceFeatures on_x(k.n, k.c, k.h, k.w, k.slack, x, k.offset);
-        for (const bool channels_last : {false, true}) {
-            CAPTURE(channels_last);
-            const auto place = [&](std::int64_t i) {
-                const std::int64_t n = i / (k.c * pixels), c = i / pixels % k.c, pixel = i % pixels;
-                return std::size_t(channels_last ? (n * pixels + pixel) * k.c + c : i);
-            };
-            DeviceBuffer<std::uint16_t> narrow(k.size());
-            cuda::to_bfloat16(test_stream(), on_x.view(), narrow.data(), channels_last);
-            const std::vector<std::uint16_t> bits = narrow.download();
-            CHECK(narrow.intact());
-            Array got(x.size()), expected(x.size());
-            for (std::int64_t i = 0; i < k.size(); ++i) {
-                got[i] = reference::bfloat16_value(bits[place(i)]);
-                expected[i] = reference::nearest_bfloat16(x[i]);
-            }
-            CHECK(compared_bits(got, expected));
-            for (const Write write : writes) {
-                DeviceFeatures y(k.n, k.c, k.h, k.w, 2 * k.slack, old, k.offset);
-                cuda::from_bfloat16(test_stream(), narrow.data(), channels_last, y.view(), write);
-                const bool overwrite = write == Write::overwrite;
-                CHECK(compared_bits(y.get(), overwrite ? expected : as_float(plus(old, expected))));
-                CHECK(y.intact());
-            }
-        }
-    });
-}
-
-TEST_CASE("bfloat16: a NaN stays one, also where its payload lies in the lower half alone") {
-    DeviceBuffer<std::uint32_t> floats(4);
-    floats.upload({0x7F800001u, 0xFFFFFFFFu, 0x7FC00000u, 0x7FBFFFFFu});
-    DeviceBuffer<std::uint16_t> narrow(4);
-    const ConstView x{reinterpret_cast<const float*>(floats.data()), dense_features(1, 1, 1, 4, 1)};
-    cuda::to_bfloat16(test_stream(), x, narrow.data(), false);
-    for (const std::uint16_t bits : narrow.download()) CHECK(std::isnan(reference::bfloat16_value(bits)));
-}
-
 TEST_CASE("wrong shapes are refused, by name") {
     DeviceFeatures x(1, 16, 4, 4), y(1, 16, 3, 2), two(1, 2, 4, 4), flat(1, 16, 1, 4);
     const gpu::Stream stream = test_stream();
     CHECK_THROWS_WITH_AS(cuda::max_pool_forward(stream, x.view(), y.view()),
-                         "max_pool: y is 1x16x3x2 in blocks of 1, it must be 1x16x2x2 in blocks of 1", Error);
+                         "max_pool: y is 1×16×3×2 in blocks of 1, it must be 1×16×2×2 in blocks of 1", Error);
     CHECK_THROWS_AS(cuda::max_pool_forward(stream, flat.view(), y.view()), Error);
     CHECK_THROWS_AS(cuda::upsample_forward(stream, x.view(), y.view()), Error);
     CHECK_THROWS_AS(cuda::upsample_backward(stream, x.view(), y.view(), Write::overwrite), Error);
@@ -469,6 +361,6 @@ TEST_CASE("wrong shapes are refused, by name") {
     blocked.shape.block = 16;
     CHECK_THROWS_WITH_AS(
         cuda::fill(stream, blocked, 0.0f),
-        "fill: a tensor is 1x16x4x4 in blocks of 16, on CUDA it must be planar (blocks of 1)", Error);
+        "fill: a tensor is 1×16×4×4 in blocks of 16, on CUDA it must be planar (blocks of 1)", Error);
     CHECK_THROWS_AS(cuda::to_bfloat16(stream, blocked, nullptr, true), Error);
 }

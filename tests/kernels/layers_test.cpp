@@ -351,7 +351,7 @@ TEST_CASE("parameter map: a shared map leaves no gradient for the channels it do
 TEST_CASE("wrong shapes are refused, by name") {
     FeatureBuffer x(1, 16, 4, 4, 16), y(1, 16, 3, 2, 16), two(1, 2, 4, 4, 1), blocked(1, 16, 1, 4, 16);
     CHECK_THROWS_WITH_AS(cpu::max_pool_forward(x.view(), y.view()),
-                         "max_pool: y is 1x16x3x2 in blocks of 16, it must be 1x16x2x2 in blocks of 16",
+                         "max_pool: y is 1×16×3×2 in blocks of 16, it must be 1×16×2×2 in blocks of 16",
                          Error);
     CHECK_THROWS_AS(cpu::max_pool_forward(blocked.view(), y.view()), Error);
     CHECK_THROWS_AS(cpu::upsample_forward(x.view(), y.view()), Error);

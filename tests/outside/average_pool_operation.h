@@ -6,6 +6,7 @@
 
 #include "engine/graph/graph.h"
 #include "kernels/base/error.h"
+#include "kernels/base/shapes.h"
 #include "tests/outside/average_pool.h"
 
 namespace outside {
@@ -21,7 +22,7 @@ class AveragePoolOperation final : public tvmap::Operation {
         const tvmap::Graph::Tensor& tensor = graph.tensors()[inputs[0]];
         const tvmap::Features& x = tensor.shape;
         if (x.h < 2 || x.w < 2)
-            tvmap::fail("average pool: ", tensor.name, " is ", tvmap::describe(x),
+            tvmap::fail("average pool: ", tensor.name, " is ", tvmap::shape_text(x),
                         ", a window needs 2x2 pixels");
         return tvmap::dense_features(x.n, x.c, x.h / 2, x.w / 2, x.block);
     }

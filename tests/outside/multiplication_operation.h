@@ -18,7 +18,7 @@ class MultiplicationOperation final : public tvmap::Operation {
     std::vector<tvmap::KernelId> kernels() const override { return {multiply.id()}; }
     tvmap::Features output_shape(const tvmap::Graph& graph) const override {
         const tvmap::Graph::Tensor &a = graph.tensors()[inputs[0]], &b = graph.tensors()[inputs[1]];
-        if (!tvmap::same_shape(a.shape, b.shape))
+        if (!tvmap::same_layout(a.shape, b.shape))
             tvmap::fail("multiplication: ", a.name, " is ", tvmap::shape_text(a.shape), " but ", b.name,
                         " is ", tvmap::shape_text(b.shape));
         return tvmap::dense_features(a.shape.n, a.shape.c, a.shape.h, a.shape.w, a.shape.block);

@@ -89,7 +89,7 @@ class DeviceBuffer {
 class DeviceFeatures {
   public:
     DeviceFeatures(int n, int c, int h, int w, int slack = 0, int offset = 0)
-        : shape_{n, c, h, w, 1, std::int64_t(c + slack) * h * w},
+        : shape_{{n, c, 1, h, w}, 1, std::int64_t(c + slack) * h * w},
           offset_(offset),
           memory_(offset + n * shape_.image_stride) {}
     DeviceFeatures(int n, int c, int h, int w, int slack, const std::vector<double>& values, int offset = 0)

@@ -15,7 +15,7 @@ class FeatureBuffer {
 
     /// `slack` channels lie between one image and the next; values start as the sentinel.
     FeatureBuffer(int n, int c, int h, int w, int block, int slack = 0)
-        : FeatureBuffer(tvmap::Features{n, c, h, w, block, std::int64_t(c + slack) * h * w}) {}
+        : FeatureBuffer(tvmap::Features{{n, c, 1, h, w}, block, std::int64_t(c + slack) * h * w}) {}
     explicit FeatureBuffer(const tvmap::Features& shape) : shape_(shape) {
         floats_ = 2 * margin + shape.n * shape.image_stride;
         memory_.reset(static_cast<float*>(std::aligned_alloc(64, (floats_ * 4 + 63) / 64 * 64)));
