@@ -7,12 +7,12 @@
 #include <cstring>
 #include <utility>
 
-#include "kernels/base/blas1.h"
 #include "kernels/base/error.h"
 #include "kernels/base/parallel.h"
 #include "kernels/base/simd.h"
 #include "kernels/base/threads.h"
 #include "kernels/cuda_loader.h"
+#include "kernels/layers/blas1.h"
 #include "kernels/machine_peak.h"
 
 namespace tvmap {

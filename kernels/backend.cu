@@ -6,12 +6,12 @@
 #include <cstring>
 #include <vector>
 
-#include "kernels/base/blas1.h"
 #include "kernels/base/error.h"
-#include "kernels/base/gpu_runtime.h"
 #include "kernels/convolution/convolution_passes.h"
 #include "kernels/cuda_loader.h"
 #include "kernels/cuda_versions.h"
+#include "kernels/gpu/gpu_runtime.h"
+#include "kernels/layers/blas1.h"
 #include "kernels/machine_peak.h"
 #include "kernels/training/random.h"
 

@@ -60,7 +60,7 @@ class Backend : public KernelQueue {
     virtual void clear(void* memory, std::size_t bytes) = 0;
     /// Copies within the backend's memory, between places that do not overlap.
     virtual void copy(float* to, const float* from, std::int64_t floats) = 0;
-    // Whole vectors, see kernels/base/blas1.h.
+    // Whole vectors, see kernels/layers/blas1.h.
     virtual void copy(ConstView x, View y) = 0;
     virtual void axpy(float a, ConstView x, View y) = 0;
     virtual void dot(ConstView x, ConstView y, double* sums) = 0;

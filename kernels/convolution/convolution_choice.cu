@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "kernels/base/error.h"
-#include "kernels/base/gpu_trial.h"
 #include "kernels/convolution/convolution_accuracy.h"
+#include "kernels/gpu/gpu_trial.h"
 #include "kernels/layers/activation_gradient.h"
 
 namespace tvmap::cuda {

@@ -6,8 +6,8 @@
 #include <string>
 
 #include "kernels/base/bump_allocator.h"
-#include "kernels/base/gpu_runtime.h"
 #include "kernels/convolution/convolution_passes.h"
+#include "kernels/gpu/gpu_runtime.h"
 
 namespace tvmap::cuda {
 

@@ -9,8 +9,8 @@
 #include <algorithm>
 
 #include "kernels/base/error.h"
-#include "kernels/base/gpu.h"
 #include "kernels/convolution/convolution_choice.h"
+#include "kernels/gpu/gpu.h"
 #include "kernels/layers/activation_gradient.h"
 
 namespace tvmap::cuda {

@@ -11,10 +11,10 @@
 #include <system_error>
 
 #include "kernels/base/error.h"
-#include "kernels/base/gpu_runtime.h"
 #include "kernels/convolution/convolution_passes.h"
 #include "kernels/cuda/cudnn_graph.h"
 #include "kernels/cuda/vendor_libraries.h"
+#include "kernels/gpu/gpu_runtime.h"
 
 namespace tvmap::cuda {
 namespace {

@@ -1,11 +1,11 @@
-// kernels/base/gpu_runtime.h and the launches of kernels/base/gpu.h on the CUDA runtime.
+// kernels/gpu/gpu_runtime.h and the launches of kernels/gpu/gpu.h on the CUDA runtime.
 #include <algorithm>
 #include <map>
 #include <mutex>
 #include <set>
 #include <vector>
 
-#include "kernels/base/gpu.h"
+#include "kernels/gpu/gpu.h"
 
 namespace tvmap::gpu {
 namespace {

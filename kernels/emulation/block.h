@@ -8,8 +8,8 @@
 #include <ostream>
 #include <vector>
 
-#include "kernels/base/gpu.h"
 #include "kernels/emulation/worker.h"
+#include "kernels/gpu/gpu.h"
 
 namespace tvmap::emulation {
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/base/gpu_runtime.h"
+#include "kernels/gpu/gpu_runtime.h"
 
 namespace tvmap::emulation {
 

@@ -1,4 +1,4 @@
-// CUDA's vocabulary on the host: what kernels/base/gpu.h gives kernels where TVMAP_EMULATED is defined. Each
+// CUDA's vocabulary on the host: what kernels/gpu/gpu.h gives kernels where TVMAP_EMULATED is defined. Each
 // thread of a block is a fiber (kernels/emulation/scheduler.cpp); everything runs on the OS thread that
 // launches.
 //
@@ -253,7 +253,7 @@ T atomicCAS(T* target, std::type_identity_t<T> expected, std::type_identity_t<T>
     return tvmap::emulation::atomically(target, [&](T old) { return old == expected ? value : old; });
 }
 
-// ---- kernels/base/gpu.h ----
+// ---- kernels/gpu/gpu.h ----
 
 namespace tvmap::gpu {
 

@@ -1,4 +1,4 @@
-// kernels/base/gpu_mailbox.h on fibers. A message is under way until the scheduler lets it land: at a drawn moment
+// kernels/gpu/gpu_mailbox.h on fibers. A message is under way until the scheduler lets it land: at a drawn moment
 // and in a drawn order where there is a seed, at the latest when somebody waits for it. Mailboxes count bytes
 // and phases, and say what a GPU would not forgive.
 #pragma once

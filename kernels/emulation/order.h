@@ -36,7 +36,7 @@ class Observer {
     virtual void detach() = 0;
     virtual void attach() = 0;
 
-    // Mailboxes (kernels/base/gpu_mailbox.h), by the running thread: it opens one, or does anything else with it.
+    // Mailboxes (kernels/gpu/gpu_mailbox.h), by the running thread: it opens one, or does anything else with it.
     virtual void opens(const void* mailbox, std::size_t bytes) = 0;
     virtual void uses(const void* mailbox, std::size_t bytes) = 0;
     /// It starts an operation that writes so many bytes at a place and counts them in a mailbox. Answers with the

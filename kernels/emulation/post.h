@@ -1,4 +1,4 @@
-// Messages under way in a launch, and the mailboxes that count them (kernels/base/gpu_mailbox.h).
+// Messages under way in a launch, and the mailboxes that count them (kernels/gpu/gpu_mailbox.h).
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -1,7 +1,7 @@
-// kernels/base/gpu_runtime.h on the host. Work runs as soon as it is queued, unless it is recorded. Memory is
+// kernels/gpu/gpu_runtime.h on the host. Work runs as soon as it is queued, unless it is recorded. Memory is
 // allocated to the byte; under the address sanitizer, device memory can be touched by queued work alone, as
 // on a GPU.
-#include "kernels/base/gpu_runtime.h"
+#include "kernels/gpu/gpu_runtime.h"
 
 #include <algorithm>
 #include <chrono>

@@ -2,7 +2,7 @@
 #pragma once
 #include <functional>
 
-#include "kernels/base/gpu.h"
+#include "kernels/gpu/gpu.h"
 
 namespace tvmap::emulation {
 

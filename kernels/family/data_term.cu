@@ -1,7 +1,7 @@
 // The data terms on the GPU: data to image and back, one thread per value.
 #include "kernels/family/data_term.h"
 
-#include "kernels/base/gpu.h"
+#include "kernels/gpu/gpu.h"
 
 namespace tvmap {
 namespace family {

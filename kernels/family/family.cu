@@ -1,8 +1,8 @@
 // The family on the GPU: the steps of kernels/family/family_step.h, one thread per pixel, state in global memory, two
 // kernels for each step, or three where N is not the identity. Any size and GPU.
-#include "kernels/base/block_sum.h"
-#include "kernels/base/gpu.h"
 #include "kernels/family/family_step.h"
+#include "kernels/gpu/block_sum.h"
+#include "kernels/gpu/gpu.h"
 
 namespace tvmap {
 namespace family {

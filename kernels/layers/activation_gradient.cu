@@ -5,8 +5,8 @@
 // the pieces of all images. Which thread takes which float does not depend on how it is loaded.
 #include "kernels/layers/activation_gradient.h"
 
-#include "kernels/base/planar.h"
 #include "kernels/base/shapes.h"
+#include "kernels/gpu/planar.h"
 
 namespace tvmap::cuda {
 namespace {

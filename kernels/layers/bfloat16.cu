@@ -3,8 +3,8 @@
 // neighbouring threads touch neighbouring pixels on one side and neighbouring channels on the other.
 #include "kernels/layers/bfloat16.h"
 
-#include "kernels/base/planar.h"
 #include "kernels/base/shapes.h"
+#include "kernels/gpu/planar.h"
 
 namespace tvmap::cuda {
 namespace {

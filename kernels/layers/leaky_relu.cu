@@ -1,8 +1,8 @@
 // Elementwise over the floats of each image: a thread to a quad, a row of blocks to an image.
 #include "kernels/layers/leaky_relu.h"
 
-#include "kernels/base/planar.h"
 #include "kernels/base/shapes.h"
+#include "kernels/gpu/planar.h"
 
 namespace tvmap::cuda {
 namespace {

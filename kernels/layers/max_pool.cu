@@ -2,7 +2,7 @@
 // else one. The gradient also visits the windows that an odd last row or column cuts off, to write zeros.
 #include "kernels/layers/max_pool.h"
 
-#include "kernels/base/planar.h"
+#include "kernels/gpu/planar.h"
 
 namespace tvmap::cuda {
 namespace {

@@ -5,8 +5,8 @@
 
 #include <cmath>
 
-#include "kernels/base/blas1.h"
-#include "kernels/base/planar.h"
+#include "kernels/gpu/planar.h"
+#include "kernels/layers/blas1.h"
 
 namespace tvmap::cuda {
 namespace {

@@ -9,7 +9,7 @@
 // as whole numbers; the divisors come last.
 #include "kernels/layers/upsample.h"
 
-#include "kernels/base/planar.h"
+#include "kernels/gpu/planar.h"
 
 namespace tvmap::cuda {
 namespace {

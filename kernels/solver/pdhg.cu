@@ -11,8 +11,8 @@
 #include <tuple>
 #include <vector>
 
-#include "kernels/base/block_sum.h"
 #include "kernels/base/bump_allocator.h"
+#include "kernels/gpu/block_sum.h"
 #include "kernels/solver/pdhg_choice.h"
 #include "kernels/solver/pdhg_mappings.h"
 

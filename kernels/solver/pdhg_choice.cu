@@ -5,8 +5,8 @@
 #include <tuple>
 
 #include "kernels/base/error.h"
-#include "kernels/base/gpu_runtime.h"
-#include "kernels/base/gpu_trial.h"
+#include "kernels/gpu/gpu_runtime.h"
+#include "kernels/gpu/gpu_trial.h"
 
 namespace tvmap::pdhg {
 namespace {

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "kernels/base/gpu_mailbox.h"
+#include "kernels/gpu/gpu_mailbox.h"
 #include "kernels/solver/pdhg_mappings.h"
 #include "kernels/solver/pdhg_region.h"
 

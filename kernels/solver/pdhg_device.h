@@ -11,7 +11,7 @@
 #pragma once
 #include <cstdint>
 
-#include "kernels/base/gpu.h"
+#include "kernels/gpu/gpu.h"
 #include "kernels/solver/pdhg_problem.h"
 
 namespace tvmap::pdhg {

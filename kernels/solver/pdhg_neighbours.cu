@@ -2,7 +2,7 @@
 // makes the whole cluster meet. Each block has a strip of whole rows, round the image's border too. Per step
 // it sends its last row's new q_vertical to the block below and its first row's new x̄ to the block above, into
 // the places that dual() and primal() read, and the threads that read there wait for their neighbour's row
-// (kernels/base/gpu_mailbox.h).
+// (kernels/gpu/gpu_mailbox.h).
 //
 // One place for each row is enough, since two neighbours take turns. Let A be above B.
 //     A's q of step k   is sent by threads that have read B's x̄ of step k − 1, and goes into what they compute

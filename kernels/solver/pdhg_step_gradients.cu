@@ -2,7 +2,7 @@
 // whose expressions and order of sums these are.
 #include <cstdint>
 
-#include "kernels/base/gpu.h"
+#include "kernels/gpu/gpu.h"
 #include "kernels/solver/pdhg.h"
 #include "kernels/solver/pdhg_problem.h"
 

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <initializer_list>
 
-#include "kernels/base/gpu.h"
+#include "kernels/gpu/gpu.h"
 #include "kernels/training/training_step.h"
 
 namespace tvmap::cuda {

@@ -1,7 +1,7 @@
 // One pass over the values: each thread looks at several, a grid's width apart, and only what is found is written.
 #include "kernels/training/finite.h"
 
-#include "kernels/base/gpu.h"
+#include "kernels/gpu/gpu.h"
 
 namespace tvmap::cuda {
 namespace {

@@ -1,10 +1,10 @@
-// Sums over an image are taken as kernels/base/image_sum.h has them.
+// Sums over an image are taken as kernels/gpu/image_sum.h has them.
 #include "kernels/training/loss.h"
 
 #include <cmath>
 
-#include "kernels/base/image_sum.h"
 #include "kernels/base/shapes.h"
+#include "kernels/gpu/image_sum.h"
 
 namespace tvmap::cuda {
 namespace {

@@ -7,9 +7,9 @@
 
 #include <cmath>
 
-#include "kernels/base/block_sum.h"
 #include "kernels/base/error.h"
-#include "kernels/base/gpu.h"
+#include "kernels/gpu/block_sum.h"
+#include "kernels/gpu/gpu.h"
 #include "kernels/training/ssim_window.h"
 
 namespace tvmap::cuda {

@@ -1,6 +1,6 @@
 // Noise as a kernel draws it: one thread, one Philox block, four neighbouring values.
 #pragma once
-#include "kernels/base/gpu.h"
+#include "kernels/gpu/gpu.h"
 #include "kernels/training/philox.h"
 #include "kernels/training/random.h"
 

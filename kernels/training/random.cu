@@ -1,7 +1,7 @@
 // noisy = clean + scale·n, one thread for the four values of a Philox block.
 #include "kernels/training/random.h"
 
-#include "kernels/base/gpu.h"
+#include "kernels/gpu/gpu.h"
 #include "kernels/training/normal_noise.h"
 
 namespace tvmap::cuda {

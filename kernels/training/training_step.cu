@@ -2,8 +2,8 @@
 // draws their noise.
 #include "kernels/training/training_step.h"
 
-#include "kernels/base/gpu.h"
 #include "kernels/base/shapes.h"
+#include "kernels/gpu/gpu.h"
 #include "kernels/training/normal_noise.h"
 
 namespace tvmap::cuda {

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "kernels/base/gpu.h"
-#include "kernels/base/gpu_mailbox.h"
+#include "kernels/gpu/gpu.h"
+#include "kernels/gpu/gpu_mailbox.h"
 #include "tests/support/device_buffer.h"
 #include "tests/support/emulated_trial.h"
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/base/gpu.h"
+#include "kernels/gpu/gpu.h"
 #include "tests/support/device_buffer.h"
 #include "tests/support/emulated_trial.h"
 

@@ -9,8 +9,8 @@
 #include "engine/solver/search.h"
 #include "engine/solver/solver.h"
 #include "kernels/cuda_loader.h"
-#include "tests/engine/training_steps_case.h"
 #include "tests/support/device_buffer.h"
+#include "tests/training/training_steps_case.h"
 #ifdef TVMAP_EMULATED
 #include "kernels/emulation/control.h"
 #endif

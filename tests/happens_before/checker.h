@@ -17,7 +17,7 @@
 // To open a mailbox must come before any other use of it.
 //
 // Not modelled:
-// - scopes: strong accesses, flags and __threadfence reach the whole GPU, as those of kernels/base/gpu.h do;
+// - scopes: strong accesses, flags and __threadfence reach the whole GPU, as those of kernels/gpu/gpu.h do;
 //   __threadfence_block is taken to order nothing, not even within its block;
 // - values: a strong read is taken to see the last write before it, as it does on the emulation, and a failed
 //   atomicCAS to write. So what ran is judged with the values that its flags had, though for every order that

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "kernels/base/gpu.h"
-#include "kernels/base/gpu_mailbox.h"
+#include "kernels/gpu/gpu.h"
+#include "kernels/gpu/gpu_mailbox.h"
 #include "tests/happens_before/checker.h"
 #include "tests/support/device_buffer.h"
 

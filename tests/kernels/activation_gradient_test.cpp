@@ -3,7 +3,7 @@
 
 #include <doctest/doctest.h>
 
-#include "tests/kernels/convolution_case.h"
+#include "tests/convolution/convolution_case.h"
 #include "tests/support/run_on.h"
 
 using namespace convolution_case;

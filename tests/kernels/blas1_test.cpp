@@ -1,6 +1,6 @@
 // Copies, sums and inner products of tensors against plain loops in double: every instruction set, one thread and two,
 // strided images, blocks of channels. (tests/kernels/cuda_blas1_test.cpp has CUDA's, which are the same bits.)
-#include "kernels/base/blas1.h"
+#include "kernels/layers/blas1.h"
 
 #include <doctest/doctest.h>
 

@@ -4,8 +4,8 @@
 #include <random>
 #include <vector>
 
-#include "kernels/base/blas1.h"
 #include "kernels/base/error.h"
+#include "kernels/layers/blas1.h"
 #include "tests/support/device_buffer.h"
 
 using namespace tvmap;

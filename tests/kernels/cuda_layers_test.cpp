@@ -7,10 +7,10 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/base/blas1.h"
 #include "kernels/base/error.h"
 #include "kernels/layers/activation_gradient.h"
 #include "kernels/layers/bfloat16.h"
+#include "kernels/layers/blas1.h"
 #include "kernels/layers/leaky_relu.h"
 #include "kernels/layers/max_pool.h"
 #include "kernels/layers/parameter_map.h"

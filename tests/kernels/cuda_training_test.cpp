@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "kernels/base/error.h"
-#include "kernels/base/gpu_runtime.h"
+#include "kernels/gpu/gpu_runtime.h"
 #include "kernels/training/adam.h"
 #include "kernels/training/finite.h"
 #include "kernels/training/loss.h"

@@ -1,8 +1,8 @@
 // A thread to a pixel of y forward, of x backward.
 #include "tests/outside/average_pool.h"
 
-#include "kernels/base/planar.h"
 #include "kernels/base/shapes.h"
+#include "kernels/gpu/planar.h"
 
 namespace outside::cuda {
 namespace {

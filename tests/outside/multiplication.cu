@@ -1,8 +1,8 @@
 // A thread to a quad of floats, a row of blocks to an image.
 #include "tests/outside/multiplication.h"
 
-#include "kernels/base/planar.h"
 #include "kernels/base/shapes.h"
+#include "kernels/gpu/planar.h"
 
 namespace outside::cuda {
 namespace {

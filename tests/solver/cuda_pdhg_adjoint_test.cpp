@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "kernels/base/error.h"
-#include "kernels/base/gpu_runtime.h"
+#include "kernels/gpu/gpu_runtime.h"
 #include "kernels/solver/pdhg.h"
 #include "tests/solver/cuda_pdhg_mappings.h"
 #include "tests/solver/pdhg_case.h"

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "kernels/base/error.h"
-#include "kernels/base/gpu_runtime.h"
+#include "kernels/gpu/gpu_runtime.h"
 #include "kernels/solver/pdhg.h"
 
 namespace pdhg_case {

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "kernels/base/error.h"
-#include "kernels/base/gpu_runtime.h"
 #include "kernels/emulation/control.h"
+#include "kernels/gpu/gpu_runtime.h"
 #include "kernels/solver/pdhg.h"
 #include "kernels/solver/pdhg_mappings.h"
 #include "tests/reference/pdhg.h"

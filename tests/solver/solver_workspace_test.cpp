@@ -10,10 +10,10 @@
 #include "engine/unrolled/unrolled_solver.h"
 #include "kernels/base/error.h"
 #include "kernels/device_array.h"
-#include "tests/engine/training_steps_case.h"
 #include "tests/solver/pdhg_case.h"
-#include "tests/solver/step_sizes_case.h"
 #include "tests/support/run_on.h"
+#include "tests/training/training_steps_case.h"
+#include "tests/unrolled/step_sizes_case.h"
 
 namespace {
 

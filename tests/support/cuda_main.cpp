@@ -10,7 +10,7 @@
 #include <fstream>
 #include <string>
 
-#include "kernels/base/gpu_runtime.h"
+#include "kernels/gpu/gpu_runtime.h"
 #ifdef TVMAP_EMULATED
 #include "kernels/emulation/control.h"
 #endif

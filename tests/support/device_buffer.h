@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "kernels/base/features.h"
-#include "kernels/base/gpu_runtime.h"
+#include "kernels/gpu/gpu_runtime.h"
 #ifdef TVMAP_EMULATED
 #include "kernels/emulation/control.h"
 #endif

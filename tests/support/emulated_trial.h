@@ -5,7 +5,7 @@
 #include <string>
 
 #include "kernels/base/error.h"
-#include "kernels/base/gpu.h"
+#include "kernels/gpu/gpu.h"
 
 /// The message of the Error that `work` throws, or "".
 inline std::string error(const std::function<void()>& work) {

@@ -17,7 +17,7 @@
 // acquire. So the words are seen, those in shared memory alone: nothing is promised of what the sender wrote
 // elsewhere.
 #pragma once
-#include "kernels/base/gpu.h"
+#include "kernels/gpu/gpu.h"
 
 #ifdef TVMAP_EMULATED
 #include "kernels/emulation/mailbox.h"

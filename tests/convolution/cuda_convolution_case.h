@@ -9,7 +9,7 @@
 
 #include "kernels/convolution/convolution.h"
 #include "kernels/convolution/convolution_passes.h"
-#include "tests/kernels/convolution_case.h"
+#include "tests/convolution/convolution_case.h"
 #include "tests/support/device_buffer.h"
 
 namespace cuda_convolution_case {

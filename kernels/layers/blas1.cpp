@@ -1,4 +1,4 @@
-#include "kernels/base/blas1.h"
+#include "kernels/layers/blas1.h"
 
 #include <cstring>
 
@@ -7,7 +7,7 @@
 #include "kernels/base/simd.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "kernels/base/blas1.cpp"
+#define HWY_TARGET_INCLUDE "kernels/layers/blas1.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 #include "kernels/base/simd_loops.h"

@@ -8,8 +8,8 @@
 #include "engine/graph/operations.h"
 #include "engine/graph/plan.h"
 #include "kernels/cuda_loader.h"
-#include "tests/solver/gradient_modes_case.h"
 #include "tests/support/device_buffer.h"
+#include "tests/unrolled/gradient_modes_case.h"
 
 using namespace tvmap;
 using gradient_modes_case::Data, gradient_modes_case::Floats, gradient_modes_case::distance;

@@ -11,7 +11,7 @@
 
 #include "kernels/base/error.h"
 #include "kernels/base/threads.h"
-#include "tests/kernels/convolution_case.h"
+#include "tests/convolution/convolution_case.h"
 #include "tests/support/run_on.h"
 
 using namespace convolution_case;

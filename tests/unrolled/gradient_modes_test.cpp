@@ -5,8 +5,8 @@
 
 #include "engine/solver/solver.h"
 #include "kernels/base/error.h"
-#include "tests/engine/training_steps_case.h"
-#include "tests/solver/gradient_modes_case.h"
+#include "tests/training/training_steps_case.h"
+#include "tests/unrolled/gradient_modes_case.h"
 
 namespace {
 

@@ -10,7 +10,7 @@
 #include "kernels/base/error.h"
 #include "kernels/base/library_search.h"
 #include "kernels/convolution/untimed_algorithms.h"
-#include "tests/kernels/cuda_convolution_case.h"
+#include "tests/convolution/cuda_convolution_case.h"
 #ifdef TVMAP_EMULATED
 #include "kernels/emulation/convolution_stand_in.h"
 #endif

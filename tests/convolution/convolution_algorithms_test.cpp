@@ -9,7 +9,7 @@
 #include "kernels/base/error.h"
 #include "kernels/convolution/convolution.h"
 #include "kernels/convolution/untimed_algorithms.h"
-#include "tests/kernels/convolution_case.h"
+#include "tests/convolution/convolution_case.h"
 #include "tests/support/run_on.h"
 
 using namespace convolution_case;

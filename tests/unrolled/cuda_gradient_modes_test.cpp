@@ -9,9 +9,9 @@
 #include "engine/unrolled/unrolled_solver.h"
 #include "kernels/cuda_loader.h"
 #include "kernels/device_array.h"
-#include "tests/engine/training_steps_case.h"
 #include "tests/solver/pdhg_case.h"
 #include "tests/support/device_buffer.h"
+#include "tests/training/training_steps_case.h"
 
 using namespace tvmap;
 using namespace tvmap::tests;

@@ -7,7 +7,7 @@
 #include "engine/model/unet.h"
 #include "engine/training/batches.h"
 #include "engine/training/training_steps.h"
-#include "tests/engine/trainer_case.h"
+#include "tests/training/trainer_case.h"
 
 using namespace tvmap;
 using trainer_case::Workshop;

@@ -9,7 +9,7 @@
 #include <limits>
 
 #include "kernels/base/error.h"
-#include "tests/engine/training_steps_case.h"
+#include "tests/training/training_steps_case.h"
 
 using namespace tvmap;
 using namespace tvmap::tests;

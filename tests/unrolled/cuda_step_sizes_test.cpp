@@ -4,9 +4,9 @@
 #include <memory>
 
 #include "kernels/cuda_loader.h"
-#include "tests/engine/training_steps_case.h"
-#include "tests/solver/step_sizes_case.h"
 #include "tests/support/device_buffer.h"
+#include "tests/training/training_steps_case.h"
+#include "tests/unrolled/step_sizes_case.h"
 
 using namespace tvmap;
 using namespace tvmap::tests;

@@ -1,9 +1,9 @@
-// A thread to a quad of floats, a row of blocks to an image; sums as kernels/base/image_sum.h has them.
-#include "kernels/base/blas1.h"
+// A thread to a quad of floats, a row of blocks to an image; sums as kernels/gpu/image_sum.h has them.
+#include "kernels/layers/blas1.h"
 
-#include "kernels/base/image_sum.h"
-#include "kernels/base/planar.h"
 #include "kernels/base/shapes.h"
+#include "kernels/gpu/image_sum.h"
+#include "kernels/gpu/planar.h"
 
 namespace tvmap::cuda {
 namespace {

@@ -4,14 +4,14 @@
 // that only nvcc understands goes through the functions here instead:
 //     <<<…>>>                     launch(stream, {.name = "…", .grid = …, .block = …}, kernel, arguments…)
 //     extern __shared__ T s[]     T* s = shared_memory<T>() (the only shared memory: no static __shared__)
-//     clusters, acquire and release, spin-waits, messages         the functions below, kernels/base/gpu_mailbox.h
+//     clusters, acquire and release, spin-waits, messages         the functions below, kernels/gpu/gpu_mailbox.h
 // Kernels are compiled with -fmad=false: a product and a sum round apart unless fused by __fmaf_rn.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 
 #include "kernels/base/error.h"
-#include "kernels/base/gpu_runtime.h"
+#include "kernels/gpu/gpu_runtime.h"
 
 #ifdef TVMAP_EMULATED
 #include "kernels/emulation/device.h"

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kernels/base/error.h"
-#include "kernels/base/gpu_runtime.h"
+#include "kernels/gpu/gpu_runtime.h"
 
 namespace tvmap::gpu {
 

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "kernels/base/error.h"
-#include "tests/kernels/cuda_convolution_case.h"
+#include "tests/convolution/cuda_convolution_case.h"
 
 using namespace tvmap;
 using namespace cuda_convolution_case;

@@ -22,8 +22,8 @@
 #include "engine/training/validation.h"
 #include "kernels/base/error.h"
 #include "kernels/cuda_loader.h"
-#include "tests/engine/training_steps_case.h"
 #include "tests/support/refusal.h"
+#include "tests/training/training_steps_case.h"
 
 using namespace tvmap;
 using namespace tvmap::tests;

@@ -12,8 +12,8 @@
 #include "engine/graph/operations.h"
 #include "kernels/base/error.h"
 #include "kernels/base/threads.h"
-#include "tests/solver/step_sizes_case.h"
 #include "tests/support/refusal.h"
+#include "tests/unrolled/step_sizes_case.h"
 
 using namespace tvmap;
 using namespace tvmap::tests;

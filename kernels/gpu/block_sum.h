@@ -1,6 +1,6 @@
 // Sums by the threads of a block, for kernels whose blocks are whole warps along x.
 #pragma once
-#include "kernels/base/gpu.h"
+#include "kernels/gpu/gpu.h"
 
 namespace tvmap::gpu {
 

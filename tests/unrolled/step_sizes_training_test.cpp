@@ -10,9 +10,9 @@
 #include "engine/unrolled/step_sizes.h"
 #include "kernels/base/error.h"
 #include "kernels/base/threads.h"
-#include "tests/solver/step_sizes_case.h"
 #include "tests/support/refusal.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/unrolled/step_sizes_case.h"
 
 using namespace tvmap;
 using namespace tvmap::tests;

@@ -1,4 +1,4 @@
-// What the host asks of the GPU besides launching kernels (kernels/base/gpu.h): devices, memory, copies, timers,
+// What the host asks of the GPU besides launching kernels (kernels/gpu/gpu.h): devices, memory, copies, timers,
 // recorded graphs. There are two implementations: kernels/cuda/runtime.cu on the CUDA runtime,
 // kernels/emulation/runtime.cpp on the host. Every failure is an Error that names the call and the device.
 #pragma once

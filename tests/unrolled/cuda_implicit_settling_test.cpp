@@ -11,8 +11,8 @@
 #include "engine/unrolled/unrolled_solver.h"
 #include "kernels/cuda_loader.h"
 #include "kernels/device_array.h"
-#include "tests/solver/gradient_modes_case.h"
 #include "tests/support/device_buffer.h"
+#include "tests/unrolled/gradient_modes_case.h"
 
 using namespace tvmap;
 using gradient_modes_case::Data, gradient_modes_case::Floats;

@@ -6,8 +6,8 @@
 #include "engine/files/file.h"
 #include "engine/pictures/image.h"
 #include "kernels/base/error.h"
-#include "tests/engine/trainer_case.h"
 #include "tests/support/refusal.h"
+#include "tests/training/trainer_case.h"
 
 using namespace tvmap;
 using trainer_case::Workshop;

@@ -7,7 +7,7 @@
 
 #include "kernels/base/vendor_scope.h"
 #include "kernels/convolution/convolution.h"
-#include "tests/kernels/convolution_case.h"
+#include "tests/convolution/convolution_case.h"
 
 namespace {
 std::atomic<long> own_allocations{0};

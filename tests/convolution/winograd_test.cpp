@@ -14,7 +14,7 @@
 #include "kernels/base/error.h"
 #include "kernels/base/simd.h"
 #include "kernels/base/threads.h"
-#include "tests/kernels/convolution_case.h"
+#include "tests/convolution/convolution_case.h"
 #include "tests/reference/convolution_entries.h"
 #include "tests/support/run_on.h"
 

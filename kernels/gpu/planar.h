@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "kernels/base/features.h"
-#include "kernels/base/gpu.h"
+#include "kernels/gpu/gpu.h"
 
 namespace tvmap::cuda {
 

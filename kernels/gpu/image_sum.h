@@ -1,12 +1,12 @@
 // A sum over the values of an image, in double and in an order that depends on the image's size alone: the image is cut
 // into 8 parts of equal length, a part is summed by one block, thread t taking values t, t + 256, …; then the block's
-// threads (kernels/base/block_sum.h), then the parts in order. The parts' blocks are a cluster that adds up over shared
+// threads (kernels/gpu/block_sum.h), then the parts in order. The parts' blocks are a cluster that adds up over shared
 // memory, or, where there are no clusters or little to do, one block that takes them in turn: the same bits.
 #pragma once
 #include <cstdint>
 
-#include "kernels/base/block_sum.h"
-#include "kernels/base/gpu.h"
+#include "kernels/gpu/block_sum.h"
+#include "kernels/gpu/gpu.h"
 
 namespace tvmap::cuda {
 
