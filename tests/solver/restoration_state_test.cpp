@@ -155,6 +155,29 @@ TEST_CASE("40 steps, saved, and 30 more have the bits of 70") {
                 }
 }
 
+TEST_CASE("what a run leaves is accepted, whatever its steps, its image's size and scale, and Λ before") {
+    for (const Regulariser r : regularisers)
+        for (const Boundary boundary : boundaries)
+            for (const auto& [h, w] : {std::pair{1, 9}, {9, 1}, {1, 2}, {2, 3}, {33, 20}})
+                for (const float scale : {1.0f, 1e-3f, 1e-42f, 1e4f})
+                    for (const double theta : {1.0, 0.6, 0.0}) {
+                        SolverConfig solver = config(r, boundary, 1);
+                        solver.theta = theta;
+                        Restoration given;
+                        given.z = {1, h, w, random_values(std::size_t(h * w), 2, -scale, scale)};
+                        given.observation.data = DataTerm::weights;
+                        given.observation.values = random_values(std::size_t(h * w), 9);
+                        given.observation.values[0] = 0;
+                        SolverState state;
+                        for (const float lambda : {0.5f, 0.5f, 0.02f, 0.02f, 0.0f}) {
+                            given.lambda.values.assign(r == Regulariser::tgv ? 2 : 1, lambda * scale);
+                            for (solver.iterations = 1; solver.iterations < 400; solver.iterations *= 19)
+                                CHECK(refusal([&] { restore(backend(), solver, given, with(state)); }) ==
+                                      "accepted");
+                        }
+                    }
+}
+
 TEST_CASE("of tv and identity a state and its file are those of solve()") {
     const TemporaryFolder folder;
     for (const Boundary boundary : boundaries) {
