@@ -32,22 +32,28 @@ int run_family(const Options& options, const CommonOptions& common) {
     SolverConfig solver = options.problem.solver.config();
     const bool to_gap = options.gap_given->count() > 0;
     if (to_gap && options.iterations->count() == 0) solver.iterations = iterations_to_gap;
-    if (options.problem.solver.repeat > 1 || !options.state_in.empty() || !options.state_out.empty())
-        throw UsageError(
-            "--repeat, --state-in and --state-out go with --regulariser tv and --operator identity");
+    if (options.problem.solver.repeat > 1)
+        throw UsageError("--repeat goes with --regulariser tv and --operator identity");
     InputImages input;
     const Restoration given = options.restoration.read(options.problem, solver, input);
     options.problem.reading.warn("solve", options.problem.input, input.values, noisy_beyond);
+    const SolverProblem problem = restoration_problem(solver, given);
+    SolverState state;
+    if (!options.state_in.empty()) state = read_solver_state(options.state_in, problem);
     const InputImages result = restored_images(input, given);
     std::vector<Output> outputs{image_output(options.out, result)};
     if (!options.trace.empty()) outputs.push_back({options.trace});
+    if (!options.state_out.empty())  // u, ū, r and q
+        outputs.push_back(float_output(
+            options.state_out,
+            std::size_t(2 * problem.fields() + 1 + problem.components()) * result.values.size()));
     prepare_outputs(outputs);
 
-    const SolverProblem problem = restoration_problem(solver, given);
     print_warning("solve", solver_step_warning(problem));
     std::string trace = "step,image,primal,gap,relative,image_residual,field_residual\n", relative;
     ProgressLine progress("solve", solver.iterations, "steps", common.quiet);
     RestoreOptions how;
+    if (!options.state_in.empty() || !options.state_out.empty()) how.state = &state;
     how.watch_gap = to_gap || !options.trace.empty();
     if (to_gap) how.tolerance = options.gap;
     how.trace = [&](int step, int image, const cpu::SolverGap& gap) {
@@ -65,6 +71,7 @@ int run_family(const Options& options, const CommonOptions& common) {
     const Restored restored = restore(*backend, solver, given, how);
     write_images(options.out, result, restored.x);
     if (!options.trace.empty()) write_file(options.trace, trace);
+    if (!options.state_out.empty()) write_solver_state(options.state_out, problem, std::move(state));
 
     Json json{{"command", "solve"},
               {"device", backend->description()},

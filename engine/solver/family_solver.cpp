@@ -6,6 +6,7 @@
 
 #include "engine/config/solver_problem.h"
 #include "engine/files/stopwatch.h"
+#include "engine/solver/solver_state.h"
 #include "engine/solver/whole_arrays.h"
 #include "engine/unrolled/unrolled_solver.h"
 #include "kernels/base/error.h"
@@ -117,45 +118,82 @@ Restored restore(Backend& backend, const SolverConfig& solver, const Restoration
     const SolverProblem problem = restoration_problem(solver, given);
     if (options.watch_gap && options.check_every < 1)
         fail("solver: the gap every ", options.check_every, " steps; give 1 or more");
+    SolverState own;
+    SolverState& host = options.state ? *options.state : own;
+    const bool warm = !host.empty();
+    if (warm) {
+        check_solver_state("state", problem, host);
+        make_feasible(problem, given.lambda, host);
+    }
     const Input input(backend, problem, given);
     const std::int64_t pixels = problem.pixels(), solves = problem.solves;
     const std::size_t fields = std::size_t(problem.fields() * pixels),
                       duals = std::size_t(problem.components() * pixels);
-    const DeviceArray<float> x(backend, std::size_t(solves * pixels)), u(backend, solves * fields),
-        u_bar(backend, solves * fields), r(backend, std::size_t(solves * pixels)), q(backend, solves * duals);
+    const DeviceArray<float> x(backend, std::size_t(solves * pixels));
+    host.x.resize(solves * fields);
+    host.q.resize(solves * duals);
+    DeviceArray<float> u(backend, host.x), u_bar(backend, host.x.size()), r(backend, x.size()),
+        q(backend, host.q);
+    if (warm) {
+        u_bar.upload(host.x_bar.data(), u_bar.size());
+        r.upload(host.p.data(), r.size());
+    }
     const DeviceArray<std::byte> workspace(backend, solver_workspace_bytes(problem));
-    const PdhgState state{u.data(), u_bar.data(), r.data(), q.data()};
+    const PdhgState iterates{u.data(), u_bar.data(), r.data(), q.data()};
     constexpr double uninterrupted = 5e7;  // steps × pixels, a tenth of a second or so on a CPU
     const double work = double(solves) * double(pixels);
     const int piece = options.watch_gap ? options.check_every : std::max(16, int(uninterrupted / work));
     Restored result;
-    std::vector<float> fields_host(solves * fields), duals_host(solves * duals);
+    const auto measure = [&] {  // of the host's x and q
+        result.gaps.clear();
+        for (int n = 0; n < problem.solves; ++n)
+            result.gaps.push_back(cpu::solver_gap(
+                problem, given.observation.values.data(), given.z.values.data() + n * problem.data_size(),
+                given.lambda.values.data(), host.x.data() + std::size_t(n) * fields,
+                host.q.data() + std::size_t(n) * duals));
+        result.reached = std::all_of(result.gaps.begin(), result.gaps.end(), [&](const cpu::SolverGap& gap) {
+            return reached(gap, options.tolerance);
+        });
+    };
+    if (warm && options.watch_gap && options.tolerance >= 0) {  // perhaps there is nothing left to do
+        measure();
+        if (!result.reached) result.gaps.clear();
+    }
     while (result.steps < solver.iterations && !result.reached && !result.stopped) {
         const int steps = std::min(piece, solver.iterations - result.steps);
         result.seconds += seconds_of(backend, [&] {
-            backend.solver_forward(problem, steps, input.input, x.data(), nullptr, &state, result.steps > 0,
-                                   {workspace.data(), workspace.bytes()});
+            backend.solver_forward(problem, steps, input.input, x.data(), nullptr, &iterates,
+                                   warm || result.steps > 0, {workspace.data(), workspace.bytes()});
         });
         result.steps += steps;
         if (options.watch_gap) {
-            u.download(fields_host.data(), fields_host.size());
-            q.download(duals_host.data(), duals_host.size());
-            result.gaps.clear();
-            for (int n = 0; n < problem.solves; ++n) {
-                result.gaps.push_back(cpu::solver_gap(
-                    problem, given.observation.values.data(), given.z.values.data() + n * problem.data_size(),
-                    given.lambda.values.data(), fields_host.data() + std::size_t(n) * fields,
-                    duals_host.data() + std::size_t(n) * duals));
-                if (options.trace) options.trace(result.steps, n, result.gaps.back());
-            }
-            result.reached =
-                std::all_of(result.gaps.begin(), result.gaps.end(),
-                            [&](const cpu::SolverGap& gap) { return reached(gap, options.tolerance); });
+            u.download(host.x.data(), u.size());
+            q.download(host.q.data(), q.size());
+            measure();
+            for (int n = 0; options.trace && n < problem.solves; ++n)
+                options.trace(result.steps, n, result.gaps[std::size_t(n)]);
         }
         if (options.proceed && !options.proceed(result.steps)) result.stopped = true;
     }
-    result.x.resize(std::size_t(solves * pixels));
-    x.download(result.x.data(), result.x.size());
+    if (options.state) {
+        host.x_bar.resize(u_bar.size());
+        host.p.resize(r.size());
+        u.download(host.x.data(), u.size());
+        u_bar.download(host.x_bar.data(), u_bar.size());
+        r.download(host.p.data(), r.size());
+        q.download(host.q.data(), q.size());
+        if (result.steps > 0) host.extrapolation = float(double(problem.theta) * problem.tau);
+        host.regulariser = problem.regulariser;
+        host.data = problem.data;
+        host.boundary = problem.boundary;
+    }
+    result.x.resize(x.size());
+    if (result.steps > 0)
+        x.download(result.x.data(), x.size());
+    else  // the given state's
+        for (int n = 0; n < problem.solves; ++n)
+            std::copy_n(host.x.begin() + std::ptrdiff_t(std::size_t(n) * fields), pixels,
+                        result.x.begin() + n * pixels);
     return result;
 }
 

@@ -37,6 +37,9 @@ struct RestoreOptions {
     bool watch_gap = false;  ///< measures the gap every `check_every` steps
     double tolerance = -1;   ///< stops where every image has come so close (see reached()); below 0: never
     int check_every = 32;
+    /// Goes on from these iterates unless they are empty, and leaves there those reached. They are checked
+    /// (engine/solver/solver_state.h), and brought within the bounds of this Λ and boundary.
+    SolverState* state = nullptr;
     std::function<void(int step, int image, const cpu::SolverGap& gap)> trace;  ///< at each measurement
     std::function<bool(int step)> proceed;  ///< called now and then; false stops it
 };
@@ -46,8 +49,8 @@ struct RestoreOptions {
 bool reached(const cpu::SolverGap& gap, double tolerance);
 
 struct Restored {
-    std::vector<float> x;  ///< N×H×W
-    int steps = 0;
+    std::vector<float> x;              ///< N×H×W
+    int steps = 0;                     ///< that were done, those before the given state not counted
     double seconds = 0;                ///< in the solver, gaps not counted
     std::vector<cpu::SolverGap> gaps;  ///< of x, by image; empty unless watched
     bool reached = false, stopped = false;

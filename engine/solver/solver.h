@@ -38,11 +38,16 @@ PdhgProblem solver_problem(const SolverConfig& solver, const ImageStack& z, cons
 /// Throws Error unless there is a finite clean image for each of z.
 void check_target(const ImageStack& z, const ImageStack& target);
 
-/// The iterates of a solve: N×H×W each, q N×2×H×W (vertical plane, then horizontal).
+/// The iterates of a solve: N×H×W each, q N×2×H×W (vertical plane, then horizontal). Of a restoration
+/// (engine/solver/family_solver.h): x and x_bar are u and ū, N×fields×H×W, p is r, q N×components×H×W.
 struct SolverState {
     std::vector<float> x, x_bar, p, q;
     /// c in x̄ = x − c·(p + ∇ᵀq): θτ of the step that left them, 0 for a start.
     float extrapolation = 0;
+    /// Of what problem they are.
+    Regulariser regulariser = Regulariser::tv;
+    DataTerm data = DataTerm::identity;
+    Boundary boundary = Boundary::periodic;  ///< read of tgv alone, where it changes what x̄ must be
 
     SolverState() = default;
     explicit SolverState(std::size_t values) : x(values), x_bar(values), p(values), q(2 * values) {}

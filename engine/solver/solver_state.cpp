@@ -1,12 +1,15 @@
 #include "engine/solver/solver_state.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "engine/files/safetensors.h"
 #include "kernels/base/error.h"
 #include "kernels/base/shapes.h"
+#include "kernels/family/differences.h"
 
 namespace tvmap {
 namespace {
@@ -17,115 +20,250 @@ struct Part {
     std::vector<std::int64_t> shape;
 };
 
-std::vector<Part> parts(int images, int height, int width) {
-    return {{"x", &SolverState::x, {images, height, width}},
-            {"x_bar", &SolverState::x_bar, {images, height, width}},
-            {"p", &SolverState::p, {images, height, width}},
-            {"q", &SolverState::q, {images, 2, height, width}}};
+std::vector<Part> parts(const SolverProblem& s) {
+    std::vector<std::int64_t> plane{s.solves, s.height, s.width}, fields = plane, duals = plane;
+    if (s.fields() > 1) fields.insert(fields.begin() + 1, s.fields());
+    duals.insert(duals.begin() + 1, s.components());
+    return {{"x", &SolverState::x, fields},
+            {"x_bar", &SolverState::x_bar, fields},
+            {"p", &SolverState::p, plane},
+            {"q", &SolverState::q, duals}};
 }
 constexpr const char* extrapolation = "extrapolation";
+constexpr const char* give_another = "; give a state that solve --state-out has written";
 
-StoredTensor& find(const std::string& path, SafeTensors& file, const std::string& name,
-                   const std::vector<std::int64_t>& shape) {
+SolverProblem plain_problem(int images, int height, int width) {
+    SolverProblem problem;
+    problem.solves = images;
+    problem.height = height;
+    problem.width = width;
+    return problem;
+}
+
+// ---- what a state is of ----
+
+std::string name_of(Regulariser regulariser) {
+    return regulariser == Regulariser::tgv ? "tgv" : regulariser == Regulariser::tv8 ? "tv8" : "tv";
+}
+std::string name_of(DataTerm data) {
+    switch (data) {
+        case DataTerm::identity:
+            return "identity";
+        case DataTerm::weights:
+            return "mask";
+        case DataTerm::blur:
+            return "blur";
+        case DataTerm::super_resolution:
+            return "downsample";
+    }
+    return {};
+}
+std::string name_of(Boundary boundary) { return boundary == Boundary::neumann ? "neumann" : "periodic"; }
+
+void check_kind(const std::string& where, const SolverProblem& problem, const std::string& regulariser,
+                const std::string& data) {
+    const std::string wanted = name_of(problem.regulariser), observed = name_of(problem.data);
+    if (regulariser != wanted || data != observed)
+        fail(where, ": a state of regulariser ", regulariser, " and operator ", data,
+             ", where this solve has ", wanted, " and ", observed, "; give a state of the same two");
+}
+
+// ---- x̄ ----
+
+/// A sum in double with the sizes of its terms, |terms| added up, which its rounding is measured by.
+struct Sized {
+    double sum = 0, size = 0;
+
+    constexpr explicit Sized(double value) : sum(value), size(value < 0 ? -value : value) {}
+    constexpr Sized(double sum_of, double size_of) : sum(sum_of), size(size_of) {}
+    constexpr Sized operator-() const { return {-sum, size}; }
+    constexpr Sized operator+(const Sized& b) const { return {sum + b.sum, size + b.size}; }
+    constexpr Sized operator-(const Sized& b) const { return {sum - b.sum, size + b.size}; }
+    constexpr Sized operator*(const Sized& b) const { return {sum * b.sum, size * b.size}; }
+};
+
+/// K*q at a pixel, by field.
+template <Regulariser r>
+std::array<Sized, family::primal_planes(r)> adjoint_differences(const float* q, std::int64_t plane,
+                                                                const family::Links& at) {
+    if constexpr (r == Regulariser::tgv)
+        return {family::adjoint_difference<r, 0, false, Sized>(q, plane, at),
+                family::adjoint_difference<r, 1, false, Sized>(q, plane, at),
+                family::adjoint_difference<r, 2, false, Sized>(q, plane, at)};
+    else
+        return {family::adjoint_difference<r, 0, false, Sized>(q, plane, at)};
+}
+
+/// Refuses an x̄ that is not x − c·((p, 0) + K*q) up to the rounding of the step that made it. For tv and tv8 under either
+/// boundary: where Neumann has no difference, q is 0.
+template <Regulariser r>
+void check_extrapolated(const std::string& where, const SolverProblem& problem, const SolverState& state) {
+    const double c = state.extrapolation, rounding = std::ldexp(1.0, -24);
+    if (!(c >= 0 && std::isfinite(c)))
+        fail(where, ": an extrapolation of ", state.extrapolation, " is impossible", give_another);
+    const std::int64_t pixels = problem.pixels(), fields = problem.fields();
+    const bool periodic = r != Regulariser::tgv || state.boundary == Boundary::periodic;
+    for (int n = 0; n < problem.solves; ++n)
+        for (int i = 0; i < problem.height; ++i)
+            for (int j = 0; j < problem.width; ++j) {
+                const std::int64_t pixel = std::int64_t(i) * problem.width + j;
+                auto pulls =
+                    adjoint_differences<r>(state.q.data() + n * problem.components() * pixels + pixel, pixels,
+                                           family::links(problem.height, problem.width, periodic, i, j));
+                pulls[0] = pulls[0] + Sized(state.p[std::size_t(n * pixels + pixel)]);
+                for (std::int64_t field = 0; field < fields; ++field) {
+                    const std::size_t here = std::size_t((n * fields + field) * pixels + pixel);
+                    const Sized& pull = pulls[std::size_t(field)];
+                    const double x = state.x[here], x_bar = state.x_bar[here];
+                    // The step rounds no term more than ten times (tv8's diagonals), each time something no larger, or
+                    // so small that floats lie evenly; one more for what is of second order.
+                    const double tolerance = 11 * rounding * (std::abs(x) + std::abs(x_bar) + c * pull.size) +
+                                             11 * double(std::numeric_limits<float>::denorm_min());
+                    if (!(std::abs(x - c * pull.sum - x_bar) <= tolerance))
+                        fail(where, ": no run can have left this: x_bar is ", x_bar, " in row ", i,
+                             ", column ", j, fields > 1 ? text(" of field ", field) : "", " of image ", n,
+                             ", where x, p and q make it ", x - c * pull.sum, give_another);
+                }
+            }
+}
+
+void check_extrapolated(const std::string& where, const SolverProblem& problem, const SolverState& state) {
+    switch (problem.regulariser) {
+        case Regulariser::tv:
+            return check_extrapolated<Regulariser::tv>(where, problem, state);
+        case Regulariser::tv8:
+            return check_extrapolated<Regulariser::tv8>(where, problem, state);
+        case Regulariser::tgv:
+            return check_extrapolated<Regulariser::tgv>(where, problem, state);
+    }
+}
+
+/// family::exists of tv8, of which tv has the first two.
+bool has_forward_difference(int component, const family::Links& at) {
+    constexpr Regulariser r = Regulariser::tv8;
+    const bool all[] = {family::exists<r, 0>(at), family::exists<r, 1>(at), family::exists<r, 2>(at),
+                        family::exists<r, 3>(at)};
+    return all[component];
+}
+
+// ---- files ----
+
+StoredTensor& find(const std::string& path, SafeTensors& file, const std::string& name) {
     const auto tensor = file.tensors.find(name);
-    if (tensor == file.tensors.end())
-        fail(path, ": holds no tensor ", name, "; give a state that solve --state-out has written");
-    if (tensor->second.shape != shape)
-        fail(path, ": ", name, " is ", shape_text(tensor->second.shape), " where these images need ",
-             shape_text(shape), "; give the state of a solve of images of this size");
+    if (tensor == file.tensors.end()) fail(path, ": holds no tensor ", name, give_another);
     return tensor->second;
 }
 
-/// Refuses an x̄ that is not x − c·(p + ∇ᵀq) up to the rounding of the step that made it. Under either boundary: where
-/// Neumann has no difference, q is 0.
-void check_extrapolated(const std::string& where, const SolverState& state, int images, int height,
-                        int width) {
-    const double c = state.extrapolation, rounding = std::ldexp(1.0, -24);
-    if (!(c >= 0 && std::isfinite(c)))
-        fail(where, ": an extrapolation of ", state.extrapolation,
-             " is impossible; give a state that solve "
-             "--state-out has written");
-    const std::int64_t pixels = std::int64_t(height) * width;
-    for (int n = 0; n < images; ++n)
-        for (int i = 0; i < height; ++i)
-            for (int j = 0; j < width; ++j) {
-                const std::int64_t pixel = std::int64_t(i) * width + j, here = n * pixels + pixel;
-                const float* q = state.q.data() + 2 * n * pixels;
-                const double x = state.x[here], x_bar = state.x_bar[here];
-                const double terms[] = {state.p[here],
-                                        q[(i > 0 ? i - 1 : height - 1) * std::int64_t(width) + j],
-                                        -double(q[pixel]), q[pixels + pixel + (j > 0 ? -1 : width - 1)],
-                                        -double(q[pixels + pixel])};
-                double sum = 0, size = 0;
-                for (const double term : terms) {
-                    sum += term;
-                    size += std::abs(term);
-                }
-                // The step rounds fewer than ten times, each time something no larger.
-                const double tolerance = 10 * rounding * (std::abs(x) + std::abs(x_bar) + c * size);
-                if (!(std::abs(x - c * sum - x_bar) <= tolerance))
-                    fail(where, ": no run can have left this: x_bar is ", x_bar, " in row ", i, ", column ",
-                         j, " of image ", n, ", where x, p and q make it ", x - c * sum,
-                         "; give a state that solve --state-out has written");
-            }
+std::vector<float> take(const std::string& path, SafeTensors& file, const std::string& name,
+                        const std::vector<std::int64_t>& shape) {
+    StoredTensor& tensor = find(path, file, name);
+    if (tensor.shape != shape)
+        fail(path, ": ", name, " is ", shape_text(tensor.shape), " where these images need ",
+             shape_text(shape), "; give the state of a solve of images of this size");
+    return std::move(tensor.values);
+}
+
+std::string metadata(const SafeTensors& file, const std::string& key, const std::string& otherwise) {
+    const auto entry = file.metadata.find(key);
+    return entry == file.metadata.end() ? otherwise : entry->second;
 }
 
 }  // namespace
 
-void check_solver_state(const std::string& where, const SolverState& state, int images, int height,
-                        int width) {
-    const std::size_t values = std::size_t(images) * std::size_t(height) * std::size_t(width);
-    for (const Part& part : parts(images, height, width)) {
+void check_solver_state(const std::string& where, const SolverProblem& problem, const SolverState& state) {
+    check_kind(where, problem, name_of(state.regulariser), name_of(state.data));
+    for (const Part& part : parts(problem)) {
         const std::vector<float>& given = state.*part.values;
-        const std::size_t wanted = part.values == &SolverState::q ? 2 * values : values;
-        if (given.size() != wanted)
+        std::int64_t wanted = 1;
+        for (const std::int64_t side : part.shape) wanted *= side;
+        if (std::int64_t(given.size()) != wanted)
             fail(where, ": ", part.name, " has ", given.size(), " values where the images need ", wanted,
                  "; give the state of a solve of such images");
         check_finite(text(where, ": ", part.name), given);
     }
-    check_extrapolated(where, state, images, height, width);
+    check_extrapolated(where, problem, state);
 }
 
-void make_feasible(const PdhgProblem& problem, const Regularisation& lambda, SolverState& state) {
-    const bool neumann = problem.boundary == Boundary::neumann;
-    const std::int64_t pixels = problem.pixels();
-    bool changed = false;
-    for (std::int64_t k = 0; k < std::int64_t(state.q.size()); ++k) {
-        const std::int64_t component = k / pixels % 2, pixel = k % pixels;
-        const bool across = neumann && (component == 0 ? pixel / problem.width + 1 == problem.height
-                                                       : pixel % problem.width + 1 == problem.width);
-        const std::int64_t at = problem.map == MapKind::scalar   ? 0
-                                : problem.map == MapKind::shared ? pixel
-                                                                 : component * pixels + pixel;
-        const float bound = across ? 0.0f : lambda.values[std::size_t(at)];
-        float& q = state.q[std::size_t(k)];
-        if (std::abs(q) <= bound) continue;
-        q = std::clamp(q, -bound, bound);
-        changed = true;
+void check_solver_state(const std::string& where, const SolverState& state, int images, int height,
+                        int width) {
+    check_solver_state(where, plain_problem(images, height, width), state);
+}
+
+void make_feasible(const SolverProblem& problem, const Regularisation& lambda, SolverState& state) {
+    const bool periodic = problem.boundary == Boundary::periodic;
+    const bool is_tgv = problem.regulariser == Regulariser::tgv;
+    const int height = problem.height, width = problem.width;
+    bool changed = is_tgv && state.boundary != problem.boundary;
+    state.boundary = problem.boundary;
+    float* at_q = state.q.data();
+    for (int plane = 0; plane < problem.solves * problem.components(); ++plane) {
+        const int component = plane % problem.components();
+        const int map =
+            problem.map == MapKind::separate ? component : family::shared_map(problem.regulariser, component);
+        const float* bounds =
+            lambda.values.data() + (problem.map == MapKind::scalar ? map : map * problem.pixels());
+        for (int i = 0; i < height; ++i)
+            for (int j = 0; j < width; ++j) {
+                const bool exists =
+                    is_tgv || has_forward_difference(component, family::links(height, width, periodic, i, j));
+                const float bound = exists ? *bounds : 0.0f;
+                float& q = *at_q++;
+                if (problem.map != MapKind::scalar) ++bounds;
+                if (std::abs(q) <= bound) continue;
+                q = std::clamp(q, -bound, bound);
+                changed = true;
+            }
     }
     if (!changed) return;
     state.x_bar = state.x;
     state.extrapolation = 0;
 }
 
-SolverState read_solver_state(const std::string& path, int images, int height, int width) {
+void make_feasible(const PdhgProblem& problem, const Regularisation& lambda, SolverState& state) {
+    SolverProblem plain = plain_problem(problem.solves, problem.height, problem.width);
+    plain.map = problem.map;
+    plain.boundary = problem.boundary;
+    make_feasible(plain, lambda, state);
+}
+
+SolverState read_solver_state(const std::string& path, const SolverProblem& problem) {
     SafeTensors file = read_safetensors(path);
+    const std::vector<Part> all = parts(problem);
+    for (const Part& part : all) find(path, file, part.name);
+    check_kind(path, problem, metadata(file, "regulariser", "tv"), metadata(file, "operator", "identity"));
     SolverState state;
-    for (const Part& part : parts(images, height, width)) {
-        state.*part.values = std::move(find(path, file, part.name, part.shape).values);
+    state.regulariser = problem.regulariser;
+    state.data = problem.data;
+    const std::string boundary = metadata(file, "boundary", "periodic");
+    state.boundary = boundary == "neumann" ? Boundary::neumann : Boundary::periodic;
+    if (boundary != name_of(state.boundary)) fail(path, ": '", boundary, "' is no boundary", give_another);
+    for (const Part& part : all) {
+        state.*part.values = take(path, file, part.name, part.shape);
         check_finite(text(path, ": ", part.name), state.*part.values);
     }
-    state.extrapolation = find(path, file, extrapolation, {1}).values[0];
-    check_solver_state(path, state, images, height, width);
+    state.extrapolation = take(path, file, extrapolation, {1})[0];
+    check_solver_state(path, problem, state);
     return state;
 }
 
-void write_solver_state(const std::string& path, SolverState state, int images, int height, int width) {
+SolverState read_solver_state(const std::string& path, int images, int height, int width) {
+    return read_solver_state(path, plain_problem(images, height, width));
+}
+
+void write_solver_state(const std::string& path, const SolverProblem& problem, SolverState state) {
     SafeTensors file;
-    for (const Part& part : parts(images, height, width))
+    for (const Part& part : parts(problem))
         file.tensors[part.name] = {part.shape, std::move(state.*part.values)};
     file.tensors[extrapolation] = {{1}, {state.extrapolation}};
+    if (problem.regulariser != Regulariser::tv || problem.data != DataTerm::identity)
+        file.metadata = {{"regulariser", name_of(problem.regulariser)},
+                         {"operator", name_of(problem.data)},
+                         {"boundary", name_of(state.boundary)}};
     write_safetensors(path, file);
+}
+
+void write_solver_state(const std::string& path, SolverState state, int images, int height, int width) {
+    write_solver_state(path, plain_problem(images, height, width), std::move(state));
 }
 
 }  // namespace tvmap

@@ -154,8 +154,7 @@ def restorations(folder):
     for wrong, said in {"--lambda0 0.1": "--lambda0 goes with --regulariser tgv alone", "--regulariser tgv": "give --lambda0",
                         "--mask ones.npy": "--mask goes with", "--operator mask": "give --mask", "--operator blur": "give --kernel",
                         "--factor 2": "--factor goes with", "--operator downsample": "give --factor",
-                        "--operator mask --mask ones.npy --repeat 2": "--repeat",
-                        "--operator mask --mask ones.npy --state-out s": "--state-out"}.items():
+                        "--operator mask --mask ones.npy --repeat 2": "--repeat goes with"}.items():
         refused(folder, 2, f"{solve} {wrong}", said)
     for wrong, said in {"--operator mask --mask k.npy": "1×3 does not fit", "--operator mask --mask ones.npy --start image": "--start",
                         "--regulariser tgv --lambda0 1 --start image": "--start",
@@ -171,6 +170,7 @@ def restorations(folder):
         result = run(f"{solve} {options} --gap 0.5 --trace t.csv", folder)
         check(result.returncode in (0, 3) and shape.encode() in (folder / "x.npy").read_bytes()[:128], f"solve {options}: {result}")
         check("residual of the" in result.stdout and (folder / "t.csv").read_text().startswith("step,image,primal,gap"), f"{result}")
+    restoration_states(folder, solve.replace("--iterations 40 ", ""))
     result = run("gradient z.npy --lambda 0.1 --operator downsample --factor 2 --target clean.npy --iterations 20 --out d.npy "
                  "--out-z dz.npy", folder)
     check(result.returncode == 0 and b"(12, 16)" in (folder / "dz.npy").read_bytes()[:128], f"gradient: {result}")
@@ -187,6 +187,35 @@ def restorations(folder):
         words = search.replace("--clean ones.npy ", "") if "--clean" in options else search
         result = run(f"{words} {options}", folder)
         check(result.returncode == 0 and json.loads(result.stdout)["images"][0]["psnr"]["lambda"] > 0, f"{options}: {result}")
+
+
+def restoration_states(folder, solve):
+    """40 steps and 30 from their state are 70; with --gap a state that is there stops at once; another problem's is refused."""
+    problems = {"mask": "--operator mask --mask ones.npy", "blur": "--operator blur --kernel k.npy --regulariser tv8",
+                "down": "--operator downsample --factor 2", "tgv": "--regulariser tgv --lambda0 0.2 --boundary neumann --norm auto"}
+    for name, options in problems.items():
+        for steps in (f"--iterations 70 --state-out whole_{name}", f"--iterations 40 --state-out {name}",
+                      f"--iterations 30 --state-in {name} --state-out joined_{name}"):
+            result = run(f"{solve} {options} {steps}", folder)
+            check(result.returncode == 0, f"{steps}: {result}")
+            if "whole" in steps:
+                (folder / "whole.npy").write_bytes((folder / "x.npy").read_bytes())
+        check((folder / "x.npy").read_bytes() == (folder / "whole.npy").read_bytes(), f"{name}: another result from a state")
+        check((folder / f"joined_{name}").read_bytes() == (folder / f"whole_{name}").read_bytes(), f"{name}: another state")
+        result = run(f"{solve} {options} --gap 1e-2 --state-in {name} --state-out {name}", folder)
+        check(result.returncode == 0, f"{name} to a gap: {result}")
+        reached = (folder / "x.npy").read_bytes()
+        result = run(f"{solve} {options} --gap 1e-2 --state-in {name} --json", folder)
+        check(result.returncode == 0 and json.loads(result.stdout)["steps"] == 0, f"{name} at its gap: {result}")
+        check((folder / "x.npy").read_bytes() == reached, f"{name}: a result of 0 steps that is not the state's")
+    check(run(f"{solve} --iterations 5 --state-out tv", folder).returncode == 0, "a state of total variation")
+    for name, options in problems.items():
+        for other in [*problems, "tv"]:
+            if other != name:
+                refused(folder, 1, f"{solve} {options} --state-in {other}", f"{other}: a state of regulariser", "give a state of the same two")
+        refused(folder, 1, f"{solve} --state-in {name}", f"{name}: a state of regulariser", "where this solve has tv and identity")
+    refused(folder, 1, f"{solve} {problems['mask']} --state-in none", "none")
+    refused(folder, 1, f"{solve.replace('z.npy', 'clean.npy')} {problems['blur']} --state-in blur", "12×16", "24×32")
 
 
 def operators(folder):
