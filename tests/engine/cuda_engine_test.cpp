@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/solver/family_solver.h"
 #include "engine/solver/search.h"
 #include "engine/solver/solver.h"
 #include "kernels/cuda_loader.h"
@@ -76,6 +77,36 @@ TEST_CASE("solves, whole, in pieces and from a state, have the CPU's bits") {
         CHECK(compared_bits(states[1].q, states[0].q));
         for (int n = 0; n < 3; ++n) CHECK(ends[1].gaps[n].gap == ends[0].gaps[n].gap);
     }
+}
+
+TEST_CASE("restorations, whole and from a state, have the CPU's bits") {
+    const auto cpu = make_backend("cpu"), cuda = cuda_backend();
+    SolverConfig solver = steps(30);
+    solver.regulariser = Regulariser::tgv;
+    solver.norm_auto = true;
+    Restoration given;
+    given.z = images(3);
+    given.observation.data = DataTerm::blur;
+    given.observation.columns = 3;
+    given.observation.values = {0.25f, 0.5f, 0.25f};
+    given.lambda = {MapKind::scalar, {0.06f, 0.1f}};
+    const Restored expected = restore(*cpu, solver, given, {});
+    CHECK(compared_bits(restore(*cuda, solver, given, {}).x, expected.x));
+    SolverState states[2];
+    for (int device = 0; device < 2; ++device) {
+        RestoreOptions options;
+        options.state = &states[device];
+        solver.iterations = 11;
+        restore(device ? *cuda : *cpu, solver, given, options);
+        options.watch_gap = true;
+        options.check_every = 7;
+        solver.iterations = 19;
+        CHECK(compared_bits(restore(device ? *cuda : *cpu, solver, given, options).x, expected.x));
+    }
+    CHECK(compared_bits(states[1].x, states[0].x));
+    CHECK(compared_bits(states[1].x_bar, states[0].x_bar));
+    CHECK(compared_bits(states[1].p, states[0].p));
+    CHECK(compared_bits(states[1].q, states[0].q));
 }
 
 TEST_CASE("gradients are the CPU's but for the rounding of the loss") {
