@@ -25,11 +25,11 @@ struct GradientRow {
     int size = 0, iterations = 0;
     double forward_seconds = 0, backward_seconds = 0;
     std::size_t predicted_bytes = 0;  ///< beyond a solve's input and the target: solver, result and gradients
-    std::size_t measured_bytes = 0;  ///< the peak above what was in use before
-    GradientError error;             ///< against the adjoint in double of the decisions that these steps took
-    GradientError in_double;         ///< against steps and adjoint in double, which decide for themselves
-    GradientError limit;             ///< the same after study.reference_iterations steps (0: not asked for)
-    int adjoint_steps = 0;           ///< T but for truncated and implicit
+    std::size_t measured_bytes = 0;   ///< the peak above what was in use before
+    GradientError error;      ///< against the adjoint in double of the decisions that these steps took
+    GradientError in_double;  ///< against steps and adjoint in double, which decide for themselves
+    GradientError limit;      ///< the same after study.reference_iterations steps (0: not asked for)
+    int adjoint_steps = 0;    ///< T but for truncated and implicit
 };
 
 /// One training, and its quality at evaluate.iterations. Time and measured memory are those of the process that ended
