@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "engine/config/solver_problem.h"
 #include "engine/data/phantoms.h"
 #include "engine/files/checksum.h"
 #include "engine/files/file.h"
 #include "engine/files/folder_lock.h"
 #include "engine/model/checkpoint.h"
+#include "engine/study/study_problem.h"
 #include "kernels/base/error.h"
 
 namespace tvmap {
@@ -52,11 +52,10 @@ std::string identity_of(const std::string& checkpoint) {
 StudyResult run_study(Backend& backend, Config config, const std::string& checkpoint,
                       const std::string& folder, bool resume, const StudyReport& report,
                       const std::atomic<bool>& stop) {
-    if (!is_plain(config.solver))
-        fail(
-            "solver.regulariser: the study measures tv alone; set it to tv, or train and evaluate the "
-            "others");
+    check_study_sizes(config);
+    const std::string steps_warning = study_steps_warning(config);
     StudyResult result;
+    result.problem = study_problem_line(config.solver);
     if (!checkpoint.empty())
         result.settings = check_use(checkpoint, with_network_of(checkpoint, config)).line();
     StudyRecord record(folder, resume);
@@ -73,6 +72,7 @@ StudyResult run_study(Backend& backend, Config config, const std::string& checkp
     if (!stop) study_trainings(backend, config, folder, record, result, save, report, stop);
     save();
     result.notes = record.notes();
+    if (!steps_warning.empty()) result.notes.push_back(steps_warning);
     result.missing_figures = draw_study(folder, result);
     if (stop)
         throw Interrupted(text("interrupted; ", folder, " holds the ", result.gradient.size(),

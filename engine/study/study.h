@@ -1,7 +1,6 @@
 // What `tvmap study` measures, from one configuration (its section study):
-//     gradient.csv    every mode × T × size: time and memory of forward and backward pass, and how far
-//     ∂MSE/∂Λ
-//                     is from the same gradient in double
+//     gradient.csv    every mode × T × size: time and memory of forward and backward pass, and how far ∂MSE/∂Λ is from
+//                     the same gradient in double
 //     training.csv    short trainings from one seed: every mode, several T, fixed and learned step sizes
 //     iterations.csv  the quality that each of them reaches on the validation images, for several T of the
 //     test
@@ -25,12 +24,12 @@ struct GradientRow {
     std::string mode;
     int size = 0, iterations = 0;
     double forward_seconds = 0, backward_seconds = 0;
-    std::size_t predicted_bytes = 0;  ///< beyond z, Λ and target: solver, result, ∂MSE/∂x and ∂MSE/∂Λ
-    std::size_t measured_bytes = 0;  ///< the peak above what was in use before
-    GradientError error;             ///< against the adjoint in double of the decisions that these steps took
-    GradientError in_double;         ///< against steps and adjoint in double, which decide for themselves
-    GradientError limit;             ///< the same after study.reference_iterations steps (0: not asked for)
-    int adjoint_steps = 0;           ///< T but for truncated and implicit
+    std::size_t predicted_bytes = 0;  ///< beyond a solve's input and the target: solver, result and gradients
+    std::size_t measured_bytes = 0;   ///< the peak above what was in use before
+    GradientError error;      ///< against the adjoint in double of the decisions that these steps took
+    GradientError in_double;  ///< against steps and adjoint in double, which decide for themselves
+    GradientError limit;      ///< the same after study.reference_iterations steps (0: not asked for)
+    int adjoint_steps = 0;    ///< T but for truncated and implicit
 };
 
 /// One training, and its quality at evaluate.iterations. Time and measured memory are those of the process that ended
@@ -50,7 +49,7 @@ struct TestedRow {
     std::string mode, step_sizes;
     int trained_iterations = 0, tested_iterations = 0;
     double noisy_psnr = 0;
-    double scalar_psnr = 0;  ///< the best scalar λ of each image at this T, with the configured steps
+    double scalar_psnr = 0;  ///< the best scalar λ of tv for each image at this T, with the configured steps
     double psnr = 0, ssim = 0;
 };
 
@@ -87,14 +86,15 @@ struct StudyResult {
     std::vector<GradientRow> gradient;
     std::vector<TrainedRow> training;
     std::vector<TestedRow> iterations;  ///< training by training, T rises
-    std::set<std::string> left_out;     ///< lines on images that no row is about
+    std::set<std::string> left_out;     ///< lines on images and trainings that no row is about
     std::string missing_figures;        ///< one line on figures that could not be drawn, or ""
     std::vector<std::string>
         notes;  ///< what was found in the folder that the user should know of, a line each
 
+    std::string problem;   ///< what the rows are about, where that is not plain total variation, in one line
     std::string settings;  ///< what differs from the training of the weights that gave the maps, in one line
 
-    /// Tables, and the line.
+    /// Tables, and the lines.
     std::string summary() const;
 };
 

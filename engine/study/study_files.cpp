@@ -147,6 +147,7 @@ std::vector<ImplicitRate> implicit_rates(const std::vector<GradientRow>& rows) {
 std::string StudyResult::summary() const {
     const std::string gradients = gradient_table(gradient), trainings = training_table(*this);
     std::string summary = gradients + (gradients.empty() || trainings.empty() ? "" : "\n") + trainings;
+    if (!problem.empty()) summary += problem + "\n";
     for (const std::string& line : left_out) summary += line + "\n";
     if (!settings.empty()) summary += settings + "\n";
     return summary;

@@ -2,14 +2,15 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engine/config/solver_problem.h"
 #include "engine/data/noise.h"
+#include "engine/data/observation.h"
 #include "engine/data/smooth_noise.h"
 #include "engine/files/stopwatch.h"
 #include "engine/model/checkpoint.h"
 #include "engine/model/model.h"
 #include "engine/solver/solver.h"
 #include "engine/study/study.h"
+#include "engine/study/study_problem.h"
 #include "engine/training/process_memory.h"
 #include "engine/unrolled/unrolled_solver.h"
 #include "kernels/base/error.h"
@@ -17,11 +18,6 @@
 
 namespace tvmap {
 namespace {
-
-/// One noisy image, its clean one, and Λ.
-struct Example {
-    std::vector<float> clean, noisy, lambda;
-};
 
 /// The gradients in double that one example's are measured against.
 struct Reference {
@@ -36,14 +32,16 @@ void to_mse_gradient(std::vector<Value>& x, const std::vector<float>& target) {
     for (std::size_t i = 0; i < x.size(); ++i) x[i] = 2 * (x[i] - target[i]) / Value(x.size());
 }
 
-/// A map as networks predict: 0.07 in the middle, varying smoothly by a factor of two or so, each component
-/// by itself.
-std::vector<float> smooth_map(const Config& config, std::uint32_t image, int side) {
+/// A map as networks predict: 0.07 in the middle (tgv's Λ₀: as many times that as a search has it), varying smoothly by
+/// a factor of two or so, each of the maps by itself.
+std::vector<float> smooth_map(const Config& config, const StudyProblem& problem, std::uint32_t image,
+                              int side) {
     std::vector<float> lambda;
-    for (std::uint32_t part = 0; part < (config.map.separate ? 2 : 1); ++part) {
-        const SmoothNoise noise(config.seed, image, part, side, side / 6.0);
+    for (int part = 0; part < problem.maps(); ++part) {
+        const SmoothNoise noise(config.seed, image, std::uint32_t(part), side, side / 6.0);
+        const double middle = 0.07 * problem.usual_scale(part);
         for (int i = 0; i < side; ++i)
-            for (int j = 0; j < side; ++j) lambda.push_back(float(0.07 * std::exp(0.5 * noise(i, j))));
+            for (int j = 0; j < side; ++j) lambda.push_back(float(middle * std::exp(0.5 * noise(i, j))));
     }
     return lambda;
 }
@@ -54,7 +52,8 @@ void predict_maps(Backend& backend, const Config& config, const std::string& che
     const Config used = with_network_of(checkpoint, config);
     Model model = Model::load(backend, used, checkpoint, side, side);
     std::vector<float> denoised(std::size_t(side) * side);
-    for (Example& e : examples) model.denoiser().run(e.noisy.data(), e.lambda.data(), denoised.data());
+    for (Example& e : examples)
+        model.denoiser().run(e.noisy.data(), e.lambda.data(), denoised.data(), e.weights.data());
 }
 
 /// The images that have a gradient. The others are named in left_out.
@@ -69,9 +68,11 @@ std::vector<int> images_with_gradient(const Dataset& data, std::set<std::string>
     return images;
 }
 
-std::vector<Example> make_examples(Backend& backend, const Config& config, const std::string& checkpoint,
-                                   const Dataset& data, const std::vector<int>& images) {
+std::vector<Example> make_examples(Backend& backend, const Config& config, const StudyProblem& problem,
+                                   const std::string& checkpoint, const Dataset& data,
+                                   const std::vector<int>& images) {
     const int side = data.size();
+    const Observer observer(config.solver.observation);
     const std::int64_t pixels = std::int64_t(side) * side;
     std::vector<Example> examples;
     for (const int i : images) {
@@ -81,37 +82,39 @@ std::vector<Example> make_examples(Backend& backend, const Config& config, const
         data.copy(i, e.clean.data());
         make_noisy(config.noise, config.evaluate.sigma, config.seed, test_epoch, data, i, pixels,
                    e.clean.data(), e.noisy.data());
-        e.lambda = smooth_map(config, std::uint32_t(i), side);
+        if (observer.weighs()) e.weights.resize(pixels);
+        observer.observe(config.seed, test_epoch, std::uint32_t(i), side, side, e.clean.data(),
+                         e.noisy.data(), e.weights.data());
+        e.lambda = smooth_map(config, problem, std::uint32_t(i), side);
     }
     if (!checkpoint.empty()) predict_maps(backend, config, checkpoint, side, examples);
     return examples;
 }
 
-std::vector<double> gradient_in_double(const PdhgProblem& problem, int iterations, const Example& e) {
-    ExactRun run = exact_run(problem, iterations, e.noisy.data(), e.lambda.data());
+std::vector<double> gradient_in_double(const StudyProblem& problem, int iterations, const Example& e) {
+    ExactRun run = problem.run(iterations, e);
     to_mse_gradient(run.x, e.clean);
-    return exact_gradient(problem, iterations, run.decisions, run.x);
+    return problem.gradient(iterations, e, run.decisions, run.x);
 }
 
 /// The gradient in double of the steps that the backend takes.
-std::vector<double> gradient_of_decisions(Backend& backend, const PdhgProblem& problem, int iterations,
+std::vector<double> gradient_of_decisions(Backend& backend, const StudyProblem& problem, int iterations,
                                           const Example& e) {
+    const UnrolledProblem steps = problem.on(backend);
     std::vector<float> x(e.clean.size());
-    std::vector<std::uint8_t> masks(backend.pdhg_mask_bytes(problem, iterations));
+    std::vector<std::uint8_t> masks(steps.mask_bytes(iterations));
     {
-        const DeviceInput<float> z(backend, e.noisy.data(), e.noisy.size()),
-            lambda(backend, e.lambda.data(), e.lambda.size());
+        const ExampleInput input(backend, problem, e);
         const DeviceMirror<float> result(backend, x.data(), x.size());
         const DeviceArray<std::uint8_t> recorded(backend, masks.size());
-        const DeviceArray<std::byte> workspace(backend, backend.pdhg_workspace_bytes(problem));
-        backend.pdhg_forward(problem, iterations, z.data(), lambda.data(), result.data(), recorded.data(),
-                             nullptr, false, {workspace.data(), workspace.bytes()});
+        const DeviceArray<std::byte> workspace(backend, steps.workspace_bytes());
+        steps.forward(iterations, input.get(), result.data(), recorded.data(), nullptr, false,
+                      {workspace.data(), workspace.bytes()});
         result.download();
         recorded.download(masks.data(), masks.size());
     }
     to_mse_gradient(x, e.clean);
-    return exact_gradient(problem, iterations, unpack_decisions(problem, iterations, masks.data()),
-                          widened(x));
+    return problem.gradient(iterations, e, problem.unpack(iterations, e, masks.data()), widened(x));
 }
 
 /// What is in use on the device, or the most that this process had since it was last set back.
@@ -126,10 +129,10 @@ struct Measured {
     int adjoint_steps = 0;
 };
 
-Measured measure_mode(Backend& backend, const PdhgProblem& problem, int iterations, const GradientMode& mode,
+Measured measure_mode(Backend& backend, const StudyProblem& problem, int iterations, const GradientMode& mode,
                       const Example& e, int repeat) {
-    const DeviceInput<float> z(backend, e.noisy.data(), e.noisy.size()),
-        lambda(backend, e.lambda.data(), e.lambda.size());
+    const ExampleInput example(backend, problem, e);
+    const SolverInput& input = example.get();
     std::vector<float> x(e.clean.size());
     Measured m;
     m.d_lambda.resize(e.lambda.size());
@@ -138,7 +141,7 @@ Measured measure_mode(Backend& backend, const PdhgProblem& problem, int iteratio
     reset_peak_resident();
     const std::size_t before = backend.memory_in_use().value_or(resident_bytes());
     {
-        UnrolledSolver solver(backend, problem, iterations, mode);
+        UnrolledSolver solver(backend, problem.on(backend), iterations, mode);
         const DeviceArray<std::byte> saved(backend, solver.saved_bytes()),
             workspace(backend, std::max(solver.forward_workspace_bytes(), solver.backward_workspace_bytes()));
         DeviceArray<float> result(backend, x.size()), d_result(backend, x.size()),
@@ -146,17 +149,16 @@ Measured measure_mode(Backend& backend, const PdhgProblem& problem, int iteratio
         m.predicted =
             saved.bytes() + workspace.bytes() + result.bytes() + d_result.bytes() + d_lambda.bytes();
         for (int run = 0; run < repeat; ++run) {
-            m.forward_seconds.push_back(seconds_of(backend, [&] {
-                solver.forward(z.data(), lambda.data(), result.data(), saved.data(), workspace.data());
-            }));
+            m.forward_seconds.push_back(seconds_of(
+                backend, [&] { solver.forward(input, result.data(), saved.data(), workspace.data()); }));
             if (run == 0) {
                 result.download(x.data(), x.size());
                 to_mse_gradient(x, e.clean);
                 d_result.upload(x.data(), x.size());
             }
             m.backward_seconds.push_back(seconds_of(backend, [&] {
-                solver.backward(saved.data(), z.data(), lambda.data(), d_result.data(), d_lambda.data(),
-                                nullptr, Write::overwrite, workspace.data());
+                solver.backward(saved.data(), input, d_result.data(), {.d_lambda = d_lambda.data()},
+                                Write::overwrite, workspace.data());
             }));
         }
         const std::size_t peak = most_in_use(backend);
@@ -172,7 +174,7 @@ void add(GradientError& sum, const GradientError& error, double share) {
     sum.angle += share * error.angle;
 }
 
-void measure_row(Backend& backend, const PdhgProblem& problem, int iterations, GradientMode mode,
+void measure_row(Backend& backend, const StudyProblem& problem, int iterations, GradientMode mode,
                  const std::vector<Example>& examples, const std::vector<Reference>& references, int repeat,
                  GradientRow& row) {
     std::vector<double> forward, backward;
@@ -255,9 +257,9 @@ void study_gradients(Backend& backend, const Config& config, const std::string& 
         const std::vector<int> images = images_with_gradient(data, result.left_out);
         if (images.empty())
             fail(config.data.test, ": only blank images, which have no gradient; give others as data.test");
+        const StudyProblem problem(config, side);
         std::vector<Example> examples;
-        if (wanted[s]) examples = make_examples(backend, config, checkpoint, data, images);
-        const PdhgProblem problem = pdhg_problem(config.solver, config.map, 1, side, side);
+        if (wanted[s]) examples = make_examples(backend, config, problem, checkpoint, data, images);
         std::vector<Reference> references(examples.size());
         for (std::size_t i = 0; i < examples.size() && study.reference_iterations > 0; ++i) {
             references[i].limit = gradient_in_double(problem, study.reference_iterations, examples[i]);

@@ -2,7 +2,9 @@
 #include <algorithm>
 
 #include "engine/config/equally_spaced.h"
+#include "engine/config/solver_problem.h"
 #include "engine/data/noise.h"
+#include "engine/data/observation.h"
 #include "engine/data/quality.h"
 #include "engine/model/checkpoint.h"
 #include "engine/model/model.h"
@@ -52,8 +54,9 @@ TrainSteps step_sizes_of(const std::string& name) {
                                 : TrainSteps::none;
 }
 
-/// Every mode at the configured T, every T with the configured mode, every kind of step sizes; each once.
-std::vector<Training> trainings(const Config& config) {
+/// Every mode at the configured T, every T with the configured mode, every kind of step sizes; each once. Steps are
+/// learned of the plain problem alone: those of others are named in left_out.
+std::vector<Training> trainings(const Config& config, std::set<std::string>& left_out) {
     std::vector<Training> list;
     const auto add = [&](const GradientMode& mode, TrainSteps step_sizes, int iterations) {
         const Training training{mode, step_sizes, iterations};
@@ -72,8 +75,15 @@ std::vector<Training> trainings(const Config& config) {
     for (const int iterations : config.study.train_iterations) add(configured, TrainSteps::none, iterations);
     // Learned steps have an exact gradient of their own.
     for (const int iterations : config.study.step_sizes_iterations)
-        for (const std::string& name : config.study.step_sizes)
-            add(named("masks"), step_sizes_of(name), iterations);
+        for (const std::string& name : config.study.step_sizes) {
+            const TrainSteps step_sizes = step_sizes_of(name);
+            if (step_sizes == TrainSteps::none || is_plain(config.solver))
+                add(named("masks"), step_sizes, iterations);
+            else
+                left_out.insert(
+                    "study.step_sizes: trainings of learned steps are left out, since steps are learned with "
+                    "solver.regulariser: tv and solver.operator: identity alone");
+        }
     return list;
 }
 
@@ -97,11 +107,14 @@ class ValidationSet {
         const Dataset data(config.data.val, side_, config.data.limit.val, "data.val",
                            1 << halvings(config.network), config.data.picture_limit);
         std::vector<std::string> names;
-        std::vector<float> clean(pixels_), noisy(pixels_);
+        const Observer observer(config.solver.observation);
+        std::vector<float> clean(pixels_), noisy(pixels_), weights(observer.weighs() ? pixels_ : 0);
         for (int i = 0; i < data.count(); ++i) {
             data.copy(i, clean.data());
             make_noisy(config.noise, config.noise.sigma, config.seed, validation_epoch, data, i, pixels_,
                        clean.data(), noisy.data());
+            observer.observe(config.seed, validation_epoch, std::uint32_t(i), side_, side_, clean.data(),
+                             noisy.data(), weights.data());
             const Quality quality = measure(backend, noisy.data(), clean.data(), 1, 1, side_, side_).front();
             if (!belongs_in_means({quality})) {
                 names.push_back(data.name(i));
@@ -109,6 +122,7 @@ class ValidationSet {
             }
             clean_.insert(clean_.end(), clean.begin(), clean.end());
             noisy_.insert(noisy_.end(), noisy.begin(), noisy.end());
+            weights_.insert(weights_.end(), weights.begin(), weights.end());
             of_noisy_.push_back(quality);
         }
         left_out_ = left_out_of_means(names);
@@ -119,6 +133,10 @@ class ValidationSet {
     int side() const { return side_; }
     const float* clean(int image) const { return clean_.data() + image * pixels_; }
     const float* noisy(int image) const { return noisy_.data() + image * pixels_; }
+    /// Where solver.operator is mask; else null.
+    const float* weights(int image) const {
+        return weights_.empty() ? nullptr : weights_.data() + image * pixels_;
+    }
     double noisy_psnr() const { return mean_quality(of_noisy_).psnr; }
     const std::string& left_out() const { return left_out_; }
     /// Of all images, see Dataset::digest.
@@ -126,13 +144,14 @@ class ValidationSet {
 
     double scalar_psnr(Backend& backend, const Config& config, int iterations) const {
         SolverConfig solver = config.solver;
+        solver.regulariser = Regulariser::tv;  // whatever the map is for: one baseline
         solver.iterations = iterations;
         const EvaluateConfig::Search& search = config.evaluate.search;
         const std::vector<double> values = equally_spaced(search.from, search.to, search.count);
         std::vector<Quality> best;
         if (count() > 0)
             for (const ScalarCurve& curve :
-                 scalar_search(backend, solver, {noisy(0), clean(0), count(), side_, side_},
+                 scalar_search(backend, solver, {noisy(0), clean(0), count(), side_, side_, weights(0)},
                                {values.begin(), values.end()}))
                 if (const auto at = best_of(curve.quality, &Quality::psnr))
                     best.push_back(curve.quality[*at]);
@@ -142,7 +161,7 @@ class ValidationSet {
   private:
     int side_;
     std::ptrdiff_t pixels_;
-    std::vector<float> clean_, noisy_;
+    std::vector<float> clean_, noisy_, weights_;
     std::vector<Quality> of_noisy_;
     std::string left_out_, digest_;
 };
@@ -157,7 +176,7 @@ Quality test(Backend& backend, Config config, const std::string& checkpoint, int
     std::vector<float> lambda(pixels * denoiser.maps()), denoised(pixels);
     std::vector<Quality> qualities;
     for (int i = 0; i < images.count(); ++i) {
-        denoiser.run(images.noisy(i), lambda.data(), denoised.data());
+        denoiser.run(images.noisy(i), lambda.data(), denoised.data(), images.weights(i));
         qualities.push_back(
             measure(backend, denoised.data(), images.clean(i), 1, 1, images.side(), images.side()).front());
     }
@@ -224,7 +243,8 @@ void study_trainings(Backend& backend, const Config& config, const std::string& 
         tests.push_back(unmapped);
     }
 
-    const std::vector<Training> list = trainings(config);
+    const std::vector<Training> list = trainings(config, result.left_out);
+    if (list.empty()) return;
     const auto piece_name = [](const Training& training) { return "training " + training.name(); };
     const auto known = std::count_if(
         list.begin(), list.end(), [&](const Training& training) { return record.has(piece_name(training)); });
