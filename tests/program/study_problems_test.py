@@ -114,6 +114,8 @@ def main():
             result, _, _ = shop.study(out, *few, *settings)
             assert len(result["gradient"]) == 4 and result["training"] == [], result
             assert all(0 < row["error"]["relative"] < 2e-6 for row in result["gradient"]), result
+            # That in double reads what is observed too: of blocks, it would not be the same of an image as it was.
+            assert all(row["error_in_double"]["relative"] < 1e-3 for row in result["gradient"]), result
         network = shop.folder / "mask" / "trainings" / "masks_T-4" / "checkpoints" / "last.safetensors"
         run = subprocess.run([TVMAP, "study", str(shop.folder / "study.yaml"), "--out", str(shop.folder / "maps"), "--quiet",
                               "--json", "--threads", "1", "--checkpoint", str(network), "--set", "solver.operator=mask",

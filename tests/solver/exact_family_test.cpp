@@ -39,7 +39,7 @@ Case case_of(Regulariser regulariser, MapKind map, Boundary boundary, DataTerm d
     if (data == DataTerm::blur) {
         p.kernel_height = rows;
         p.kernel_width = columns;
-        for (int i = 0; i < rows * columns; ++i) c.data.push_back(float(1 + i * i % 7) / 64);
+        for (int i = 0; i < rows * columns; ++i) c.data.push_back(float(1 + i * i % 11) / 64);
     }
     for (int at = 0; at < pixels; ++at) {
         const int i = at / width, j = at % width;
