@@ -24,8 +24,8 @@ struct RecordedModel {
     Graph graph;
     /// target and loss only when recorded for training
     Value noisy = {}, target = {}, lambda = {}, denoised = {}, loss = {};
-    Value weights = {};                           ///< of the pixels of `noisy`, where solver.operator is mask
-    std::vector<int> steps = {};                  ///< the parameters of learned steps, if there are any
+    Value weights = {};           ///< of the pixels of `noisy`, where solver.operator is mask
+    std::vector<int> steps = {};  ///< the parameters of learned steps, if there are any
 };
 
 /// noisy → U-Net → Λ → solver → loss, for training on N images of H×W. `noisy` is what was observed, see Observed.
