@@ -3,6 +3,7 @@
 #include <optional>
 #include <utility>
 
+#include "engine/config/solver_words.h"
 #include "engine/files/decimal.h"
 #include "engine/files/npy.h"
 #include "kernels/base/error.h"
@@ -11,7 +12,9 @@ namespace tvmap {
 namespace {
 
 Regulariser regulariser_named(const std::string& name) {
-    return name == "tgv" ? Regulariser::tgv : name == "tv8" ? Regulariser::tv8 : Regulariser::tv;
+    for (const auto& [word, regulariser] : regulariser_words)
+        if (word == name) return regulariser;
+    return Regulariser::tv;  // the options know no other word
 }
 
 /// A number, or planes of H×W, one or more.

@@ -7,6 +7,7 @@
 
 #include "engine/config/config_keys.h"
 #include "engine/config/edit_distance.h"
+#include "engine/config/solver_words.h"
 #include "kernels/base/error.h"
 
 namespace tvmap {
@@ -89,14 +90,8 @@ const std::vector<Key>& keys() {
                Flags{{"shared", false}, {"separate", true}}),
         key("map.scale", Bearing::weights, MEMBER(map.scale)),
         key("map.up_bound", Bearing::weights, MEMBER(map.up_bound)),
-        choice("solver.regulariser", Bearing::weights, MEMBER(solver.regulariser),
-               std::vector<std::pair<std::string, Regulariser>>{
-                   {"tv", Regulariser::tv}, {"tv8", Regulariser::tv8}, {"tgv", Regulariser::tgv}}),
-        choice("solver.operator", Bearing::weights, MEMBER(solver.observation.data),
-               std::vector<std::pair<std::string, DataTerm>>{{"identity", DataTerm::identity},
-                                                             {"mask", DataTerm::weights},
-                                                             {"blur", DataTerm::blur},
-                                                             {"downsample", DataTerm::super_resolution}}),
+        choice("solver.regulariser", Bearing::weights, MEMBER(solver.regulariser), regulariser_words),
+        choice("solver.operator", Bearing::weights, MEMBER(solver.observation.data), operator_words),
         key("solver.mask.missing", Bearing::training, MEMBER(solver.observation.missing)),
         key("solver.blur.size", Bearing::training, MEMBER(solver.observation.blur_size)),
         key("solver.blur.sigma", Bearing::training, MEMBER(solver.observation.blur_sigma)),
@@ -115,9 +110,7 @@ const std::vector<Key>& keys() {
         choice("solver.dual_start", Bearing::weights, MEMBER(solver.dual_start),
                std::vector<std::pair<std::string, DualStart>>{{"zero", DualStart::zero},
                                                               {"image", DualStart::image}}),
-        choice("solver.boundary", Bearing::weights, MEMBER(solver.boundary),
-               std::vector<std::pair<std::string, Boundary>>{{"periodic", Boundary::periodic},
-                                                             {"neumann", Boundary::neumann}}),
+        choice("solver.boundary", Bearing::weights, MEMBER(solver.boundary), boundary_words),
         {"solver.gradient", Bearing::training,
          [](const Given& given, Config& config) {
              const auto mode = gradient_mode(given.node.IsScalar() ? given.node.Scalar() : "");

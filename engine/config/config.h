@@ -172,6 +172,9 @@ void check_config(const Config& config, const KeyPlace& where);
 /// The part of it that concerns the solver alone, and not its gradient.
 void check_solver(const SolverConfig& solver, const KeyPlace& where);
 
+/// Throws Error where images of this side, the value of `key`, cannot be observed so.
+void check_observed(const ObservationConfig& observation, int side, const char* key, const KeyPlace& where);
+
 /// The part of it that concerns the gradient through the solver.
 void check_gradient_mode(const SolverConfig& solver, const KeyPlace& where);
 

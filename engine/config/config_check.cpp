@@ -97,7 +97,8 @@ void check_observation(const ObservationConfig& o, const KeyPlace& where) {
     check_within(o.factor, 1, largest_side, where, "solver.downsample.factor");
 }
 
-/// What is observed of images of this side, `key`'s value.
+}  // namespace
+
 void check_observed(const ObservationConfig& o, int side, const char* key, const KeyPlace& where) {
     if (o.data == DataTerm::blur)
         require(o.blur_size <= side, where, "solver.blur.size", o.blur_size, " is more than ", key, ", ",
@@ -106,8 +107,6 @@ void check_observed(const ObservationConfig& o, int side, const char* key, const
         require(side % o.factor == 0, where, "solver.downsample.factor", o.factor, " does not divide ", key,
                 ", ", side, "; give a divisor");
 }
-
-}  // namespace
 
 void check_solver(const SolverConfig& solver, const KeyPlace& where) {
     check_at_least(solver.iterations, 1, where, "solver.iterations");

@@ -6,6 +6,7 @@
 #include <limits>
 #include <utility>
 
+#include "engine/config/solver_words.h"
 #include "engine/files/safetensors.h"
 #include "kernels/base/error.h"
 #include "kernels/base/shapes.h"
@@ -42,23 +43,9 @@ SolverProblem plain_problem(int images, int height, int width) {
 
 // ---- what a state is of ----
 
-std::string name_of(Regulariser regulariser) {
-    return regulariser == Regulariser::tgv ? "tgv" : regulariser == Regulariser::tv8 ? "tv8" : "tv";
-}
-std::string name_of(DataTerm data) {
-    switch (data) {
-        case DataTerm::identity:
-            return "identity";
-        case DataTerm::weights:
-            return "mask";
-        case DataTerm::blur:
-            return "blur";
-        case DataTerm::super_resolution:
-            return "downsample";
-    }
-    return {};
-}
-std::string name_of(Boundary boundary) { return boundary == Boundary::neumann ? "neumann" : "periodic"; }
+std::string name_of(Regulariser regulariser) { return word_of(regulariser_words, regulariser); }
+std::string name_of(DataTerm data) { return word_of(operator_words, data); }
+std::string name_of(Boundary boundary) { return word_of(boundary_words, boundary); }
 
 void check_kind(const std::string& where, const SolverProblem& problem, const std::string& regulariser,
                 const std::string& data) {

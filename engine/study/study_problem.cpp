@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/config/solver_problem.h"
+#include "engine/config/solver_words.h"
 #include "engine/solver/exact_family.h"
 #include "engine/solver/search.h"
 #include "kernels/base/error.h"
@@ -13,17 +14,6 @@ namespace {
 std::variant<PdhgProblem, SolverProblem> problem_of(const Config& config, int side) {
     if (is_plain(config.solver)) return pdhg_problem(config.solver, config.map, 1, side, side);
     return family_problem(config.solver, config.map, 1, side, side);
-}
-
-std::string regulariser_name(Regulariser regulariser) {
-    return regulariser == Regulariser::tv ? "tv" : regulariser == Regulariser::tv8 ? "tv8" : "tgv";
-}
-
-std::string operator_name(DataTerm data) {
-    return data == DataTerm::identity  ? "identity"
-           : data == DataTerm::weights ? "mask"
-           : data == DataTerm::blur    ? "blur"
-                                       : "downsample";
 }
 
 }  // namespace
@@ -84,21 +74,15 @@ ExampleInput::ExampleInput(Backend& backend, const StudyProblem& problem, const 
 }
 
 void check_study_sizes(const Config& config) {
-    const ObservationConfig& o = config.solver.observation;
-    for (const int side : config.study.sizes) {
-        if (o.data == DataTerm::super_resolution && side % o.factor != 0)
-            fail("study.sizes: solver.downsample.factor, ", o.factor, ", does not divide ", side,
-                 "; give multiples of it");
-        if (o.data == DataTerm::blur && side < o.blur_size)
-            fail("study.sizes: ", side, " is less than solver.blur.size, ", o.blur_size,
-                 "; give that or more");
-    }
+    for (const int side : config.study.sizes)
+        check_observed(config.solver.observation, side, "study.sizes",
+                       [](const std::string& key) { return key; });
 }
 
 std::string study_problem_line(const SolverConfig& solver) {
     if (is_plain(solver)) return "";
-    return text("solver.regulariser: ", regulariser_name(solver.regulariser),
-                ", solver.operator: ", operator_name(solver.observation.data),
+    return text("solver.regulariser: ", word_of(regulariser_words, solver.regulariser),
+                ", solver.operator: ", word_of(operator_words, solver.observation.data),
                 "; the best scalar of an image is that of tv with the same operator");
 }
 

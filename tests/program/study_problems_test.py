@@ -123,9 +123,9 @@ def main():
                              env=shop.environment, check=True, stdout=subprocess.PIPE)
         assert all(0 < row["error"]["relative"] < 2e-6 for row in json.loads(run.stdout)["gradient"]), run
 
-        shop.refused("study.sizes: solver.downsample.factor, 4, does not divide 10; give multiples of it",
+        shop.refused("solver.downsample.factor: 4 does not divide study.sizes, 10; give a divisor",
                      "solver.operator=downsample", "solver.downsample.factor=4", "study.sizes=[8, 10]")
-        shop.refused("study.sizes: 4 is less than solver.blur.size, 5; give that or more", "solver.operator=blur",
+        shop.refused("solver.blur.size: 5 is more than study.sizes, 4; give that or less", "solver.operator=blur",
                      "study.sizes=[4]")
         shop.refused("solver.train_steps", "solver.regulariser=tgv", "solver.train_steps=shared")
 
