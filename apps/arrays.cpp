@@ -25,7 +25,7 @@ std::optional<float> as_number(const std::string& given) {
 }
 
 /// A map from a file, checked against the images.
-NpyArray read_map(const std::string& path, int height, int width, bool may_be_two) {
+NpyArray read_map_array(const std::string& path, int height, int width, bool may_be_two) {
     if (!ends_with(path, ".npy"))
         fail("lambda: '", path,
              "' is neither a number nor a .npy map; give one of these (pictures cannot hold maps)");
@@ -113,12 +113,11 @@ void write_images(const std::string& path, const InputImages& input, const std::
     write_png(path, picture, input.bits);
 }
 
-Regularisation read_regularisation(const std::string& lambda, const std::string& lambda_y, int height,
-                                   int width) {
+Map read_map(const std::string& lambda, const std::string& lambda_y, int height, int width) {
     const std::size_t pixels = std::size_t(height) * width;
     const auto plane = [&](const std::string& given) {
         if (const auto value = as_number(given)) return std::vector<float>(pixels, *value);
-        return read_map(given, height, width, false).values;
+        return read_map_array(given, height, width, false).values;
     };
     if (!lambda_y.empty()) {
         std::vector<float> planes = plane(lambda);
@@ -127,7 +126,7 @@ Regularisation read_regularisation(const std::string& lambda, const std::string&
         return {MapKind::separate, std::move(planes)};
     }
     if (const auto value = as_number(lambda)) return {MapKind::scalar, {*value}};
-    NpyArray map = read_map(lambda, height, width, true);
+    NpyArray map = read_map_array(lambda, height, width, true);
     return {map.shape.size() == 2 ? MapKind::shared : MapKind::separate, std::move(map.values)};
 }
 

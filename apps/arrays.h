@@ -33,8 +33,7 @@ void write_images(const std::string& path, const InputImages& input, const std::
 
 /// `lambda`: a number, a .npy map H×W, or 2×H×W (vertical, horizontal). `lambda_y`, unless empty: the
 /// horizontal part, a number or H×W; `lambda` is then the vertical part.
-Regularisation read_regularisation(const std::string& lambda, const std::string& lambda_y, int height,
-                                   int width);
+Map read_map(const std::string& lambda, const std::string& lambda_y, int height, int width);
 
 bool ends_with(const std::string& path, const std::string& ending);
 

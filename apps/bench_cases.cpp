@@ -11,8 +11,8 @@
 #include "kernels/base/shapes.h"
 #include "kernels/device_array.h"
 #include "kernels/layers/leaky_relu.h"
+#include "kernels/layers/map_from_raw.h"
 #include "kernels/layers/max_pool.h"
-#include "kernels/layers/parameter_map.h"
 #include "kernels/layers/upsample.h"
 #include "kernels/training/loss.h"
 #include "kernels/training/random.h"
@@ -95,9 +95,14 @@ class Cases {
                     c.bytes = 4.0 * double((d_x ? 2 : 1) * x.size() + 2 * y.size() + (d_x ? 2 : 1) * weights);
                     c.operations = (d_x ? 2 : 1) * forward_operations;
                     c.run = [=] {
-                        planned->backward(in->data(), w->data(), out->data(), d_out->data(),
-                                          d_x ? d_in->data() : nullptr, Write::overwrite, d_w->data(),
-                                          d_b->data(), Write::overwrite, work->data());
+                        planned->backward({.x = in->data(),
+                                           .weight = w->data(),
+                                           .y = out->data(),
+                                           .d_y = d_out->data(),
+                                           .d_x = d_x ? d_in->data() : nullptr,
+                                           .d_weight = d_w->data(),
+                                           .d_bias = d_b->data()},
+                                          work->data());
                     };
                 }
                 return c;
@@ -145,11 +150,11 @@ class Cases {
         plain("add", {f, f, f}, 3 * floats,
               [](Backend& on, const auto& v) { add_forward(on, v[0], v[1], v[2]); });
         const Features raw = dense_features(f.n, 2, f.h, f.w, 1);
-        plain("parameter_map_forward", {raw, raw}, 2 * double(raw.size()),
-              [](Backend& on, const auto& v) { parameter_map_forward(on, ParameterMap{}, v[0], v[1]); });
-        plain("parameter_map_backward", {raw, raw, raw}, 3 * double(raw.size()),
+        plain("map_from_raw_forward", {raw, raw}, 2 * double(raw.size()),
+              [](Backend& on, const auto& v) { map_from_raw_forward(on, MapFromRaw{}, v[0], v[1]); });
+        plain("map_from_raw_backward", {raw, raw, raw}, 3 * double(raw.size()),
               [](Backend& on, const auto& v) {
-                  parameter_map_backward(on, ParameterMap{}, v[0], v[1], v[2], Write::overwrite);
+                  map_from_raw_backward(on, MapFromRaw{}, v[0], v[1], v[2], Write::overwrite);
               });
         const Features weights = dense_features(1, 1, 1, 1796034, 1);  // the reference network's parameters
         plain("adam_step", {weights, weights, weights, weights}, 7 * double(weights.size()),
@@ -200,7 +205,9 @@ class Cases {
             c.shape = shape_text(f);
             c.bytes = 4.0 * 2 * floats;
             c.run = [=, &backend = backend_] {
-                backend.image_quality(images->data(), truths->data(), n, 1, s, s, quality->data());
+                backend.image_quality(
+                    {.images = images->data(), .truths = truths->data(), .count = n, .height = s, .width = s},
+                    quality->data());
             };
             return c;
         });
@@ -235,15 +242,16 @@ class Cases {
                 c.operations = 19.0 * double(count) * iterations;
                 c.bytes = 4.0 * 12 * double(count) * iterations;
                 const auto run_forward = [=, &backend = backend_] {
-                    backend.pdhg_forward(p, iterations, z->data(), lambda->data(), x->data(), masks->data(),
-                                         nullptr, false, {work->data(), work->bytes()});
+                    backend.pdhg_forward(p, iterations, {z->data(), lambda->data()},
+                                         {.x = x->data(), .masks = masks->data()},
+                                         {work->data(), work->bytes()});
                 };
                 c.run = run_forward;
                 if (kind == adjoint) {
                     run_forward();
                     c.run = [=, &backend = backend_] {
-                        backend.pdhg_adjoint(p, iterations, masks->data(), x->data(), d_lambda->data(),
-                                             nullptr, Write::overwrite, {work->data(), work->bytes()});
+                        backend.pdhg_adjoint(p, iterations, {.masks = masks->data(), .d_x = x->data()},
+                                             {.d_lambda = d_lambda->data()}, {work->data(), work->bytes()});
                     };
                 }
                 return c;

@@ -55,7 +55,7 @@ int run(const Options& options, const CommonOptions& common) {
         input = std::move(plain.images);
         given.lambda = std::move(plain.lambda);
     }
-    const Regularisation& lambda = given.lambda;
+    const Map& lambda = given.lambda;
     const InputImages target = read_images(options.target, options.problem.reading);
     if (!family) check_target(input, target);
     options.problem.reading.warn("gradient", options.target, target.values, clean_beyond);

@@ -32,10 +32,9 @@ GivenMaps read_maps(const std::string& given, int height, int width) {
     return {{}, std::move(array.values), shape.size() == 3 ? shape[0] : 1};
 }
 
-/// So many maps from the numbers and planes that were given: numbers alone stay numbers.
-Regularisation regularisation(const std::vector<GivenMaps>& given, int shared, int components,
-                              std::int64_t pixels) {
-    Regularisation lambda;
+/// The map made of the numbers and planes that were given: numbers alone stay numbers.
+Map joined(const std::vector<GivenMaps>& given, int shared, int components, std::int64_t pixels) {
+    Map lambda;
     bool numbers = true;
     for (const GivenMaps& part : given) numbers = numbers && part.number.has_value();
     lambda.kind = numbers ? MapKind::scalar : MapKind::shared;
@@ -107,7 +106,7 @@ Restoration RestorationOptions::read(const ProblemOptions& problem, SolverConfig
     std::vector<GivenMaps> maps{read_maps(problem.lambda, given.height(), given.width())};
     if (!lambda0.empty()) maps.push_back(read_maps(lambda0, given.height(), given.width()));
     given.lambda =
-        regularisation(maps, sizes.maps(), sizes.components(), std::int64_t(given.height()) * given.width());
+        joined(maps, sizes.maps(), sizes.components(), std::int64_t(given.height()) * given.width());
     restoration_problem(solver, given, option_names());
     return given;
 }

@@ -56,8 +56,7 @@ void ProblemOptions::add(CLI::App& command) {
 GivenProblem read_problem(const ProblemOptions& options, const SolverConfig& solver) {
     GivenProblem problem;
     problem.images = read_images(options.input, options.reading);
-    problem.lambda =
-        read_regularisation(options.lambda, options.lambda_y, problem.images.height, problem.images.width);
+    problem.lambda = read_map(options.lambda, options.lambda_y, problem.images.height, problem.images.width);
     solver_problem(solver, problem.images, problem.lambda, option_names());
     return problem;
 }

@@ -37,7 +37,7 @@ struct ProblemOptions {
 
 struct GivenProblem {
     InputImages images;
-    Regularisation lambda;
+    Map lambda;
 };
 
 /// Reads and checks all that the options name.

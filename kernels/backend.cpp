@@ -101,15 +101,13 @@ class CpuBackend final : public Backend {
     std::size_t pdhg_workspace_bytes(const PdhgProblem& problem) const override {
         return cpu::pdhg_workspace_bytes(problem);
     }
-    void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, const float* lambda,
-                      float* x, std::uint8_t* masks, const PdhgState* state, bool start_from_state,
-                      const PdhgWorkspace& workspace) override {
-        cpu::pdhg_forward(problem, iterations, z, lambda, x, masks, state, start_from_state, workspace);
+    void pdhg_forward(const PdhgProblem& problem, int iterations, const PdhgInput& input,
+                      const PdhgOutput& output, const PdhgWorkspace& workspace) override {
+        cpu::pdhg_forward(problem, iterations, input, output, workspace);
     }
-    void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t* masks, const float* d_x,
-                      float* d_lambda, float* d_z, Write write, const PdhgWorkspace& workspace,
-                      const PdhgAdjoint& how) override {
-        cpu::pdhg_adjoint(problem, iterations, masks, d_x, d_lambda, d_z, write, workspace, how);
+    void pdhg_adjoint(const PdhgProblem& problem, int iterations, const PdhgAdjoint& adjoint,
+                      const PdhgDerivatives& derivatives, const PdhgWorkspace& workspace) override {
+        cpu::pdhg_adjoint(problem, iterations, adjoint, derivatives, workspace);
     }
     void pdhg_settle(int solves, const double* part, const double* sum, double tolerance, int steps,
                      PdhgSettling* settling) override {
@@ -118,12 +116,9 @@ class CpuBackend final : public Backend {
     std::size_t pdhg_step_gradients_workspace_bytes(const PdhgProblem& problem) const override {
         return cpu::pdhg_step_gradients_workspace_bytes(problem);
     }
-    void pdhg_step_gradients(const PdhgProblem& problem, const float* z, const PdhgState& state,
-                             const PdhgState& next, const PdhgAdjointState& adjoint_next,
-                             const PdhgAdjointState& adjoint, float next_sigma, double* gradient,
+    void pdhg_step_gradients(const PdhgProblem& problem, const PdhgStep& step, double* gradient,
                              const PdhgWorkspace& workspace) override {
-        cpu::pdhg_step_gradients(problem, z, state, next, adjoint_next, adjoint, next_sigma, gradient,
-                                 workspace);
+        cpu::pdhg_step_gradients(problem, step, gradient, workspace);
     }
 
     void data_to_image(const SolverProblem& problem, const float* data, const float* z, float* b) override {
@@ -133,15 +128,14 @@ class CpuBackend final : public Backend {
                        Write write) override {
         cpu::image_to_data(problem, data, d_b, d_z, write);
     }
-    void solver_forward(const SolverProblem& problem, int iterations, const SolverInput& input, float* x,
-                        std::uint8_t* masks, const PdhgState* state, bool start_from_state,
-                        const PdhgWorkspace& workspace) override {
-        cpu::solver_forward(problem, iterations, input, x, masks, state, start_from_state, workspace);
+    void solver_forward(const SolverProblem& problem, int iterations, const SolverInput& input,
+                        const PdhgOutput& output, const PdhgWorkspace& workspace) override {
+        cpu::solver_forward(problem, iterations, input, output, workspace);
     }
     void solver_adjoint(const SolverProblem& problem, int iterations, const float* gram,
-                        const std::uint8_t* masks, const float* d_x, const SolverDerivatives& derivatives,
-                        Write write, const PdhgWorkspace& workspace, const PdhgAdjoint& how) override {
-        cpu::solver_adjoint(problem, iterations, gram, masks, d_x, derivatives, write, workspace, how);
+                        const PdhgAdjoint& adjoint, const SolverDerivatives& derivatives,
+                        const PdhgWorkspace& workspace) override {
+        cpu::solver_adjoint(problem, iterations, gram, adjoint, derivatives, workspace);
     }
 
     void adam_step(const Adam& adam, std::int64_t count, float* w, const float* gradient, float* m,
@@ -160,9 +154,8 @@ class CpuBackend final : public Backend {
         cpu::finish_step(schedule, loss);
     }
 
-    void image_quality(const float* images, const float* truths, int count, int images_per_truth, int height,
-                       int width, ImageQuality* quality) override {
-        cpu::image_quality(images, truths, count, images_per_truth, height, width, quality);
+    void image_quality(const ComparedImages& images, ImageQuality* quality) override {
+        cpu::image_quality(images, quality);
     }
 };
 

@@ -142,17 +142,13 @@ class CudaBackend final : public Backend {
     std::string pdhg_mapping_name(const PdhgProblem& problem) const override {
         return cuda::mapping_name(cuda::pdhg_mapping(problem));
     }
-    void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, const float* lambda,
-                      float* x, std::uint8_t* masks, const PdhgState* state, bool start_from_state,
-                      const PdhgWorkspace& workspace) override {
-        cuda::pdhg_forward(stream_.get(), problem, iterations, z, lambda, x, masks, state, start_from_state,
-                           workspace);
+    void pdhg_forward(const PdhgProblem& problem, int iterations, const PdhgInput& input,
+                      const PdhgOutput& output, const PdhgWorkspace& workspace) override {
+        cuda::pdhg_forward(stream_.get(), problem, iterations, input, output, workspace);
     }
-    void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t* masks, const float* d_x,
-                      float* d_lambda, float* d_z, Write write, const PdhgWorkspace& workspace,
-                      const PdhgAdjoint& how) override {
-        cuda::pdhg_adjoint(stream_.get(), problem, iterations, masks, d_x, d_lambda, d_z, write, workspace,
-                           nullptr, how);
+    void pdhg_adjoint(const PdhgProblem& problem, int iterations, const PdhgAdjoint& adjoint,
+                      const PdhgDerivatives& derivatives, const PdhgWorkspace& workspace) override {
+        cuda::pdhg_adjoint(stream_.get(), problem, iterations, adjoint, derivatives, workspace);
     }
     void pdhg_settle(int solves, const double* part, const double* sum, double tolerance, int steps,
                      PdhgSettling* settling) override {
@@ -161,12 +157,9 @@ class CudaBackend final : public Backend {
     std::size_t pdhg_step_gradients_workspace_bytes(const PdhgProblem& problem) const override {
         return cuda::pdhg_step_gradients_workspace_bytes(problem);
     }
-    void pdhg_step_gradients(const PdhgProblem& problem, const float* z, const PdhgState& state,
-                             const PdhgState& next, const PdhgAdjointState& adjoint_next,
-                             const PdhgAdjointState& adjoint, float next_sigma, double* gradient,
+    void pdhg_step_gradients(const PdhgProblem& problem, const PdhgStep& step, double* gradient,
                              const PdhgWorkspace& workspace) override {
-        cuda::pdhg_step_gradients(stream_.get(), problem, z, state, next, adjoint_next, adjoint, next_sigma,
-                                  gradient, workspace);
+        cuda::pdhg_step_gradients(stream_.get(), problem, step, gradient, workspace);
     }
 
     void data_to_image(const SolverProblem& problem, const float* data, const float* z, float* b) override {
@@ -176,17 +169,14 @@ class CudaBackend final : public Backend {
                        Write write) override {
         cuda::image_to_data(stream_.get(), problem, data, d_b, d_z, write);
     }
-    void solver_forward(const SolverProblem& problem, int iterations, const SolverInput& input, float* x,
-                        std::uint8_t* masks, const PdhgState* state, bool start_from_state,
-                        const PdhgWorkspace& workspace) override {
-        cuda::solver_forward(stream_.get(), problem, iterations, input, x, masks, state, start_from_state,
-                             workspace);
+    void solver_forward(const SolverProblem& problem, int iterations, const SolverInput& input,
+                        const PdhgOutput& output, const PdhgWorkspace& workspace) override {
+        cuda::solver_forward(stream_.get(), problem, iterations, input, output, workspace);
     }
     void solver_adjoint(const SolverProblem& problem, int iterations, const float* gram,
-                        const std::uint8_t* masks, const float* d_x, const SolverDerivatives& derivatives,
-                        Write write, const PdhgWorkspace& workspace, const PdhgAdjoint& how) override {
-        cuda::solver_adjoint(stream_.get(), problem, iterations, gram, masks, d_x, derivatives, write,
-                             workspace, how);
+                        const PdhgAdjoint& adjoint, const SolverDerivatives& derivatives,
+                        const PdhgWorkspace& workspace) override {
+        cuda::solver_adjoint(stream_.get(), problem, iterations, gram, adjoint, derivatives, workspace);
     }
 
     void adam_step(const Adam& adam, std::int64_t count, float* w, const float* gradient, float* m,
@@ -205,11 +195,9 @@ class CudaBackend final : public Backend {
         cuda::finish_step(stream_.get(), schedule, loss);
     }
 
-    void image_quality(const float* images, const float* truths, int count, int images_per_truth, int height,
-                       int width, ImageQuality* quality) override {
-        void* workspace = quality_scratch_.of(cuda::image_quality_workspace_bytes(count, height, width));
-        cuda::image_quality(stream_.get(), images, truths, count, images_per_truth, height, width, quality,
-                            workspace);
+    void image_quality(const ComparedImages& images, ImageQuality* quality) override {
+        void* workspace = quality_scratch_.of(cuda::image_quality_workspace_bytes(images));
+        cuda::image_quality(stream_.get(), images, quality, workspace);
     }
 
   private:

@@ -94,30 +94,24 @@ class Backend : public KernelQueue {
         return "";
     }
     virtual std::string pdhg_mapping_name(const PdhgProblem&) const { return ""; }
-    virtual void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, const float* lambda,
-                              float* x, std::uint8_t* masks, const PdhgState* state, bool start_from_state,
-                              const PdhgWorkspace& workspace) = 0;
-    virtual void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t* masks,
-                              const float* d_x, float* d_lambda, float* d_z, Write write,
-                              const PdhgWorkspace& workspace, const PdhgAdjoint& how = {}) = 0;
+    virtual void pdhg_forward(const PdhgProblem& problem, int iterations, const PdhgInput& input,
+                              const PdhgOutput& output, const PdhgWorkspace& workspace) = 0;
+    virtual void pdhg_adjoint(const PdhgProblem& problem, int iterations, const PdhgAdjoint& adjoint,
+                              const PdhgDerivatives& derivatives, const PdhgWorkspace& workspace) = 0;
     virtual void pdhg_settle(int solves, const double* part, const double* sum, double tolerance, int steps,
                              PdhgSettling* settling) = 0;
     virtual std::size_t pdhg_step_gradients_workspace_bytes(const PdhgProblem& problem) const = 0;
-    virtual void pdhg_step_gradients(const PdhgProblem& problem, const float* z, const PdhgState& state,
-                                     const PdhgState& next, const PdhgAdjointState& adjoint_next,
-                                     const PdhgAdjointState& adjoint, float next_sigma, double* gradient,
+    virtual void pdhg_step_gradients(const PdhgProblem& problem, const PdhgStep& step, double* gradient,
                                      const PdhgWorkspace& workspace) = 0;
 
     virtual void data_to_image(const SolverProblem& problem, const float* data, const float* z, float* b) = 0;
     virtual void image_to_data(const SolverProblem& problem, const float* data, const float* d_b, float* d_z,
                                Write write) = 0;
     virtual void solver_forward(const SolverProblem& problem, int iterations, const SolverInput& input,
-                                float* x, std::uint8_t* masks, const PdhgState* state, bool start_from_state,
-                                const PdhgWorkspace& workspace) = 0;
+                                const PdhgOutput& output, const PdhgWorkspace& workspace) = 0;
     virtual void solver_adjoint(const SolverProblem& problem, int iterations, const float* gram,
-                                const std::uint8_t* masks, const float* d_x,
-                                const SolverDerivatives& derivatives, Write write,
-                                const PdhgWorkspace& workspace, const PdhgAdjoint& how = {}) = 0;
+                                const PdhgAdjoint& adjoint, const SolverDerivatives& derivatives,
+                                const PdhgWorkspace& workspace) = 0;
 
     virtual void adam_step(const Adam& adam, std::int64_t count, float* w, const float* gradient, float* m,
                            float* v) = 0;
@@ -128,9 +122,7 @@ class Backend : public KernelQueue {
                             View target, View noisy) = 0;
     virtual void finish_step(const Schedule& schedule, const double* loss) = 0;
 
-    /// Measures `count` images against the truth; image i belongs to truth i / images_per_truth.
-    virtual void image_quality(const float* images, const float* truths, int count, int images_per_truth,
-                               int height, int width, ImageQuality* quality) = 0;
+    virtual void image_quality(const ComparedImages& images, ImageQuality* quality) = 0;
 };
 
 /// `device`: auto (CUDA where it can be used, else the CPU), cpu or cuda. `precision`: fp32, tf32 or bf16, of

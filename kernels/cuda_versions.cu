@@ -3,8 +3,8 @@
 
 #include "kernels/base/kernel.h"
 #include "kernels/layers/leaky_relu.h"
+#include "kernels/layers/map_from_raw.h"
 #include "kernels/layers/max_pool.h"
-#include "kernels/layers/parameter_map.h"
 #include "kernels/layers/upsample.h"
 #include "kernels/training/loss.h"
 
@@ -19,8 +19,8 @@ void list_versions() {
         {tvmap::loss_backward, loss_backward},
         {tvmap::max_pool_forward, max_pool_forward},
         {tvmap::max_pool_backward, max_pool_backward},
-        {tvmap::parameter_map_forward, parameter_map_forward},
-        {tvmap::parameter_map_backward, parameter_map_backward},
+        {tvmap::map_from_raw_forward, map_from_raw_forward},
+        {tvmap::map_from_raw_backward, map_from_raw_backward},
         {tvmap::upsample_forward, upsample_forward},
         {tvmap::upsample_backward, upsample_backward},
     };

@@ -26,7 +26,7 @@ import time
 import numpy
 import torch
 
-from reference_model import UNet, loss, parameter_map, pdhg, pdhg_step
+from reference_model import UNet, loss, map_from_raw, pdhg, pdhg_step
 
 NOISE = 0.5  # standard deviation of the noise, relative to the image's own
 
@@ -101,7 +101,7 @@ def step(options, z, clean):
 
     def run(iterations=options.iterations):
         optimiser.zero_grad()
-        loss("mse", pdhg(z, parameter_map(net(z)), iterations, options.form), clean).backward()
+        loss("mse", pdhg(z, map_from_raw(net(z)), iterations, options.form), clean).backward()
         optimiser.step()
 
     return measure(run, lambda: run(8), options.repeat)
@@ -132,7 +132,7 @@ def device_step(options, precision, batch):
     def forward(noisy):
         with rounded:
             weights = network(noisy)
-        return pdhg(noisy, parameter_map(weights.float()), options.iterations, options.form, step=solver_step)
+        return pdhg(noisy, map_from_raw(weights.float()), options.iterations, options.form, step=solver_step)
 
     if options.mode == "whole":
         forward = torch.compile(forward)

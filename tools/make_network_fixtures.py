@@ -16,7 +16,7 @@ import pathlib
 
 import torch
 
-from reference_model import UNet, loss, parameter_map, pdhg, write_safetensors
+from reference_model import UNet, loss, map_from_raw, pdhg, write_safetensors
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "tests" / "fixtures"
 
@@ -41,7 +41,7 @@ def network_case(net, z, target, iterations, kind, loss_kind):
     z = z.clone().requires_grad_()
     net.zero_grad()
     raw = net(z)
-    lambda_ = parameter_map(raw, kind)
+    lambda_ = map_from_raw(raw, kind)
     x = pdhg(z, lambda_, iterations)
     for value in (raw, lambda_, x):
         value.retain_grad()

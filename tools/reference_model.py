@@ -75,7 +75,7 @@ class UNet(nn.Module):
         return self.c1x1(x)
 
 
-def parameter_map(raw, kind="shared", scale=0.1, up_bound=0.0):
+def map_from_raw(raw, kind="shared", scale=0.1, up_bound=0.0):
     """Λ from the network's output; a shared map takes channel 0 alone."""
     raw = raw[:, :1] if kind == "shared" else raw[:, :2]
     return up_bound * torch.sigmoid(raw) if up_bound > 0 else scale * functional.softplus(raw)

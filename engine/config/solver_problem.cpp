@@ -50,10 +50,11 @@ std::vector<float> blur_kernel(const ObservationConfig& observation) {
     if (observation.data != DataTerm::blur) return {};
     const int size = observation.blur_size;
     std::vector<double> exact;
+    const int middle = size / 2;
     double sum = 0;
     for (int i = 0; i < size; ++i)
         for (int j = 0; j < size; ++j) {
-            const double a = i - size / 2, b = j - size / 2;
+            const double a = i - middle, b = j - middle;
             exact.push_back(
                 std::exp(-(a * a + b * b) / (2 * observation.blur_sigma * observation.blur_sigma)));
             sum += exact.back();

@@ -18,7 +18,7 @@ inline std::vector<Quality> measure(Backend& backend, const float* images, const
     const DeviceInput<float> x(backend, images, count * pixels), clean(backend, truths, truth_count * pixels);
     std::vector<Quality> quality(count);
     const DeviceMirror<Quality> result(backend, quality.data(), quality.size());
-    backend.image_quality(x.data(), clean.data(), count, images_per_truth, height, width, result.data());
+    backend.image_quality({x.data(), clean.data(), count, images_per_truth, height, width}, result.data());
     result.download();
     return quality;
 }

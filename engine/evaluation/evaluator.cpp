@@ -23,7 +23,7 @@ namespace {
 std::vector<float> restore_by_scalar(Backend& backend, const SolverConfig& solver, const float* observed,
                                      const float* weights, int side, double lambda) {
     const std::ptrdiff_t pixels = std::ptrdiff_t(side) * side;
-    const Regularisation by{MapKind::scalar, {float(lambda)}};
+    const Map by{MapKind::scalar, {float(lambda)}};
     const ImageStack z{1, side, side, {observed, observed + pixels}};
     if (is_plain(solver)) return solve(backend, solver, z, by, {}).x;
     const ObservationConfig& o = solver.observation;

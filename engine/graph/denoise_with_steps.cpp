@@ -84,6 +84,7 @@ void DenoiseWithStepsOperation::forward(const Binding& b) {
     BumpAllocator pieces(b.workspace);
     const PdhgWorkspace solver{pieces.take<std::byte>(solver_bytes_), solver_bytes_};
     float* memory = pieces.take<float>(state_floats(problem_));
+    const PdhgState state = state_in(memory, problem_);
     const StepSizes steps = read_step_sizes(*b.backend, training_, b.parameters);
     const int stretch = b.saved ? stretch_ : iterations_;
     float* saved = static_cast<float*>(b.saved);
@@ -93,8 +94,8 @@ void DenoiseWithStepsOperation::forward(const Binding& b) {
             saved += state_floats(problem_);
         }
         pdhg_forward_with_steps(*b.backend, problem_, steps, from, std::min(from + stretch, iterations_),
-                                b.inputs[0].data, b.inputs[1].data, b.output.data, state_in(memory, problem_),
-                                solver);
+                                {.z = b.inputs[0].data, .lambda = b.inputs[1].data},
+                                {.x = b.output.data, .state = &state}, solver);
     }
 }
 
@@ -113,8 +114,12 @@ void DenoiseWithStepsOperation::repeat_stretch(const Binding& b, const StepSizes
         float* memory = s.iterates + (k - from) * state_floats(problem_);
         if (k > 0) b.backend->copy(memory, iterates_after(k, b, s), state_floats(problem_));
         const PdhgState state = state_in(memory, problem_);
-        b.backend->pdhg_forward(steps.at(problem_, k), 1, b.inputs[0].data, b.inputs[1].data, s.x,
-                                s.masks + (k - from) * s.mask_bytes, &state, k > 0, s.kernels);
+        b.backend->pdhg_forward(steps.at(problem_, k), 1, {b.inputs[0].data, b.inputs[1].data},
+                                {.x = s.x,
+                                 .masks = s.masks + (k - from) * s.mask_bytes,
+                                 .state = &state,
+                                 .start_from_state = k > 0},
+                                s.kernels);
     }
 }
 
@@ -150,16 +155,24 @@ void DenoiseWithStepsOperation::backward(const Binding& b) {
             const float next_sigma = steps.at(problem_, k + 1).sigma;
             PdhgProblem backwards = problem;
             backwards.theta = steps.at(problem_, std::max(k - 1, 0)).theta;  // Ȳ is made for iteration k−1
-            backend.pdhg_adjoint(backwards, 1, s.masks + (k - from) * s.mask_bytes, nullptr, d_lambda, d_z,
-                                 Write::accumulate, s.kernels,
-                                 {.state = &adjoint, .start_from_state = true, .from_image = k == 0});
+            backend.pdhg_adjoint(backwards, 1,
+                                 {.masks = s.masks + (k - from) * s.mask_bytes,
+                                  .state = &adjoint,
+                                  .start_from_state = true,
+                                  .from_image = k == 0},
+                                 {.d_lambda = d_lambda, .d_z = d_z, .write = Write::accumulate}, s.kernels);
 
             // What iteration k started from: of the first one, x̄ = z is all that is read.
             const PdhgState state = k > 0 ? state_in(iterates_after(k, b, s), problem_)
                                           : PdhgState{nullptr, const_cast<float*>(z), nullptr, nullptr};
-            backend.pdhg_step_gradients(problem, z, state,
-                                        state_in(s.iterates + (k - from) * floats, problem_), adjoint_next,
-                                        adjoint, next_sigma, s.d_steps + 3 * steps.triple(k), s.kernels);
+            backend.pdhg_step_gradients(problem,
+                                        {.z = z,
+                                         .state = state,
+                                         .next = state_in(s.iterates + (k - from) * floats, problem_),
+                                         .adjoint_next = adjoint_next,
+                                         .adjoint = adjoint,
+                                         .next_sigma = next_sigma},
+                                        s.d_steps + 3 * steps.triple(k), s.kernels);
         }
     }
     write_gradient(b, steps, s.d_steps);

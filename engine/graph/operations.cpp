@@ -104,9 +104,16 @@ void ConvolutionOperation::forward(const Binding& b) {
 }
 
 void ConvolutionOperation::backward(const Binding& b) {
-    convolution_->backward(b.inputs[0].data, b.parameters[0], b.output.data, b.d_output.data,
-                           b.d_inputs[0].data, b.d_input_write[0], b.d_parameters[0], b.d_parameters[1],
-                           b.parameter_write, b.workspace);
+    convolution_->backward({.x = b.inputs[0].data,
+                            .weight = b.parameters[0],
+                            .y = b.output.data,
+                            .d_y = b.d_output.data,
+                            .d_x = b.d_inputs[0].data,
+                            .d_x_write = b.d_input_write[0],
+                            .d_weight = b.d_parameters[0],
+                            .d_bias = b.d_parameters[1],
+                            .parameter_write = b.parameter_write},
+                           b.workspace);
 }
 
 Value max_pool(Graph& graph, Value x) {
@@ -206,24 +213,24 @@ Features ConcatenateOperation::output_shape(const Graph& graph) const {
     return dense_like(whole);
 }
 
-Value parameter_map(Graph& graph, Value raw, const ParameterMap& map, int maps) {
-    return graph.record(std::make_unique<ParameterMapOperation>(map, maps), {raw}, "lambda");
+Value map_from_raw(Graph& graph, Value raw, const MapFromRaw& map, int maps) {
+    return graph.record(std::make_unique<MapFromRawOperation>(map, maps), {raw}, "lambda");
 }
 
-Features ParameterMapOperation::output_shape(const Graph& graph) const {
+Features MapFromRawOperation::output_shape(const Graph& graph) const {
     const Features& in = graph.tensors()[inputs[0]].shape;
-    if (in.block != 1) fail("parameter map: the raw output must be planar, but lies in blocks of ", in.block);
-    if (maps_ > in.c) fail("parameter map: ", maps_, " maps from ", in.c, " channels");
+    if (in.block != 1) fail("map from raw: the raw output must be planar, but lies in blocks of ", in.block);
+    if (maps_ > in.c) fail("map from raw: ", maps_, " maps from ", in.c, " channels");
     return dense_features(in.n, maps_, in.h, in.w, 1);
 }
 
-void ParameterMapOperation::forward(const Binding& b) {
-    parameter_map_forward(*b.backend, map_, b.inputs[0], b.output);
+void MapFromRawOperation::forward(const Binding& b) {
+    map_from_raw_forward(*b.backend, map_, b.inputs[0], b.output);
 }
 
-void ParameterMapOperation::backward(const Binding& b) {
+void MapFromRawOperation::backward(const Binding& b) {
     if (b.d_inputs[0].data)
-        parameter_map_backward(*b.backend, map_, b.inputs[0], b.d_output, b.d_inputs[0], b.d_input_write[0]);
+        map_from_raw_backward(*b.backend, map_, b.inputs[0], b.d_output, b.d_inputs[0], b.d_input_write[0]);
 }
 
 PdhgProblem sized_problem(const Graph& graph, Value z, Value lambda, PdhgProblem problem) {
@@ -261,7 +268,8 @@ void DenoiseOperation::prepare(Backend& backend, Algorithms& algorithms, const G
 }
 
 void DenoiseOperation::forward(const Binding& b) {
-    solver_->forward(b.inputs[0].data, b.inputs[1].data, b.output.data, b.saved, b.workspace);
+    solver_->forward({.b = b.inputs[0].data, .lambda = b.inputs[1].data}, b.output.data, b.saved,
+                     b.workspace);
 }
 
 void DenoiseOperation::backward(const Binding& b) {
@@ -272,8 +280,8 @@ void DenoiseOperation::backward(const Binding& b) {
         b.backend->fill(write == Write::overwrite ? d_lambda : d_z, 0.0f);
         write = Write::accumulate;
     }
-    solver_->backward(b.saved, b.inputs[0].data, b.inputs[1].data, b.d_output.data, d_lambda.data, d_z.data,
-                      write, b.workspace);
+    solver_->backward(b.saved, {.b = b.inputs[0].data, .lambda = b.inputs[1].data}, b.d_output.data,
+                      {.d_lambda = d_lambda.data, .d_b = d_z.data, .write = write}, b.workspace);
 }
 
 Value loss(Graph& graph, Value x, Value target, LossKind kind) {

@@ -9,8 +9,8 @@
 #include "engine/graph/graph.h"
 #include "engine/unrolled/unrolled_solver.h"
 #include "kernels/layers/leaky_relu.h"
+#include "kernels/layers/map_from_raw.h"
 #include "kernels/layers/max_pool.h"
-#include "kernels/layers/parameter_map.h"
 #include "kernels/layers/upsample.h"
 #include "kernels/training/loss.h"
 
@@ -32,7 +32,7 @@ Value dense(Graph& graph, Value x);
 /// that cannot become a slice, Graph::can_become_slice, is copied.)
 Value concatenate(Graph& graph, const std::vector<Value>& values);
 /// `maps` channels of Λ from the first channels of the raw output.
-Value parameter_map(Graph& graph, Value raw, const ParameterMap& map, int maps);
+Value map_from_raw(Graph& graph, Value raw, const MapFromRaw& map, int maps);
 /// x_T of the solver for N×1×H×W z and N×1×H×W or N×2×H×W lambda. The problem's solves, size and map are
 /// taken from these; the mode says how the gradient is made.
 Value denoise(Graph& graph, Value z, Value lambda, PdhgProblem problem, int iterations,
@@ -123,20 +123,20 @@ class ConcatenateOperation final : public Operation {
 };
 
 /// inputs: raw.
-class ParameterMapOperation final : public Operation {
+class MapFromRawOperation final : public Operation {
   public:
-    ParameterMapOperation(const ParameterMap& map, int maps) : map_(map), maps_(maps) {}
-    std::string kind() const override { return "parameter map"; }
+    MapFromRawOperation(const MapFromRaw& map, int maps) : map_(map), maps_(maps) {}
+    std::string kind() const override { return "map from raw"; }
     Features output_shape(const Graph& graph) const override;
     std::vector<KernelId> kernels() const override {
-        return {parameter_map_forward.id(), parameter_map_backward.id()};
+        return {map_from_raw_forward.id(), map_from_raw_backward.id()};
     }
     bool backward_reads_input(int) const override { return true; }
     void forward(const Binding& b) override;
     void backward(const Binding& b) override;
 
   private:
-    ParameterMap map_;
+    MapFromRaw map_;
     int maps_;
 };
 

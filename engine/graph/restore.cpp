@@ -61,8 +61,8 @@ void RestoreOperation::forward(const Binding& b) {
 void RestoreOperation::backward(const Binding& b) {
     SolverInput read{.gram = observed_->gram(b.inputs.size() > 2 ? b.inputs[2].data : nullptr)};
     if (solver_->recomputes()) read = input(b);
-    solver_->backward(b.saved, read, b.d_output.data, {.d_lambda = b.d_inputs[1].data}, b.d_input_write[1],
-                      solver_workspace(b));
+    solver_->backward(b.saved, read, b.d_output.data,
+                      {.d_lambda = b.d_inputs[1].data, .write = b.d_input_write[1]}, solver_workspace(b));
 }
 
 }  // namespace tvmap

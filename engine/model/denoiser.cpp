@@ -86,11 +86,11 @@ void Denoiser::solve(const float* z, const float* weights, const float* lambda, 
             input = observed_->make(z, weights, lambda, workspace);
             workspace += observed_->workspace_bytes();
         }
-        return solver_.forward(iterations_, input, x, nullptr, nullptr, false, {workspace, solver_bytes_});
+        return solver_.forward(iterations_, input, {.x = x}, {workspace, solver_bytes_});
     }
     const PdhgState state = state_in(reinterpret_cast<float*>(workspace), problem_);
     pdhg_forward_with_steps(backend_, problem_, read_step_sizes(backend_, *learned_, steps_), 0, iterations_,
-                            z, lambda, x, state,
+                            {.z = z, .lambda = lambda}, {.x = x, .state = &state},
                             {workspace + sizeof(float) * state_floats(problem_), solver_bytes_});
 }
 

@@ -16,8 +16,8 @@ Value double_convolution(Graph& graph, Value x, const std::string& name, int cha
 
 Value record_map(Graph& graph, const Config& config, Value noisy) {
     const Value raw = record_unet(graph, config.network, noisy);
-    const ParameterMap map{float(config.map.scale), float(config.map.up_bound)};
-    return parameter_map(graph, raw, map, map_count(config.solver, config.map));
+    const MapFromRaw map{float(config.map.scale), float(config.map.up_bound)};
+    return map_from_raw(graph, raw, map, map_count(config.solver, config.map));
 }
 
 /// Where the steps are learned, also adds their parameters, to the graph and to the model.

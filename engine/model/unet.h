@@ -1,4 +1,4 @@
-// The U-Net that reads a noisy image and predicts the raw regularisation map.
+// The U-Net that reads a noisy image and gives the raw output that the map Λ is made of.
 //     double convolution: twice (3×3, bias, leaky ReLU)
 //     c0x0: double convolution 1→C₀;  encoder.i: max pooling, double convolution C_i→C_{i+1}
 //     decoder.i: linear upsampling ×2, 1×1 convolution to half the channels, [skip, upsampled],

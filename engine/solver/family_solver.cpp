@@ -162,8 +162,10 @@ Restored restore(Backend& backend, const SolverConfig& solver, const Restoration
     while (result.steps < solver.iterations && !result.reached && !result.stopped) {
         const int steps = std::min(piece, solver.iterations - result.steps);
         result.seconds += seconds_of(backend, [&] {
-            backend.solver_forward(problem, steps, input.input, x.data(), nullptr, &iterates,
-                                   warm || result.steps > 0, {workspace.data(), workspace.bytes()});
+            backend.solver_forward(
+                problem, steps, input.input,
+                {.x = x.data(), .state = &iterates, .start_from_state = warm || result.steps > 0},
+                {workspace.data(), workspace.bytes()});
         });
         result.steps += steps;
         if (options.watch_gap) {

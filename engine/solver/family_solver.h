@@ -22,8 +22,8 @@ struct Observation {
 /// Images, how they were observed, and the maps that restore them.
 struct Restoration {
     Observation observation;
-    ImageStack z;           ///< N images, for super_resolution of (H/factor)×(W/factor)
-    Regularisation lambda;  ///< as many numbers or planes, one after the other, as SolverProblem::maps() says
+    ImageStack z;  ///< N images, for super_resolution of (H/factor)×(W/factor)
+    Map lambda;    ///< as many numbers or planes, one after the other, as SolverProblem::maps() says
 
     int height() const { return z.height * observation.factor; }
     int width() const { return z.width * observation.factor; }

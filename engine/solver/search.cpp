@@ -100,11 +100,16 @@ std::vector<ScalarCurve> search(Backend& backend, int iterations, const Searched
                     const SolverInput input =
                         call.input(noisy.data(), weights.data(), lambda.data() + std::size_t(first) * maps,
                                    workspace.data());
-                    call.problem.forward(iterations, input, x.data(), nullptr, nullptr, false,
+                    call.problem.forward(iterations, input, {.x = x.data()},
                                          {workspace.data() + input_bytes, workspace.bytes() - input_bytes});
                 });
-            backend.image_quality(x.data(), clean.data(), together * values, values, images.height,
-                                  images.width, quality.data());
+            backend.image_quality({.images = x.data(),
+                                   .truths = clean.data(),
+                                   .count = together * values,
+                                   .images_per_truth = values,
+                                   .height = images.height,
+                                   .width = images.width},
+                                  quality.data());
             for (int n = 0; n < together; ++n)
                 quality.download(&curves[image + n].quality[first], values, std::size_t(n) * values);
             if (options.proceed && !options.proceed(image * count + together * (first + values)))

@@ -24,7 +24,7 @@ constexpr int least_piece = 64;
 /// Λ of every solve, one after the other, as the kernel reads it; a single solve reads it where it stands.
 class Maps {
   public:
-    Maps(Backend& backend, const PdhgProblem& problem, const Regularisation& lambda)
+    Maps(Backend& backend, const PdhgProblem& problem, const Map& lambda)
         : repeated_(problem.solves > 1 ? repeated(lambda.values, problem.solves) : std::vector<float>()),
           maps_(backend, repeated_.empty() ? lambda.values.data() : repeated_.data(),
                 std::size_t(problem.solves * problem.map_size())) {}
@@ -62,8 +62,8 @@ class DeviceState {
 /// Runs in pieces that carry the iterates on, to look at the gap or to be stopped in between.
 class PiecewiseSolve {
   public:
-    PiecewiseSolve(Backend& backend, const PdhgProblem& problem, const ImageStack& z,
-                   const Regularisation& lambda, SolverState& state)
+    PiecewiseSolve(Backend& backend, const PdhgProblem& problem, const ImageStack& z, const Map& lambda,
+                   SolverState& state)
         : backend_(backend), problem_(problem), z_(z), lambda_(lambda), state_(state) {}
 
     Solution run(int iterations, const SolveOptions& options, const float* z, const float* lambda,
@@ -87,7 +87,8 @@ class PiecewiseSolve {
         const auto advance = [&](int steps) {
             if (steps == 0) return;
             solution.seconds += seconds_of(backend_, [&] {
-                backend_.pdhg_forward(problem_, steps, z, lambda, x.data(), nullptr, &iterates, go_on,
+                backend_.pdhg_forward(problem_, steps, {z, lambda},
+                                      {.x = x.data(), .state = &iterates, .start_from_state = go_on},
                                       workspace);
             });
             solution.steps += steps;
@@ -170,7 +171,7 @@ class PiecewiseSolve {
     Backend& backend_;
     const PdhgProblem& problem_;
     const ImageStack& z_;
-    const Regularisation& lambda_;
+    const Map& lambda_;
     SolverState& state_;
     SolverState before_;
     std::vector<float> best_;
@@ -184,7 +185,7 @@ void check_finite(const std::string& name, const std::vector<float>& values) {
             fail(name, ": value number ", i, " is ", values[i], "; give finite numbers alone");
 }
 
-PdhgProblem solver_problem(const SolverConfig& solver, const ImageStack& z, const Regularisation& lambda,
+PdhgProblem solver_problem(const SolverConfig& solver, const ImageStack& z, const Map& lambda,
                            const KeyPlace& where) {
     MapConfig map;
     map.separate = lambda.kind == MapKind::separate;
@@ -207,8 +208,8 @@ void check_target(const ImageStack& z, const ImageStack& target) {
     check_target(z.images, z.height, z.width, target);
 }
 
-Solution solve(Backend& backend, const SolverConfig& solver, const ImageStack& z,
-               const Regularisation& lambda, const SolveOptions& options) {
+Solution solve(Backend& backend, const SolverConfig& solver, const ImageStack& z, const Map& lambda,
+               const SolveOptions& options) {
     const PdhgProblem problem = solver_problem(solver, z, lambda);
     if (options.repeat < 1) fail("solver: ", options.repeat, " runs; give 1 or more");
     if (options.residuals && !options.watch_gap)
@@ -238,8 +239,8 @@ Solution solve(Backend& backend, const SolverConfig& solver, const ImageStack& z
     std::vector<double> seconds;
     for (int run = 0; run < options.repeat && !solution.stopped; ++run) {
         seconds.push_back(seconds_of(backend, [&] {
-            backend.pdhg_forward(problem, solver.iterations, noisy.data(), maps.data(), x.data(), nullptr,
-                                 nullptr, false, {workspace.data(), workspace.bytes()});
+            backend.pdhg_forward(problem, solver.iterations, {noisy.data(), maps.data()}, {.x = x.data()},
+                                 {workspace.data(), workspace.bytes()});
         }));
         solution.stopped = options.proceed && run + 1 < options.repeat && !options.proceed(solver.iterations);
     }
@@ -250,8 +251,7 @@ Solution solve(Backend& backend, const SolverConfig& solver, const ImageStack& z
 }
 
 SolverGradient solver_gradient(Backend& backend, const SolverConfig& solver, const ImageStack& z,
-                               const Regularisation& lambda, const ImageStack& target, int repeat,
-                               bool with_d_z) {
+                               const Map& lambda, const ImageStack& target, int repeat, bool with_d_z) {
     const PdhgProblem problem = solver_problem(solver, z, lambda);
     check_target(z, target);
     settle_solver_mapping(backend, problem);

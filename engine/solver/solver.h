@@ -20,9 +20,8 @@ struct ImageStack {
     std::int64_t pixels() const { return std::int64_t(height) * width; }
 };
 
-/// The regularisation parameter of every image of a stack: one number, a map H×W, or two (vertical,
-/// horizontal).
-struct Regularisation {
+/// Λ of every image of a stack: one number, a map H×W, or two (vertical, horizontal).
+struct Map {
     MapKind kind = MapKind::scalar;
     std::vector<float> values;
 };
@@ -32,7 +31,7 @@ void check_finite(const std::string& name, const std::vector<float>& values);
 
 /// The problem of a stack and its map. Throws Error for sizes that do not fit, values that are not finite, a
 /// negative Λ, and what pdhg_problem refuses (to which `where` goes).
-PdhgProblem solver_problem(const SolverConfig& solver, const ImageStack& z, const Regularisation& lambda,
+PdhgProblem solver_problem(const SolverConfig& solver, const ImageStack& z, const Map& lambda,
                            const KeyPlace& where = {});
 
 /// Throws Error unless there is a finite clean image for each of z.
@@ -80,8 +79,8 @@ struct Solution {
     bool reached = false;            ///< the tolerance
     bool stopped = false;            ///< by proceed
 };
-Solution solve(Backend& backend, const SolverConfig& solver, const ImageStack& z,
-               const Regularisation& lambda, const SolveOptions& options);
+Solution solve(Backend& backend, const SolverConfig& solver, const ImageStack& z, const Map& lambda,
+               const SolveOptions& options);
 
 struct SolverGradient {
     double mse = 0;               ///< mean((x_T − target)²) over all images
@@ -94,8 +93,7 @@ struct SolverGradient {
 };
 /// The gradient as solver.gradient makes it.
 SolverGradient solver_gradient(Backend& backend, const SolverConfig& solver, const ImageStack& z,
-                               const Regularisation& lambda, const ImageStack& target, int repeat,
-                               bool with_d_z);
+                               const Map& lambda, const ImageStack& target, int repeat, bool with_d_z);
 
 /// Median of a list that is not empty (the upper one of an even count).
 double median(std::vector<double> values);

@@ -176,7 +176,7 @@ void check_solver_state(const std::string& where, const SolverState& state, int 
     check_solver_state(where, plain_problem(images, height, width), state);
 }
 
-void make_feasible(const SolverProblem& problem, const Regularisation& lambda, SolverState& state) {
+void make_feasible(const SolverProblem& problem, const Map& lambda, SolverState& state) {
     const bool periodic = problem.boundary == Boundary::periodic;
     const bool is_tgv = problem.regulariser == Regulariser::tgv;
     const int height = problem.height, width = problem.width;
@@ -206,7 +206,7 @@ void make_feasible(const SolverProblem& problem, const Regularisation& lambda, S
     state.extrapolation = 0;
 }
 
-void make_feasible(const PdhgProblem& problem, const Regularisation& lambda, SolverState& state) {
+void make_feasible(const PdhgProblem& problem, const Map& lambda, SolverState& state) {
     SolverProblem plain = plain_problem(problem.solves, problem.height, problem.width);
     plain.map = problem.map;
     plain.boundary = problem.boundary;

@@ -20,9 +20,9 @@ void check_solver_state(const std::string& where, const SolverState& state, int 
 
 /// Brings q within the bounds of this problem: |q_c| ≤ Λ_c, and 0 where a Neumann boundary has no difference. Iterates
 /// that this changes are a new start, x̄ = x; so are those of tgv at another boundary, whose K* is another.
-void make_feasible(const SolverProblem& problem, const Regularisation& lambda, SolverState& state);
+void make_feasible(const SolverProblem& problem, const Map& lambda, SolverState& state);
 /// Of tv and identity.
-void make_feasible(const PdhgProblem& problem, const Regularisation& lambda, SolverState& state);
+void make_feasible(const PdhgProblem& problem, const Map& lambda, SolverState& state);
 
 /// Throws Error for a file that is not whole, for tensors that are missing, and what check_solver_state refuses.
 SolverState read_solver_state(const std::string& path, const SolverProblem& problem);

@@ -48,7 +48,7 @@ SolverGradient measured_gradient(Backend& backend, UnrolledSolver& unrolled, con
             unrolled.forward(input, x.data(), saved.data(), workspace.data());
             loss_forward(backend, LossKind::mse, result, truth, image_mse.data(), mse.data());
             loss_backward(backend, LossKind::mse, result, truth, image_mse.data(), result, Write::overwrite);
-            unrolled.backward(saved.data(), input, x.data(), derivatives, Write::overwrite, workspace.data());
+            unrolled.backward(saved.data(), input, x.data(), derivatives, workspace.data());
         }));
     gradient.seconds = median(seconds);
     gradient.adjoint_steps = unrolled.adjoint_steps();

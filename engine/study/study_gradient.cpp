@@ -108,7 +108,7 @@ std::vector<double> gradient_of_decisions(Backend& backend, const StudyProblem& 
         const DeviceMirror<float> result(backend, x.data(), x.size());
         const DeviceArray<std::uint8_t> recorded(backend, masks.size());
         const DeviceArray<std::byte> workspace(backend, steps.workspace_bytes());
-        steps.forward(iterations, input.get(), result.data(), recorded.data(), nullptr, false,
+        steps.forward(iterations, input.get(), {.x = result.data(), .masks = recorded.data()},
                       {workspace.data(), workspace.bytes()});
         result.download();
         recorded.download(masks.data(), masks.size());
@@ -158,7 +158,7 @@ Measured measure_mode(Backend& backend, const StudyProblem& problem, int iterati
             }
             m.backward_seconds.push_back(seconds_of(backend, [&] {
                 solver.backward(saved.data(), input, d_result.data(), {.d_lambda = d_lambda.data()},
-                                Write::overwrite, workspace.data());
+                                workspace.data());
             }));
         }
         const std::size_t peak = most_in_use(backend);

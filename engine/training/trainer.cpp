@@ -39,6 +39,7 @@ struct Trainer::State {
     bool last_due = false;  // and not written, since another file was
     Progress progress;
     MemoryReport memory;
+    bool memory_measured = false;
     std::string said_of_validation;  // the last line on images that are left out, said once
     std::vector<std::string> notes;
     std::string saved;  // the last good checkpoint, for messages
@@ -243,6 +244,7 @@ void Trainer::State::measure_memory(const std::string& when) {
     const std::size_t now = backend->memory_in_use().value_or(peak_resident_bytes());
     const std::size_t taken = std::max(now, plan->in_use_before) - plan->in_use_before;
     measure(memory, *backend, *plan->step, *arena, *parameters, taken);
+    memory_measured = true;
     log(when + "\n" + memory.table());
 }
 
@@ -327,7 +329,7 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
             return false;
         }
         s.count(steps->take());
-        if (s.memory.measured == 0 && progress.steps - first >= 10) s.measure_memory("after ten steps");
+        if (!s.memory_measured && progress.steps - first >= 10) s.measure_memory("after ten steps");
 
         TrainReport now;
         now.epoch = progress.epoch + 1;

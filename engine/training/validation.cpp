@@ -52,8 +52,11 @@ void Validation::work() {
     denoiser_.forward();
     backend_.find_not_finite(denoiser_.map(), denoiser_.maps() * pixels_, &found->not_finite);
     backend_.find_not_finite(denoiser_.output(), pixels_, &found->not_finite);
-    backend_.image_quality(noisy, clean, 1, 1, side, side, &found->noisy);
-    backend_.image_quality(denoiser_.output(), clean, 1, 1, side, side, &found->denoised);
+    const auto measure = [&](const float* image, ImageQuality* quality) {
+        backend_.image_quality({.images = image, .truths = clean, .height = side, .width = side}, quality);
+    };
+    measure(noisy, &found->noisy);
+    measure(denoiser_.output(), &found->denoised);
 }
 
 void Validation::measure(int image) {

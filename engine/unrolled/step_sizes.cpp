@@ -88,11 +88,12 @@ PdhgState state_in(float* memory, const PdhgProblem& problem) {
 }
 
 void pdhg_forward_with_steps(Backend& backend, const PdhgProblem& problem, const StepSizes& steps, int from,
-                             int to, const float* z, const float* lambda, float* x, const PdhgState& state,
+                             int to, const PdhgInput& input, PdhgOutput output,
                              const PdhgWorkspace& workspace) {
     for (int k = from, end = from; k < to; k = end) {
         end = steps.same_until(k, to);
-        backend.pdhg_forward(steps.at(problem, k), end - k, z, lambda, x, nullptr, &state, k > 0, workspace);
+        output.start_from_state = k > 0;
+        backend.pdhg_forward(steps.at(problem, k), end - k, input, output, workspace);
     }
 }
 

@@ -65,10 +65,10 @@ StepSizes read_step_sizes(Backend& backend, const StepTraining& training,
 std::int64_t state_floats(const PdhgProblem& problem);
 PdhgState state_in(float* memory, const PdhgProblem& problem);
 
-/// Iterations from … to−1, from the start where `from` is 0, else from the state; x and the state receive
-/// what is reached. workspace: the backend's for pdhg_forward.
+/// Iterations from … to−1, from the start where `from` is 0, else from the state; output.x and the state that
+/// output.state points to receive what is reached. workspace: the backend's for pdhg_forward.
 void pdhg_forward_with_steps(Backend& backend, const PdhgProblem& problem, const StepSizes& steps, int from,
-                             int to, const float* z, const float* lambda, float* x, const PdhgState& state,
+                             int to, const PdhgInput& input, PdhgOutput output,
                              const PdhgWorkspace& workspace);
 
 }  // namespace tvmap

@@ -12,16 +12,14 @@ UnrolledProblem unrolled_problem(Backend& backend, const PdhgProblem& problem) {
     Backend* const on = &backend;
     u.workspace_bytes = [=] { return on->pdhg_workspace_bytes(problem); };
     u.mask_bytes = [=](int iterations) { return on->pdhg_mask_bytes(problem, iterations); };
-    u.forward = [=](int iterations, const SolverInput& input, float* x, std::uint8_t* masks,
-                    const PdhgState* state, bool start_from_state, const PdhgWorkspace& workspace) {
-        on->pdhg_forward(problem, iterations, input.b, input.lambda, x, masks, state, start_from_state,
-                         workspace);
+    u.forward = [=](int iterations, const SolverInput& input, const PdhgOutput& output,
+                    const PdhgWorkspace& workspace) {
+        on->pdhg_forward(problem, iterations, {.z = input.b, .lambda = input.lambda}, output, workspace);
     };
-    u.adjoint = [=](int iterations, const SolverInput&, const std::uint8_t* masks, const float* d_x,
-                    const SolverDerivatives& derivatives, Write write, const PdhgWorkspace& workspace,
-                    const PdhgAdjoint& how) {
-        on->pdhg_adjoint(problem, iterations, masks, d_x, derivatives.d_lambda, derivatives.d_b, write,
-                         workspace, how);
+    u.adjoint = [=](int iterations, const SolverInput&, const PdhgAdjoint& adjoint,
+                    const SolverDerivatives& d, const PdhgWorkspace& workspace) {
+        on->pdhg_adjoint(problem, iterations, adjoint,
+                         {.d_lambda = d.d_lambda, .d_z = d.d_b, .write = d.write}, workspace);
     };
     return u;
 }
@@ -38,14 +36,13 @@ UnrolledProblem unrolled_problem(Backend& backend, const SolverProblem& problem)
     Backend* const on = &backend;
     u.workspace_bytes = [=] { return solver_workspace_bytes(problem); };
     u.mask_bytes = [=](int iterations) { return solver_mask_bytes(problem, iterations); };
-    u.forward = [=](int iterations, const SolverInput& input, float* x, std::uint8_t* masks,
-                    const PdhgState* state, bool start_from_state, const PdhgWorkspace& workspace) {
-        on->solver_forward(problem, iterations, input, x, masks, state, start_from_state, workspace);
+    u.forward = [=](int iterations, const SolverInput& input, const PdhgOutput& output,
+                    const PdhgWorkspace& workspace) {
+        on->solver_forward(problem, iterations, input, output, workspace);
     };
-    u.adjoint = [=](int iterations, const SolverInput& input, const std::uint8_t* masks, const float* d_x,
-                    const SolverDerivatives& derivatives, Write write, const PdhgWorkspace& workspace,
-                    const PdhgAdjoint& how) {
-        on->solver_adjoint(problem, iterations, input.gram, masks, d_x, derivatives, write, workspace, how);
+    u.adjoint = [=](int iterations, const SolverInput& input, const PdhgAdjoint& adjoint,
+                    const SolverDerivatives& derivatives, const PdhgWorkspace& workspace) {
+        on->solver_adjoint(problem, iterations, input.gram, adjoint, derivatives, workspace);
     };
     return u;
 }

@@ -18,12 +18,11 @@ struct UnrolledProblem {
     std::function<std::size_t()> workspace_bytes;
     std::function<std::size_t(int iterations)> mask_bytes;
     /// Of SolverInput, pdhg.h takes z for b, and lambda.
-    std::function<void(int iterations, const SolverInput& input, float* x, std::uint8_t* masks,
-                       const PdhgState* state, bool start_from_state, const PdhgWorkspace& workspace)>
+    std::function<void(int iterations, const SolverInput& input, const PdhgOutput& output,
+                       const PdhgWorkspace& workspace)>
         forward;
-    std::function<void(int iterations, const SolverInput& input, const std::uint8_t* masks, const float* d_x,
-                       const SolverDerivatives& derivatives, Write write, const PdhgWorkspace& workspace,
-                       const PdhgAdjoint& how)>
+    std::function<void(int iterations, const SolverInput& input, const PdhgAdjoint& adjoint,
+                       const SolverDerivatives& derivatives, const PdhgWorkspace& workspace)>
         adjoint;
 
     std::int64_t map_size() const { return maps * (scalar_map ? 1 : std::int64_t(height) * width); }

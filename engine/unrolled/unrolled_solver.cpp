@@ -134,7 +134,10 @@ void UnrolledSolver::forward(const SolverInput& input, float* x, void* saved, vo
     BumpAllocator pieces(static_cast<std::byte*>(workspace));
     const PdhgWorkspace solver = solver_in(pieces.take<std::byte>(solver_));
     const auto run = [&](int steps, void* masks, const PdhgState* state, bool go_on) {
-        problem_.forward(steps, input, x, static_cast<std::uint8_t*>(masks), state, go_on, solver);
+        problem_.forward(
+            steps, input,
+            {.x = x, .masks = static_cast<std::uint8_t*>(masks), .state = state, .start_from_state = go_on},
+            solver);
     };
     if (!saved) return run(iterations_, nullptr, nullptr, false);
     if (recorded_ == iterations_) return run(iterations_, saved, nullptr, false);
@@ -152,24 +155,23 @@ void UnrolledSolver::forward(const SolverInput& input, float* x, void* saved, vo
 }
 
 void UnrolledSolver::backward(const void* saved, const SolverInput& input, const float* d_x,
-                              const SolverDerivatives& derivatives, Write write, void* workspace) {
+                              const SolverDerivatives& derivatives, void* workspace) {
     adjoint_steps_ = recomputes() ? iterations_ : recorded_;
     settling_ = nullptr;
     if (recomputes())
-        return recomputed_backward(static_cast<const std::byte*>(saved), input, d_x, derivatives, write,
+        return recomputed_backward(static_cast<const std::byte*>(saved), input, d_x, derivatives,
                                    static_cast<std::byte*>(workspace));
     const auto* masks = static_cast<const std::uint8_t*>(saved);
     if (mode_.kind == Kind::implicit)
-        return implicit_backward(masks, input, d_x, derivatives, write, static_cast<std::byte*>(workspace));
+        return implicit_backward(masks, input, d_x, derivatives, static_cast<std::byte*>(workspace));
     const bool whole = recorded_ == iterations_;
-    if (!whole && write == Write::overwrite) clear({.d_start = derivatives.d_start});
-    problem_.adjoint(recorded_, input, masks, d_x, derivatives, write,
-                     solver_in(static_cast<std::byte*>(workspace)), {.from_image = whole});
+    if (!whole && derivatives.write == Write::overwrite) clear({.d_start = derivatives.d_start});
+    problem_.adjoint(recorded_, input, {.masks = masks, .d_x = d_x, .from_image = whole}, derivatives,
+                     solver_in(static_cast<std::byte*>(workspace)));
 }
 
 void UnrolledSolver::recomputed_backward(const std::byte* saved, const SolverInput& input, const float* d_x,
-                                         const SolverDerivatives& derivatives, Write write,
-                                         std::byte* workspace) {
+                                         SolverDerivatives derivatives, std::byte* workspace) {
     BumpAllocator pieces(workspace);
     const PdhgWorkspace solver = solver_in(pieces.take<std::byte>(solver_));
     auto* const masks = pieces.take<std::uint8_t>(problem_.mask_bytes(segment_));
@@ -181,39 +183,48 @@ void UnrolledSolver::recomputed_backward(const std::byte* saved, const SolverInp
         memory = pieces.take<std::byte>(state_);
         state = state_in(memory);
         adjoint = adjoint_in(pieces.take<std::byte>(adjoint_ + plane_), derivatives.d_b != nullptr);
-        if (write == Write::overwrite) clear(derivatives);
-        write = Write::accumulate;
+        if (derivatives.write == Write::overwrite) clear(derivatives);
+        derivatives.write = Write::accumulate;
     }
     for (int k = segments_ - 1; k >= 0; --k) {
         const bool first = k == 0, last = k == segments_ - 1;
         if (!first) copy_state(saved + (k - 1) * state_, memory);
-        problem_.forward(segment_steps(k), input, x, masks, first ? nullptr : &state, !first, solver);
+        problem_.forward(
+            segment_steps(k), input,
+            {.x = x, .masks = masks, .state = first ? nullptr : &state, .start_from_state = !first}, solver);
         problem_.adjoint(
-            segment_steps(k), input, masks, d_x,
-            first ? derivatives : SolverDerivatives{.d_lambda = derivatives.d_lambda}, write, solver,
-            {.state = segments_ > 1 ? &adjoint : nullptr, .start_from_state = !last, .from_image = first});
+            segment_steps(k), input,
+            {.masks = masks,
+             .d_x = d_x,
+             .state = segments_ > 1 ? &adjoint : nullptr,
+             .start_from_state = !last,
+             .from_image = first},
+            first ? derivatives
+                  : SolverDerivatives{.d_lambda = derivatives.d_lambda, .write = derivatives.write},
+            solver);
     }
 }
 
 void UnrolledSolver::implicit_backward(const std::uint8_t* masks, const SolverInput& input, const float* d_x,
-                                       const SolverDerivatives& derivatives, Write write,
-                                       std::byte* workspace) {
+                                       const SolverDerivatives& derivatives, std::byte* workspace) {
     BumpAllocator pieces(workspace);
     const PdhgWorkspace solver = solver_in(pieces.take<std::byte>(solver_));
     // Each stretch adds its own part to d_z, so no sum is carried.
     const PdhgAdjointState adjoint = adjoint_in(pieces.take<std::byte>(adjoint_), false);
-    if (write == Write::overwrite) clear(derivatives);
+    if (derivatives.write == Write::overwrite) clear(derivatives);
     float* const d_lambda = derivatives.d_lambda;
     adjoint_steps_ = 0;
     const auto take_stretch = [&](float* to) {
         const int steps = std::min(stretch, mode_.cap - adjoint_steps_);
-        problem_.adjoint(steps, input, masks, d_x, {.d_lambda = to, .d_b = derivatives.d_b},
-                         Write::accumulate, solver,
-                         {.state = &adjoint,
+        problem_.adjoint(steps, input,
+                         {.masks = masks,
+                          .d_x = d_x,
+                          .state = &adjoint,
                           .start_from_state = adjoint_steps_ > 0,
                           .one_mask = true,
                           .from_image = false,
-                          .settling = settling_});
+                          .settling = settling_},
+                         {.d_lambda = to, .d_b = derivatives.d_b, .write = Write::accumulate}, solver);
         adjoint_steps_ += steps;
         return steps;
     };

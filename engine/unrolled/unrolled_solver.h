@@ -36,23 +36,15 @@ class UnrolledSolver {
     /// Whether backward() runs steps again, and so reads all that forward() does (else of SolverInput gram alone).
     bool recomputes() const { return segments_ > 0; }
 
-    /// x receives x_T, the same bits in every mode. z, lambda, x as for pdhg_forward. saved: saved_bytes()
+    /// x receives x_T, the same bits in every mode. input: of a PdhgProblem, b (which is z) and lambda. saved: saved_bytes()
     /// for backward(), or null where no gradient is wanted. Memory is aligned to 64 bytes.
     void forward(const SolverInput& input, float* x, void* saved, void* workspace);
-    void forward(const float* z, const float* lambda, float* x, void* saved, void* workspace) {
-        forward({.b = z, .lambda = lambda}, x, saved, workspace);
-    }
 
-    /// d_lambda, d_z (either may be null) from d_x = ∂loss/∂x_T, written as `write` says. `saved` stays as it
-    /// is. Nothing waits: implicit with a tolerance settles where the data is.
-    void backward(const void* saved, const float* z, const float* lambda, const float* d_x, float* d_lambda,
-                  float* d_z, Write write, void* workspace) {
-        backward(saved, {.b = z, .lambda = lambda}, d_x, {.d_lambda = d_lambda, .d_b = d_z}, write,
-                 workspace);
-    }
-    /// The same of a SolverProblem. d_start is 0 where the mode does not reach the start: truncated, implicit.
+    /// The derivatives from d_x = ∂loss/∂x_T; d_b of a PdhgProblem is d_z. d_start is 0 where the mode does not reach the
+    /// start: truncated, implicit. `saved` stays as it is. Nothing waits: implicit with a tolerance settles where the
+    /// data is.
     void backward(const void* saved, const SolverInput& input, const float* d_x,
-                  const SolverDerivatives& derivatives, Write write, void* workspace);
+                  const SolverDerivatives& derivatives, void* workspace);
 
     /// Of the adjoint, in the last backward(), whose workspace still holds them. Waits.
     int adjoint_steps() const;
@@ -69,9 +61,9 @@ class UnrolledSolver {
     void copy_state(const std::byte* from, std::byte* to);
     void clear(const SolverDerivatives& derivatives);
     void recomputed_backward(const std::byte* saved, const SolverInput& input, const float* d_x,
-                             const SolverDerivatives& derivatives, Write write, std::byte* workspace);
+                             SolverDerivatives derivatives, std::byte* workspace);
     void implicit_backward(const std::uint8_t* masks, const SolverInput& input, const float* d_x,
-                           const SolverDerivatives& derivatives, Write write, std::byte* workspace);
+                           const SolverDerivatives& derivatives, std::byte* workspace);
 
     Backend& backend_;
     UnrolledProblem problem_;

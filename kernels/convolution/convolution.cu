@@ -62,33 +62,31 @@ class PlannedConvolution final : public Convolution {
         if (!forward_.activates) bias_activation(stream_, {y, problem_.y}, bias, problem_.slope);
     }
 
-    void backward(const float* x, const float* weight, const float* y, float* d_y, float* d_x,
-                  Write d_x_write, float* d_weight, float* d_bias, Write parameter_write,
-                  void* workspace) override {
-        const bool adds = d_x && d_x_write == Write::accumulate;
-        if (!problem_.training || (d_x && !data_) || (adds && !problem_.accumulates_d_x))
+    void backward(const ConvolutionBackward& b, void* workspace) override {
+        const bool adds = b.d_x && b.d_x_write == Write::accumulate;
+        if (!problem_.training || (b.d_x && !data_) || (adds && !problem_.accumulates_d_x))
             fail("convolution (", problem_.key(), "): planned without this gradient");
-        check_alignment(x, d_y);
-        check_alignment(d_x, d_y);
+        check_alignment(b.x, b.d_y);
+        check_alignment(b.d_x, b.d_y);
         std::byte* const base = WorkspaceLayout::base(workspace);
         std::byte* const scratch = base + backward_scratch_;
-        activation_gradient(stream_, {y, problem_.y}, {d_y, problem_.y}, {d_y, problem_.y}, problem_.slope,
-                            d_bias, parameter_write, scratch);
-        const void* const d_a = features_operand(d_y, problem_.y, base + backward_d_a_);
+        activation_gradient(stream_, {b.y, problem_.y}, {b.d_y, problem_.y}, {b.d_y, problem_.y},
+                            problem_.slope, b.d_bias, b.parameter_write, scratch);
+        const void* const d_a = features_operand(b.d_y, problem_.y, base + backward_d_a_);
 
-        const void* const x_operand = features_operand(x, problem_.x, base + backward_x_);
-        const bool direct = !narrow() && parameter_write == Write::overwrite && is_aligned(d_weight, 16);
-        void* const d_weight_result = direct ? static_cast<void*>(d_weight) : base + backward_d_weight_;
+        const void* const x_operand = features_operand(b.x, problem_.x, base + backward_x_);
+        const bool direct = !narrow() && b.parameter_write == Write::overwrite && is_aligned(b.d_weight, 16);
+        void* const d_weight_result = direct ? static_cast<void*>(b.d_weight) : base + backward_d_weight_;
         weights_pass_.pass->run(stream_, x_operand, d_a, nullptr, d_weight_result, scratch);
-        if (!direct) finish(d_weight_result, {d_weight, weights_}, parameter_write);
+        if (!direct) finish(d_weight_result, {b.d_weight, weights_}, b.parameter_write);
 
-        if (!d_x) return;
-        const void* const weight_operand = weight_operand_of(weight, base + backward_weight_);
+        if (!b.d_x) return;
+        const void* const weight_operand = weight_operand_of(b.weight, base + backward_weight_);
         const bool staged = narrow() || (adds && !data_add_);
-        void* const d_x_result = staged ? base + backward_x_ : static_cast<void*>(d_x);
+        void* const d_x_result = staged ? base + backward_x_ : static_cast<void*>(b.d_x);
         const ChosenPass& pass = adds && !staged ? data_add_ : data_;
         pass.pass->run(stream_, d_a, weight_operand, nullptr, d_x_result, scratch);
-        if (staged) finish(d_x_result, {d_x, problem_.x}, d_x_write);
+        if (staged) finish(d_x_result, {b.d_x, problem_.x}, b.d_x_write);
     }
 
     std::string algorithms() const override {

@@ -30,6 +30,19 @@ struct ConvolutionProblem {
     void check() const;
 };
 
+/// What a backward pass reads and writes.
+struct ConvolutionBackward {
+    const float* x = nullptr;
+    const float* weight = nullptr;
+    const float* y = nullptr;  ///< as forward left it
+    float* d_y = nullptr;      ///< y's shape and strides; destroyed
+    float* d_x = nullptr;      ///< null: not wanted; else x's shape and strides
+    Write d_x_write = Write::overwrite;
+    float* d_weight = nullptr;
+    float* d_bias = nullptr;
+    Write parameter_write = Write::overwrite;  ///< of d_weight and d_bias
+};
+
 /// A planned convolution. Nothing is allocated by us in forward() and backward(); all scratch memory is
 /// `workspace`. The results depend on the algorithms and the number of threads alone. That number is fixed
 /// when the object is made: a call under another one throws. For one thread at a time.
@@ -45,12 +58,7 @@ class Convolution {
     virtual void forward(const float* x, const float* weight, const float* bias, float* y,
                          void* workspace) = 0;
 
-    /// From y (as forward left it) and d_y, which has y's shape and strides and is destroyed:
-    /// d_weight and d_bias (always written, as `parameter_write` says) and, unless d_x is null, d_x (x's
-    /// shape and strides).
-    virtual void backward(const float* x, const float* weight, const float* y, float* d_y, float* d_x,
-                          Write d_x_write, float* d_weight, float* d_bias, Write parameter_write,
-                          void* workspace) = 0;
+    virtual void backward(const ConvolutionBackward& b, void* workspace) = 0;
 
     /// The algorithms in use, e.g. "forward=winograd,data=direct,weights=direct"; accepted by
     /// make_convolution.

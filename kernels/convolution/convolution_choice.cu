@@ -240,9 +240,16 @@ void rehearse(gpu::Stream stream, Precision precision, const ConvolutionProblem&
         const Scratch d_weight = scratch(weights), d_bias = scratch(biases);
         for (const Write write : {Write::overwrite, Write::accumulate}) {
             if (write == Write::accumulate && !(problem.needs_d_x && problem.accumulates_d_x)) break;
-            convolution.backward(x.floats(), weight.floats(), y.floats(), d_y.floats(),
-                                 problem.needs_d_x ? d_x.floats() : nullptr, write, d_weight.floats(),
-                                 d_bias.floats(), write, workspace.data());
+            convolution.backward({.x = x.floats(),
+                                  .weight = weight.floats(),
+                                  .y = y.floats(),
+                                  .d_y = d_y.floats(),
+                                  .d_x = problem.needs_d_x ? d_x.floats() : nullptr,
+                                  .d_x_write = write,
+                                  .d_weight = d_weight.floats(),
+                                  .d_bias = d_bias.floats(),
+                                  .parameter_write = write},
+                                 workspace.data());
         }
         gpu::synchronise(stream);
     }

@@ -141,17 +141,15 @@ class OnednnConvolution : public Convolution {
         forward_->forward(x, weight, bias, y, workspace);
     }
 
-    void backward(const float* x, const float* weight, const float* y, float* d_y, float* d_x,
-                  Write d_x_write, float* d_weight, float* d_bias, Write parameter_write,
-                  void* workspace) override {
+    void backward(const ConvolutionBackward& b, void* workspace) override {
         check_threads();
-        const bool adds = d_x && d_x_write == Write::accumulate;
-        if (!problem_.training || (d_x && !data_) || (adds && !problem_.accumulates_d_x))
+        const bool adds = b.d_x && b.d_x_write == Write::accumulate;
+        if (!problem_.training || (b.d_x && !data_) || (adds && !problem_.accumulates_d_x))
             fail("convolution (", problem_.key(), "): planned without this gradient");
         std::byte* scratch = static_cast<std::byte*>(workspace) + scratch_;
-        float* d_a = copies_d_a_ ? static_cast<float*>(workspace) : d_y;
-        weights_->weights(x, y, d_y, {d_a, d_a_}, d_weight, d_bias, parameter_write, scratch);
-        if (d_x) data_->data({d_a, d_a_}, weight, d_x, d_x_write, scratch);
+        float* d_a = copies_d_a_ ? static_cast<float*>(workspace) : b.d_y;
+        weights_->weights(b.x, b.y, b.d_y, {d_a, d_a_}, b.d_weight, b.d_bias, b.parameter_write, scratch);
+        if (b.d_x) data_->data({d_a, d_a_}, b.weight, b.d_x, b.d_x_write, scratch);
     }
 
     std::string algorithms() const override {

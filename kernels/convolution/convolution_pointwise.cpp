@@ -189,22 +189,21 @@ class PointwiseConvolution : public Convolution {
         });
     }
 
-    void backward(const float* x, const float* weight, const float* y, float* d_y, float* d_x,
-                  Write d_x_write, float* d_weight, float* d_bias, Write parameter_write,
-                  void* workspace) override {
-        activation_gradient({y, y_}, {d_y, y_}, {d_y, y_}, slope_, d_bias, parameter_write, workspace);
+    void backward(const ConvolutionBackward& b, void* workspace) override {
+        activation_gradient({b.y, y_}, {b.d_y, y_}, {b.d_y, y_}, slope_, b.d_bias, b.parameter_write,
+                            workspace);
         double* sums = static_cast<double*>(workspace);
         const int count = x_.c * y_.c;
         for_each_piece([&](int image, std::int64_t start, std::int64_t task, const PointwisePiece& piece) {
             const std::int64_t at = image * x_.image_stride + start * x_.block;
             HWY_DYNAMIC_DISPATCH(pointwise_backward)
-            (piece, x + at, weight, d_y + image * y_.image_stride + start, d_x ? d_x + at : nullptr,
-             d_x_write == Write::accumulate, sums + task * count);
+            (piece, b.x + at, b.weight, b.d_y + image * y_.image_stride + start, b.d_x ? b.d_x + at : nullptr,
+             b.d_x_write == Write::accumulate, sums + task * count);
         });
         for (int k = 0; k < count; ++k) {
             double total = 0;
             for (std::int64_t task = 0; task < x_.n * pieces_; ++task) total += sums[task * count + k];
-            d_weight[k] = float(total) + (parameter_write == Write::accumulate ? d_weight[k] : 0.0f);
+            b.d_weight[k] = float(total) + (b.parameter_write == Write::accumulate ? b.d_weight[k] : 0.0f);
         }
     }
 

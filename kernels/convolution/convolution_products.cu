@@ -70,23 +70,22 @@ class PointwiseConvolution final : public Convolution {
         bias_activation(stream_, {y, y_}, bias, problem_.slope);
     }
 
-    void backward(const float* x, const float* weight, const float* y, float* d_y, float* d_x,
-                  Write d_x_write, float* d_weight, float* d_bias, Write parameter_write,
-                  void* workspace) override {
-        const bool adds = d_x && d_x_write == Write::accumulate;
-        if (!problem_.training || (d_x && !problem_.needs_d_x) || (adds && !problem_.accumulates_d_x))
+    void backward(const ConvolutionBackward& b, void* workspace) override {
+        const bool adds = b.d_x && b.d_x_write == Write::accumulate;
+        if (!problem_.training || (b.d_x && !problem_.needs_d_x) || (adds && !problem_.accumulates_d_x))
             fail("convolution (", problem_.key(), "): planned without this gradient");
         std::byte* const base = WorkspaceLayout::base(workspace);
         std::byte* const scratch = base + scratch_;
-        activation_gradient(stream_, {y, y_}, {d_y, y_}, {d_y, y_}, problem_.slope, d_bias, parameter_write,
-                            scratch);
-        weights_pass(x, d_y, reinterpret_cast<float*>(base + sums_), d_weight, parameter_write, scratch);
-        if (!d_x) return;
+        activation_gradient(stream_, {b.y, y_}, {b.d_y, y_}, {b.d_y, y_}, problem_.slope, b.d_bias,
+                            b.parameter_write, scratch);
+        weights_pass(b.x, b.d_y, reinterpret_cast<float*>(base + sums_), b.d_weight, b.parameter_write,
+                     scratch);
+        if (!b.d_x) return;
         MatrixProduct p = product(x_.c, pixels_, y_.c);
         p.transpose_a = true, p.a_row = x_.c, p.b_row = p.c_row = pixels_;
         p.count = x_.n, p.b_stride = y_.image_stride, p.c_stride = x_.image_stride;
         p.adds = adds;
-        multiply(stream_, p, weight, d_y, d_x, scratch);
+        multiply(stream_, p, b.weight, b.d_y, b.d_x, scratch);
     }
 
     std::string algorithms() const override { return "matrix_product"; }

@@ -103,6 +103,8 @@ void Winograd::convolve(const Division& division, ConstView x, const float* weig
     all.accumulate = write == Write::accumulate;
     all.capacity = division.capacity;
     all.together = division.together;
+    const WeightTransform weights{
+        .weight = weight, .inputs = inputs, .outputs = outputs, .transposed = transposed, .block = block_};
     const std::int64_t work = x.shape.size() + y.shape.size();
     if (division.by_channels) {
         const TransformedTiles v = TransformedTiles::by_point(shared, inputs, multiple_of_4(tiles_), block_);
@@ -114,8 +116,12 @@ void Winograd::convolve(const Division& division, ConstView x, const float* weig
             float* const u = own();
             task.from = int(panel) * width_;
             task.to = std::min(task.from + width_, outputs);
-            transform_weights(weight, inputs, outputs, transposed, block_, int(panel), 0, inputs, task.from,
-                              u);
+            WeightTransform whole = weights;
+            whole.panel = int(panel);
+            whole.to = inputs;
+            whole.first = task.from;
+            whole.transformed = u;
+            transform_weights(whole);
             task.weight = u;
             task.weight_from = task.from;
             task.scratch = u + transformed_weight_floats(inputs, width_, block_);
@@ -130,9 +136,12 @@ void Winograd::convolve(const Division& division, ConstView x, const float* weig
     }
     const std::int64_t blocks = inputs / block_;
     parallel_for(panels * blocks, points * std::int64_t(inputs) * outputs / 4, [&](std::int64_t k) {
-        const int c = int(k % blocks) * block_;
-        transform_weights(weight, inputs, outputs, transposed, block_, int(k / blocks), c, c + block_, 0,
-                          shared);
+        WeightTransform part = weights;
+        part.panel = int(k / blocks);
+        part.from = int(k % blocks) * block_;
+        part.to = part.from + block_;
+        part.transformed = shared;
+        transform_weights(part);
     });
     parallel_for((tiles_ + division.capacity - 1) / division.capacity, work, [&](std::int64_t group) {
         TilesTask task = all;

@@ -216,26 +216,25 @@ HWY_INLINE void transform_weight(D d, const float* weight, std::int64_t step, bo
     }
 }
 
-void transform_weights(const float* weight, int inputs, int outputs, bool transposed, int block, int panel,
-                       int from, int to, int first, float* transformed) {
-    for_block(block, [&](auto d) HWY_ATTR {
+void transform_weights(const winograd::WeightTransform& t) {
+    for_block(t.block, [&](auto d) HWY_ATTR {
         using D = decltype(d);
         if constexpr (hn::MaxLanes(d) > 1) {
             constexpr int vectors = panel_vectors<D>(), width = Layout<D>::panel;
-            const Layout<D> at(inputs, 0);
-            const int k = panel * width;
-            const bool whole = k + width <= outputs;
-            const std::int64_t input_step = transposed ? 9 * outputs : 9,
-                               output_step = transposed ? 9 : 9 * inputs;
-            for (int c = from; c < to; ++c) {
-                const float* const source = weight + k * output_step + c * input_step;
-                float* const place = transformed + (k - first) / width * at.u_panel;
+            const Layout<D> at(t.inputs, 0);
+            const int k = t.panel * width;
+            const bool whole = k + width <= t.outputs;
+            const std::int64_t input_step = t.transposed ? 9 * t.outputs : 9,
+                               output_step = t.transposed ? 9 : 9 * t.inputs;
+            for (int c = t.from; c < t.to; ++c) {
+                const float* const source = t.weight + k * output_step + c * input_step;
+                float* const place = t.transformed + (k - t.first) / width * at.u_panel;
                 if (whole) {
-                    transform_weight<vectors>(d, source, output_step, transposed, place + c * width,
+                    transform_weight<vectors>(d, source, output_step, t.transposed, place + c * width,
                                               at.u_point);
                 } else {
-                    transform_weight<vectors / 2>(d, source, output_step, transposed, place + c * (width / 2),
-                                                  at.u_point);
+                    transform_weight<vectors / 2>(d, source, output_step, t.transposed,
+                                                  place + c * (width / 2), at.u_point);
                 }
             }
         }
@@ -304,11 +303,7 @@ std::int64_t tiles_scratch_floats(int inputs, int together, int capacity, bool m
     return results + (makes_v ? transformed_tiles_floats(inputs, capacity) : 0);
 }
 
-void transform_weights(const float* weight, int inputs, int outputs, bool transposed, int block, int panel,
-                       int from, int to, int first, float* transformed) {
-    HWY_DYNAMIC_DISPATCH(transform_weights)
-    (weight, inputs, outputs, transposed, block, panel, from, to, first, transformed);
-}
+void transform_weights(const WeightTransform& task) { HWY_DYNAMIC_DISPATCH(transform_weights)(task); }
 
 void convolve_tiles(const TilesTask& task) { HWY_DYNAMIC_DISPATCH(convolve_tiles)(task); }
 

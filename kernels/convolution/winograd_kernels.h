@@ -31,11 +31,19 @@ int panel_width(int block);
 /// Floats of the transformed weights of `inputs`×`outputs` channels.
 std::int64_t transformed_weight_floats(int inputs, int outputs, int block);
 
-/// Transforms out×in×3×3 weights for a panel of output channels and the input channels [from, to). `transposed`:
-/// for the gradient of x, whose inputs are the weights' outputs and the reverse, each 3×3 turned by 180°. The panel of
-/// channel `first` comes first in `transformed`.
-void transform_weights(const float* weight, int inputs, int outputs, bool transposed, int block, int panel,
-                       int from, int to, int first, float* transformed);
+/// Transforms out×in×3×3 weights for a panel of output channels and some input channels.
+struct WeightTransform {
+    const float* weight = nullptr;
+    int inputs = 0, outputs = 0;
+    /// For the gradient of x, whose inputs are the weights' outputs and the reverse, each 3×3 turned by 180°.
+    bool transposed = false;
+    int block = 1;
+    int panel = 0;                 ///< of output channels
+    int from = 0, to = 0;          ///< input channels
+    int first = 0;                 ///< the output channel whose panel comes first in `transformed`
+    float* transformed = nullptr;  ///< transformed_weight_floats() of the panels there
+};
+void transform_weights(const WeightTransform& task);
 
 /// Transformed tiles of x: [c / L][36][tile][L] in vectors of L channels, of any strides.
 struct TransformedTiles {

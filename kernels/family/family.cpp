@@ -136,11 +136,9 @@ void sum_maps(const Task& t) {
 
 }  // namespace
 
-void solver_forward(const SolverProblem& problem, int iterations, const SolverInput& input, float* x,
-                    std::uint8_t* masks, const PdhgState* state, bool start_from_state,
-                    const PdhgWorkspace& workspace) {
-    const Task t = forward_task("solver_forward", problem, iterations, input, x, masks, state,
-                                start_from_state, workspace);
+void solver_forward(const SolverProblem& problem, int iterations, const SolverInput& input,
+                    const PdhgOutput& output, const PdhgWorkspace& workspace) {
+    const Task t = forward_task("solver_forward", problem, iterations, input, output, workspace);
     for_regulariser(problem.regulariser, [&](auto regulariser) {
         for_map(problem.map, [&](auto map) {
             constexpr Regulariser r = regulariser.value;
@@ -148,7 +146,7 @@ void solver_forward(const SolverProblem& problem, int iterations, const SolverIn
             start<r>(t);
             for (int k = 0; k < iterations; ++k) {
                 apply_gram(t, t.at.x_bar, t.fields * t.pixels());
-                masks != nullptr ? dual<r, kind, true>(t, k) : dual<r, kind, false>(t, k);
+                t.masks != nullptr ? dual<r, kind, true>(t, k) : dual<r, kind, false>(t, k);
                 primal<r>(t);
             }
             finish(t);
@@ -157,11 +155,10 @@ void solver_forward(const SolverProblem& problem, int iterations, const SolverIn
 }
 
 void solver_adjoint(const SolverProblem& problem, int iterations, const float* gram,
-                    const std::uint8_t* masks, const float* d_x, const SolverDerivatives& derivatives,
-                    Write write, const PdhgWorkspace& workspace, const PdhgAdjoint& how) {
-    const Task t = adjoint_task("solver_adjoint", problem, iterations, gram, masks, d_x, derivatives, write,
-                                workspace, how);
-    if (how.settling != nullptr && how.settling->settled != 0) return;
+                    const PdhgAdjoint& adjoint, const SolverDerivatives& derivatives,
+                    const PdhgWorkspace& workspace) {
+    const Task t = adjoint_task("solver_adjoint", problem, iterations, gram, adjoint, derivatives, workspace);
+    if (adjoint.settling != nullptr && adjoint.settling->settled != 0) return;
     for_regulariser(problem.regulariser, [&](auto regulariser) {
         constexpr Regulariser r = regulariser.value;
         start<r>(t);

@@ -106,11 +106,9 @@ void apply_gram(gpu::Stream stream, const Task& t, const float* x, std::int64_t 
 namespace cuda {
 
 void solver_forward(gpu::Stream stream, const SolverProblem& problem, int iterations,
-                    const SolverInput& input, float* x, std::uint8_t* masks, const PdhgState* state,
-                    bool start_from_state, const PdhgWorkspace& workspace) {
+                    const SolverInput& input, const PdhgOutput& output, const PdhgWorkspace& workspace) {
     using namespace family;
-    const Task t = forward_task("solver_forward", problem, iterations, input, x, masks, state,
-                                start_from_state, workspace);
+    const Task t = forward_task("solver_forward", problem, iterations, input, output, workspace);
     const gpu::Launch dual = over_pixels("family_dual_kernel", t),
                       primal = over_pixels("family_primal_kernel", t);
     for_regulariser(problem.regulariser, [&](auto regulariser) {
@@ -120,10 +118,10 @@ void solver_forward(gpu::Stream stream, const SolverProblem& problem, int iterat
             gpu::launch(stream, over_pixels("family_start_kernel", t), family_start_kernel<r>, t);
             for (int k = 0; k < iterations; ++k) {
                 apply_gram(stream, t, t.at.x_bar, t.fields * t.pixels());
-                gpu::launch(
-                    stream, dual,
-                    masks != nullptr ? family_dual_kernel<r, kind, true> : family_dual_kernel<r, kind, false>,
-                    t, k);
+                gpu::launch(stream, dual,
+                            t.masks != nullptr ? family_dual_kernel<r, kind, true>
+                                               : family_dual_kernel<r, kind, false>,
+                            t, k);
                 gpu::launch(stream, primal, family_primal_kernel<r>, t);
             }
         });
@@ -132,11 +130,10 @@ void solver_forward(gpu::Stream stream, const SolverProblem& problem, int iterat
 }
 
 void solver_adjoint(gpu::Stream stream, const SolverProblem& problem, int iterations, const float* gram,
-                    const std::uint8_t* masks, const float* d_x, const SolverDerivatives& derivatives,
-                    Write write, const PdhgWorkspace& workspace, const PdhgAdjoint& how) {
+                    const PdhgAdjoint& adjoint, const SolverDerivatives& derivatives,
+                    const PdhgWorkspace& workspace) {
     using namespace family;
-    const Task t = adjoint_task("solver_adjoint", problem, iterations, gram, masks, d_x, derivatives, write,
-                                workspace, how);
+    const Task t = adjoint_task("solver_adjoint", problem, iterations, gram, adjoint, derivatives, workspace);
     const gpu::Launch dual = over_pixels("family_adjoint_dual_kernel", t),
                       primal = over_pixels("family_primal_kernel", t);
     for_regulariser(problem.regulariser, [&](auto regulariser) {

@@ -86,11 +86,12 @@ struct SolverInput {
     const float* gram = nullptr;    ///< gram_size() floats; of N
 };
 
-/// What an adjoint writes; each may be null. d_start only where the problem has own_start.
+/// What an adjoint writes; a pointer may be null. d_start only where the problem has own_start.
 struct SolverDerivatives {
     float* d_lambda = nullptr;  ///< solves×map_size
     float* d_b = nullptr;       ///< solves×H×W; where x₀ is b, with what b does there
     float* d_start = nullptr;   ///< solves×H×W
+    Write write = Write::overwrite;
 };
 
 // ---- steps ----
@@ -137,19 +138,15 @@ void data_to_image(const SolverProblem& problem, const float* data, const float*
 void image_to_data(const SolverProblem& problem, const float* data, const float* d_b, float* d_z,
                    Write write);
 
-/// Runs `iterations` steps. x: solves×H×W receives x_T. masks: null, or solver_mask_bytes that receive the decisions.
-/// state: null, or the iterates to start from (if start_from_state says so), replaced by those reached; the steps work
-/// in it. Under Neumann boundaries the duals of differences that do not exist are 0 whatever the given state says.
-void solver_forward(const SolverProblem& problem, int iterations, const SolverInput& input, float* x,
-                    std::uint8_t* masks, const PdhgState* state, bool start_from_state,
-                    const PdhgWorkspace& workspace);
+/// Runs `iterations` steps. output: as for pdhg_forward, with solver_mask_bytes of masks; the steps work in its state.
+void solver_forward(const SolverProblem& problem, int iterations, const SolverInput& input,
+                    const PdhgOutput& output, const PdhgWorkspace& workspace);
 
-/// The adjoint of solver_forward. gram: as in SolverInput. d_x: solves×H×W, ∂loss/∂x_T; null where the start is a state.
-/// how: for stretches, as for pdhg_adjoint; from_image: the call's first step is step 0, so that d_b (or, with
-/// own_start, d_start, which no other call writes) takes Yₓ.
+/// The adjoint of solver_forward. gram: as in SolverInput. adjoint: as for pdhg_adjoint; from_image: the call's first step
+/// is step 0, so that d_b (or, with own_start, d_start, which no other call writes) takes Yₓ.
 void solver_adjoint(const SolverProblem& problem, int iterations, const float* gram,
-                    const std::uint8_t* masks, const float* d_x, const SolverDerivatives& derivatives,
-                    Write write, const PdhgWorkspace& workspace, const PdhgAdjoint& how = {});
+                    const PdhgAdjoint& adjoint, const SolverDerivatives& derivatives,
+                    const PdhgWorkspace& workspace);
 
 /// Unpacks the decisions e ∈ {−1, 0, +1} of one step of one solve: components×H×W. For tests and studies.
 void solver_unpack_mask(const SolverProblem& problem, int iterations, const std::uint8_t* masks, int solve,
@@ -181,11 +178,10 @@ void data_to_image(gpu::Stream stream, const SolverProblem& problem, const float
 void image_to_data(gpu::Stream stream, const SolverProblem& problem, const float* data, const float* d_b,
                    float* d_z, Write write);
 void solver_forward(gpu::Stream stream, const SolverProblem& problem, int iterations,
-                    const SolverInput& input, float* x, std::uint8_t* masks, const PdhgState* state,
-                    bool start_from_state, const PdhgWorkspace& workspace);
+                    const SolverInput& input, const PdhgOutput& output, const PdhgWorkspace& workspace);
 void solver_adjoint(gpu::Stream stream, const SolverProblem& problem, int iterations, const float* gram,
-                    const std::uint8_t* masks, const float* d_x, const SolverDerivatives& derivatives,
-                    Write write, const PdhgWorkspace& workspace, const PdhgAdjoint& how = {});
+                    const PdhgAdjoint& adjoint, const SolverDerivatives& derivatives,
+                    const PdhgWorkspace& workspace);
 
 }  // namespace cuda
 }  // namespace tvmap

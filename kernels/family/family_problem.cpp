@@ -155,44 +155,43 @@ Task task_of(const char* where, const SolverProblem& problem, int iterations, co
 }  // namespace
 
 Task forward_task(const char* where, const SolverProblem& problem, int iterations, const SolverInput& input,
-                  float* x, std::uint8_t* masks, const PdhgState* state, bool start_from_state,
-                  const PdhgWorkspace& workspace) {
-    Task t =
-        task_of(where, problem, iterations, input.gram, start_from_state, state != nullptr, workspace, false);
-    if (problem.own_start && input.start == nullptr && !start_from_state)
+                  const PdhgOutput& output, const PdhgWorkspace& workspace) {
+    Task t = task_of(where, problem, iterations, input.gram, output.start_from_state, output.state != nullptr,
+                     workspace, false);
+    if (problem.own_start && input.start == nullptr && !output.start_from_state)
         fail(where, ": own_start, but no image to start from; pass it, or start from b");
-    if (state != nullptr) t.at = *state;
+    if (output.state != nullptr) t.at = *output.state;
     t.image = input.b;
     t.first = problem.own_start ? input.start : input.b;
     t.lambda = input.lambda;
-    t.masks = masks;
-    t.x = x;
+    t.masks = output.masks;
+    t.x = output.x;
     return t;
 }
 
 Task adjoint_task(const char* where, const SolverProblem& problem, int iterations, const float* gram,
-                  const std::uint8_t* masks, const float* d_x, const SolverDerivatives& derivatives,
-                  Write write, const PdhgWorkspace& workspace, const PdhgAdjoint& how) {
-    Task t = task_of(where, problem, iterations, gram, how.start_from_state, how.state != nullptr, workspace,
-                     true);
-    if (masks == nullptr && iterations > 0)
+                  const PdhgAdjoint& adjoint, const SolverDerivatives& derivatives,
+                  const PdhgWorkspace& workspace) {
+    Task t = task_of(where, problem, iterations, gram, adjoint.start_from_state, adjoint.state != nullptr,
+                     workspace, true);
+    if (adjoint.masks == nullptr && iterations > 0)
         fail(where, ": no masks; run solver_forward with masks and pass them on");
     const Workspace space(problem, workspace.memory);
     t.sum_r = space.sum_r;
     t.d_maps = space.d_maps;
-    if (how.state != nullptr) {
-        t.at = {how.state->y, how.state->y_bar, how.state->p, how.state->q};
-        if (how.state->sum_p != nullptr) t.sum_r = how.state->sum_p;
+    if (adjoint.state != nullptr) {
+        t.at = {adjoint.state->y, adjoint.state->y_bar, adjoint.state->p, adjoint.state->q};
+        if (adjoint.state->sum_p != nullptr) t.sum_r = adjoint.state->sum_p;
     }
-    t.clear_sum = !how.start_from_state || how.state->sum_p == nullptr;
-    t.first = d_x;
-    t.masks = const_cast<std::uint8_t*>(masks);  // only read
-    if (how.one_mask) t.steps_of_masks = 1;
+    t.clear_sum = !adjoint.start_from_state || adjoint.state->sum_p == nullptr;
+    t.first = adjoint.d_x;
+    t.masks = const_cast<std::uint8_t*>(adjoint.masks);  // only read
+    if (adjoint.one_mask) t.steps_of_masks = 1;
     t.out = derivatives;
-    t.first_in_b = how.from_image && !problem.own_start;
-    t.first_in_start = how.from_image && problem.own_start;
-    t.accumulate = write == Write::accumulate;
-    t.settling = how.settling;
+    t.first_in_b = adjoint.from_image && !problem.own_start;
+    t.first_in_start = adjoint.from_image && problem.own_start;
+    t.accumulate = derivatives.write == Write::accumulate;
+    t.settling = adjoint.settling;
     return t;
 }
 

@@ -246,11 +246,10 @@ struct Workspace {
 
 /// Checks a call's arguments, and gives its task. where: the call's name, for messages.
 Task forward_task(const char* where, const SolverProblem& problem, int iterations, const SolverInput& input,
-                  float* x, std::uint8_t* masks, const PdhgState* state, bool start_from_state,
-                  const PdhgWorkspace& workspace);
+                  const PdhgOutput& output, const PdhgWorkspace& workspace);
 Task adjoint_task(const char* where, const SolverProblem& problem, int iterations, const float* gram,
-                  const std::uint8_t* masks, const float* d_x, const SolverDerivatives& derivatives,
-                  Write write, const PdhgWorkspace& workspace, const PdhgAdjoint& how);
+                  const PdhgAdjoint& adjoint, const SolverDerivatives& derivatives,
+                  const PdhgWorkspace& workspace);
 
 /// Calls body(std::integral_constant<Regulariser, …>()).
 template <class Body>

@@ -174,11 +174,11 @@ std::size_t pdhg_workspace_bytes(const PdhgProblem& problem) {
     return Workspace::bytes(problem, omp_get_max_threads());
 }
 
-void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, const float* lambda, float* x,
-                  std::uint8_t* masks, const PdhgState* state, bool start_from_state,
-                  const PdhgWorkspace& workspace) {
+void pdhg_forward(const PdhgProblem& problem, int iterations, const PdhgInput& input,
+                  const PdhgOutput& output, const PdhgWorkspace& workspace) {
+    const PdhgState* state = output.state;
     check_pdhg("pdhg_forward", problem, iterations);
-    if (start_from_state && state == nullptr) {
+    if (output.start_from_state && state == nullptr) {
         fail("pdhg_forward: told to start from a state but given none; pass the state or start afresh");
     }
     const Workspace space("pdhg_forward", problem, workspace);
@@ -191,16 +191,16 @@ void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, co
     const auto load_row = [&](int solve, int i, float* record) {
         std::fill_n(record, at.floats, 0.0f);
         const std::ptrdiff_t row = std::ptrdiff_t(i) * width, pixel = solve * pixels + row;
-        const float* image = z + solve / problem.solves_per_image * pixels + row;
+        const float* image = input.z + solve / problem.solves_per_image * pixels + row;
         std::memcpy(record + at.z, image, row_bytes);
         if (problem.map != MapKind::scalar) {
-            const float* map = lambda + solve * problem.map_size() + row;
+            const float* map = input.lambda + solve * problem.map_size() + row;
             std::memcpy(record + at.lambda, map, row_bytes);
             if (problem.map == MapKind::separate) {
                 std::memcpy(record + at.lambda_horizontal, map + pixels, row_bytes);
             }
         }
-        if (start_from_state) {
+        if (output.start_from_state) {
             std::memcpy(record + at.x, state->x + pixel, row_bytes);
             std::memcpy(record + at.x_bar, state->x_bar + pixel, row_bytes);
             std::memcpy(record + at.p, state->p + pixel, row_bytes);
@@ -214,7 +214,7 @@ void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, co
     };
     const auto store_row = [&](int solve, int i, const float* record) {
         const std::ptrdiff_t row = std::ptrdiff_t(i) * width, pixel = solve * pixels + row;
-        std::memcpy(x + pixel, record + at.x, row_bytes);
+        std::memcpy(output.x + pixel, record + at.x, row_bytes);
         if (state != nullptr) {
             std::memcpy(state->x + pixel, record + at.x, row_bytes);
             std::memcpy(state->x_bar + pixel, record + at.x_bar, row_bytes);
@@ -229,46 +229,47 @@ void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, co
                 load_row(solve, i, band.rows + i * at.floats);
             }
             publish_loaded(band);
-            band.masks = masks == nullptr ? nullptr : masks + std::size_t(solve) * mask_bytes;
-            if (problem.map == MapKind::scalar) band.lambda = lambda[solve];
+            band.masks = output.masks == nullptr ? nullptr : output.masks + std::size_t(solve) * mask_bytes;
+            if (problem.map == MapKind::scalar) band.lambda = input.lambda[solve];
             pdhg_sweep_forward(band);
             for_final_rows(band, [&](int i, const float* record) { store_row(solve, i, record); });
         },
         [](int, int) {});
 }
 
-void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t* masks, const float* d_x,
-                  float* d_lambda, float* d_z, Write write, const PdhgWorkspace& workspace,
-                  const PdhgAdjoint& how) {
+void pdhg_adjoint(const PdhgProblem& problem, int iterations, const PdhgAdjoint& adjoint,
+                  const PdhgDerivatives& derivatives, const PdhgWorkspace& workspace) {
     check_pdhg("pdhg_adjoint", problem, iterations);
-    if (masks == nullptr && iterations > 0) {
+    if (adjoint.masks == nullptr && iterations > 0) {
         fail("pdhg_adjoint: no masks; run pdhg_forward with masks and pass them on");
     }
-    if (how.start_from_state && how.state == nullptr) {
+    if (adjoint.start_from_state && adjoint.state == nullptr) {
         fail("pdhg_adjoint: told to start from a state but given none; pass the state or start afresh");
     }
-    if (how.settling != nullptr && how.settling->settled != 0) return;
+    if (adjoint.settling != nullptr && adjoint.settling->settled != 0) return;
     const Workspace space("pdhg_adjoint", problem, workspace);
     const PdhgRecord& at = space.record;
     const int width = problem.width;
     const std::ptrdiff_t pixels = problem.pixels();
     const std::size_t row_bytes = std::size_t(width) * sizeof(float);
     const std::size_t mask_bytes =
-        std::size_t(how.one_mask ? 1 : iterations) * problem.height * pdhg_mask_row_bytes(width);
-    const PdhgAdjointState* state = how.state;
+        std::size_t(adjoint.one_mask ? 1 : iterations) * problem.height * pdhg_mask_row_bytes(width);
+    const PdhgAdjointState* state = adjoint.state;
+    float *const d_lambda = derivatives.d_lambda, *const d_z = derivatives.d_z;
+    const Write write = derivatives.write;
 
     const auto load_row = [&](int solve, int i, float* record) {
         std::fill_n(record, at.floats, 0.0f);
         const std::ptrdiff_t row = std::ptrdiff_t(i) * width, pixel = solve * pixels + row;
-        if (how.start_from_state) {
+        if (adjoint.start_from_state) {
             std::memcpy(record + at.x, state->y + pixel, row_bytes);
             std::memcpy(record + at.x_bar, state->y_bar + pixel, row_bytes);
             std::memcpy(record + at.p, state->p + pixel, row_bytes);
             load_dual(problem, i, state->q + solve * 2 * pixels + row, at, record);
             if (state->sum_p != nullptr) std::memcpy(record + at.z, state->sum_p + pixel, row_bytes);
         } else {
-            std::memcpy(record + at.x, d_x + pixel, row_bytes);
-            std::memcpy(record + at.x_bar, d_x + pixel, row_bytes);
+            std::memcpy(record + at.x, adjoint.d_x + pixel, row_bytes);
+            std::memcpy(record + at.x_bar, adjoint.d_x + pixel, row_bytes);
         }
         pdhg_close_row(problem.boundary, width, record + at.x_bar);
     };
@@ -297,7 +298,7 @@ void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t
             for (int j = 0; j < width; ++j) {
                 const float sum = problem.sigma * record[at.z + j];
                 const float value =
-                    how.from_image ? record[at.x + j] + sum - minus_p * record[at.p + j] : sum;
+                    adjoint.from_image ? record[at.x + j] + sum - minus_p * record[at.p + j] : sum;
                 store(value, write, d_z[pixel + j]);
             }
         }
@@ -316,8 +317,9 @@ void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t
                 load_row(solve, i, band.rows + i * at.floats);
             }
             publish_loaded(band);
-            band.masks = const_cast<std::uint8_t*>(masks) + std::size_t(solve) * mask_bytes;  // only read
-            band.one_mask = how.one_mask;
+            band.masks =
+                const_cast<std::uint8_t*>(adjoint.masks) + std::size_t(solve) * mask_bytes;  // only read
+            band.one_mask = adjoint.one_mask;
             band.sum_p = d_z != nullptr || (state != nullptr && state->sum_p != nullptr);
             pdhg_sweep_adjoint(band);
             for_final_rows(band, [&](int i, const float* record) { store_row(solve, slot, i, record); });

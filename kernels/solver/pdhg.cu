@@ -310,60 +310,60 @@ std::size_t pdhg_workspace_bytes(const PdhgProblem& problem, const PdhgMapping* 
     return pdhg::Workspace(problem, pdhg::checked("pdhg_workspace_bytes", problem, mapping)).bytes;
 }
 
-void pdhg_forward(gpu::Stream stream, const PdhgProblem& problem, int iterations, const float* z,
-                  const float* lambda, float* x, std::uint8_t* masks, const PdhgState* state,
-                  bool start_from_state, const PdhgWorkspace& workspace, const PdhgMapping* mapping) {
+void pdhg_forward(gpu::Stream stream, const PdhgProblem& problem, int iterations, const PdhgInput& input,
+                  const PdhgOutput& output, const PdhgWorkspace& workspace, const PdhgMapping* mapping) {
     check_pdhg("pdhg_forward", problem, iterations);
-    if (start_from_state && state == nullptr) {
+    if (output.start_from_state && output.state == nullptr) {
         fail("pdhg_forward: told to start from a state but given none; pass the state or start afresh");
     }
     pdhg::Task task = pdhg::task_of(problem, iterations, false);
-    task.z = z;
-    task.lambda = lambda;
-    task.x = x;
-    task.masks = masks;
-    if (state != nullptr) task.state = *state;
-    task.start_from_state = start_from_state;
+    task.z = input.z;
+    task.lambda = input.lambda;
+    task.x = output.x;
+    task.masks = output.masks;
+    if (output.state != nullptr) task.state = *output.state;
+    task.start_from_state = output.start_from_state;
     const PdhgMapping chosen = pdhg::checked("pdhg_forward", problem, mapping);
     check_pdhg_workspace("pdhg_forward", workspace, pdhg::Workspace(problem, chosen).bytes);
     pdhg::run(stream, problem, task, {.adjoint = false, .map = problem.map}, chosen, workspace.memory);
 }
 
-void pdhg_adjoint(gpu::Stream stream, const PdhgProblem& problem, int iterations, const std::uint8_t* masks,
-                  const float* d_x, float* d_lambda, float* d_z, Write write, const PdhgWorkspace& workspace,
-                  const PdhgMapping* mapping, const PdhgAdjoint& how) {
+void pdhg_adjoint(gpu::Stream stream, const PdhgProblem& problem, int iterations, const PdhgAdjoint& adjoint,
+                  const PdhgDerivatives& derivatives, const PdhgWorkspace& workspace,
+                  const PdhgMapping* mapping) {
     check_pdhg("pdhg_adjoint", problem, iterations);
-    if (masks == nullptr && iterations > 0) {
+    if (adjoint.masks == nullptr && iterations > 0) {
         fail("pdhg_adjoint: no masks; run pdhg_forward with masks and pass them on");
     }
-    if (how.start_from_state && how.state == nullptr) {
+    if (adjoint.start_from_state && adjoint.state == nullptr) {
         fail("pdhg_adjoint: told to start from a state but given none; pass the state or start afresh");
     }
     const PdhgMapping chosen = pdhg::checked("pdhg_adjoint", problem, mapping);
     const pdhg::Workspace space(problem, chosen, workspace.memory);
     check_pdhg_workspace("pdhg_adjoint", workspace, space.bytes);
+    float* const d_lambda = derivatives.d_lambda;
+    const bool accumulate = derivatives.write == Write::accumulate;
     const bool summed = problem.map == MapKind::scalar && d_lambda != nullptr;
     float* planes = summed ? space.planes : nullptr;
     pdhg::Task task = pdhg::task_of(problem, iterations, true);
-    task.masks = const_cast<std::uint8_t*>(masks);  // only read
-    task.d_x = d_x;
+    task.masks = const_cast<std::uint8_t*>(adjoint.masks);  // only read
+    task.d_x = adjoint.d_x;
     task.d_lambda = summed ? planes : d_lambda;
-    task.d_z = d_z;
-    if (how.state != nullptr) task.adjoint_state = *how.state;
-    task.start_from_state = how.start_from_state;
-    task.one_mask = how.one_mask;
-    task.from_image = how.from_image;
-    task.settling = how.settling;
-    task.accumulate_map = write == Write::accumulate && !summed;
-    task.accumulate_image = write == Write::accumulate;
+    task.d_z = derivatives.d_z;
+    if (adjoint.state != nullptr) task.adjoint_state = *adjoint.state;
+    task.start_from_state = adjoint.start_from_state;
+    task.one_mask = adjoint.one_mask;
+    task.from_image = adjoint.from_image;
+    task.settling = adjoint.settling;
+    task.accumulate_map = accumulate && !summed;
+    task.accumulate_image = accumulate;
     pdhg::run(stream, problem, task, {.adjoint = true, .map = problem.map}, chosen, workspace.memory);
     if (summed) {
         gpu::launch(stream,
                     {.name = "pdhg_map_sum_kernel",
                      .grid = dim3(unsigned(problem.solves)),
                      .block = dim3(pdhg::sum_threads)},
-                    pdhg::pdhg_map_sum_kernel, task, planes, space.sums, d_lambda,
-                    write == Write::accumulate);
+                    pdhg::pdhg_map_sum_kernel, task, planes, space.sums, d_lambda, accumulate);
     }
 }
 

@@ -1,4 +1,4 @@
-// Total-variation denoising with a pixel-wise map by the primal-dual hybrid gradient method (Chambolle &
+// Total-variation denoising with a pixel-wise map Λ (`lambda` in code) by the primal-dual hybrid gradient method (Chambolle &
 // Pock, 2011), and the exact adjoint of the unrolled iteration.
 //
 //     min_x ½‖x − z‖² + ‖Λ∘∇x‖₁      ∇x = (vertical, horizontal) forward differences      K = [I, ∇]
@@ -66,6 +66,24 @@ struct PdhgAdjointState {
     float* sum_p = nullptr;
 };
 
+/// What a solve reads.
+struct PdhgInput {
+    const float* z = nullptr;       ///< images×H×W
+    const float* lambda = nullptr;  ///< solves×map_size
+};
+
+/// What a solve writes, and where it starts.
+struct PdhgOutput {
+    float* x = nullptr;  ///< solves×H×W, receives x_T
+    /// Null, or pdhg_mask_bytes that receive the clip's decisions in the solver's own order. (Per solve, step and row,
+    /// for every 16 pixels 16 bits each: vertical v > Λ, vertical v < −Λ, the same horizontally.)
+    std::uint8_t* masks = nullptr;
+    /// Null, or every plane given: left there at the end. Under Neumann boundaries the entries of q that no difference
+    /// uses are 0, also where the given state says otherwise.
+    const PdhgState* state = nullptr;
+    bool start_from_state = false;  ///< and read at the start; else the start is that of the problem
+};
+
 /// Scratch memory on a 64-byte boundary, and how much of it there is. Calls refuse less than they need.
 struct PdhgWorkspace {
     void* memory = nullptr;
@@ -78,9 +96,11 @@ struct PdhgSettling {
     std::int32_t settled = 0;  ///< not 0: no more are needed
 };
 
-/// How an adjoint is made in stretches, one call for each, the last steps first. Stretches give the d_z of
-/// one call over all steps to the bit, and its d_lambda to the rounding of their sums.
+/// What an adjoint reads, and how it is made in stretches, one call for each, the last steps first. Stretches give the
+/// d_z of one call over all steps to the bit, and its d_lambda to the rounding of their sums.
 struct PdhgAdjoint {
+    const std::uint8_t* masks = nullptr;  ///< of the call's steps
+    const float* d_x = nullptr;  ///< solves×H×W, ∂loss/∂x_T; not read where the start is a state
     const PdhgAdjointState* state = nullptr;  ///< left there at the end
     bool start_from_state = false;            ///< and read at the start; else Y = Ȳ = d_x and the rest 0
     bool one_mask = false;                    ///< the masks are of one step, and every step takes them
@@ -89,6 +109,22 @@ struct PdhgAdjoint {
     bool from_image = true;
     /// Null, or in the backend's memory: where it has settled, the call leaves everything as it is.
     const PdhgSettling* settling = nullptr;
+};
+
+/// What an adjoint writes; a pointer may be null. Under Neumann boundaries the entries of d_lambda that no difference
+/// uses (vertical: last row, horizontal: last column) get no gradient.
+struct PdhgDerivatives {
+    float* d_lambda = nullptr;  ///< solves×map_size
+    float* d_z = nullptr;       ///< solves×H×W: one gradient per solve
+    Write write = Write::overwrite;
+};
+
+/// One step of a batch and its adjoint, for the derivatives with respect to τ, σ and θ.
+struct PdhgStep {
+    const float* z = nullptr;  ///< images×H×W
+    PdhgState state, next;     ///< the iterates before (x_bar is read) and after the step (p and q)
+    PdhgAdjointState adjoint_next, adjoint;  ///< before (y_bar, p, q) and after (p and q) the step's adjoint
+    float next_sigma = 0;                    ///< σ of the step that follows; any value for the last one
 };
 
 /// ‖[I, ∇]‖ on H×W exactly: L² = 1 + Σ_d 4sin²(π⌊n_d/2⌋/n_d) periodic, 1 + Σ_d 4sin²(π(n_d−1)/(2n_d))
@@ -105,40 +141,22 @@ std::size_t pdhg_mask_bytes(const PdhgProblem& problem, int iterations);
 /// was made for; what is enough for one thread is never refused.
 std::size_t pdhg_workspace_bytes(const PdhgProblem& problem);
 
-/// Runs `iterations` steps. z: images×H×W, lambda: solves×map_size, x: solves×H×W receives x_T.
-/// masks: null, or pdhg_mask_bytes that receive the clip's decisions in the solver's own order. (Per solve,
-/// step and row, for every 16 pixels 16 bits each: vertical v > Λ, vertical v < −Λ, the same horizontally.)
-/// state: null, or the iterates to start from, replaced by those reached (every plane given). Under Neumann
-/// boundaries the entries of q that no difference uses are 0, also where the given state says otherwise.
-/// start_from_state says whether they are read: if not, the start is the one above and the state is only
-/// written.
-void pdhg_forward(const PdhgProblem& problem, int iterations, const float* z, const float* lambda, float* x,
-                  std::uint8_t* masks, const PdhgState* state, bool start_from_state,
-                  const PdhgWorkspace& workspace);
+/// Runs `iterations` steps.
+void pdhg_forward(const PdhgProblem& problem, int iterations, const PdhgInput& input,
+                  const PdhgOutput& output, const PdhgWorkspace& workspace);
 
-/// The adjoint of pdhg_forward (without state). d_x: solves×H×W, ∂loss/∂x_T. d_lambda (solves×map_size) and
-/// d_z (solves×H×W: one gradient per solve) are written as `write` says; either may be null. Under Neumann
-/// boundaries the entries of d_lambda that no difference uses (vertical: last row, horizontal: last column)
-/// get no gradient.
-/// how: for stretches. d_lambda then is this call's part, and the parts add up; d_z is due in the last call
-/// (sum_p carried) or adds up too (sum_p null, from_image in the last call alone). d_x may be null where the
-/// start is a state.
+/// The adjoint of pdhg_forward (without state). In stretches d_lambda is this call's part, and the parts add up; d_z is
+/// due in the last call (sum_p carried) or adds up too (sum_p null, from_image in the last call alone).
 /// Steps that differ from one to the next are taken one per call: step k with its own τ and σ, and with θ of
 /// step k−1, since Ȳ = Y₊ + θ(Y₊ − Y) belongs to the step that comes next.
-void pdhg_adjoint(const PdhgProblem& problem, int iterations, const std::uint8_t* masks, const float* d_x,
-                  float* d_lambda, float* d_z, Write write, const PdhgWorkspace& workspace,
-                  const PdhgAdjoint& how = {});
+void pdhg_adjoint(const PdhgProblem& problem, int iterations, const PdhgAdjoint& adjoint,
+                  const PdhgDerivatives& derivatives, const PdhgWorkspace& workspace);
 
 /// Scratch memory of pdhg_step_gradients.
 std::size_t pdhg_step_gradients_workspace_bytes(const PdhgProblem& problem);
 
-/// Adds the parts of step k in ∂loss/∂τ, ∂loss/∂σ, ∂loss/∂θ, summed over the batch, to gradient[0 … 2].
-/// z: images×H×W; state, next: the iterates x, … that step k started from and those it reached (of state only
-/// x_bar is read, of next p and q); adjoint_next, adjoint: the adjoint's state before and after the adjoint
-/// of step k (read: y_bar, p, q and p, q); next_sigma: σ of step k+1 (any value for the last step).
-void pdhg_step_gradients(const PdhgProblem& problem, const float* z, const PdhgState& state,
-                         const PdhgState& next, const PdhgAdjointState& adjoint_next,
-                         const PdhgAdjointState& adjoint, float next_sigma, double* gradient,
+/// Adds the parts of one step in ∂loss/∂τ, ∂loss/∂σ, ∂loss/∂θ, summed over the batch, to gradient[0 … 2].
+void pdhg_step_gradients(const PdhgProblem& problem, const PdhgStep& step, double* gradient,
                          const PdhgWorkspace& workspace);
 
 /// The end of a stretch of `steps` steps. part, sum: solves doubles, the sums of the squares of what the stretch has
@@ -208,23 +226,20 @@ std::size_t pdhg_workspace_bytes(const PdhgProblem& problem, const PdhgMapping* 
 
 /// As on the CPU, queued into the stream. mapping: null, or the one to use; Error where it does not fit the
 /// problem or the device.
-void pdhg_forward(gpu::Stream stream, const PdhgProblem& problem, int iterations, const float* z,
-                  const float* lambda, float* x, std::uint8_t* masks, const PdhgState* state,
-                  bool start_from_state, const PdhgWorkspace& workspace,
+void pdhg_forward(gpu::Stream stream, const PdhgProblem& problem, int iterations, const PdhgInput& input,
+                  const PdhgOutput& output, const PdhgWorkspace& workspace,
                   const PdhgMapping* mapping = nullptr);
 
 /// As on the CPU, queued into the stream.
-void pdhg_adjoint(gpu::Stream stream, const PdhgProblem& problem, int iterations, const std::uint8_t* masks,
-                  const float* d_x, float* d_lambda, float* d_z, Write write, const PdhgWorkspace& workspace,
-                  const PdhgMapping* mapping = nullptr, const PdhgAdjoint& how = {});
+void pdhg_adjoint(gpu::Stream stream, const PdhgProblem& problem, int iterations, const PdhgAdjoint& adjoint,
+                  const PdhgDerivatives& derivatives, const PdhgWorkspace& workspace,
+                  const PdhgMapping* mapping = nullptr);
 
 std::size_t pdhg_step_gradients_workspace_bytes(const PdhgProblem& problem);
 
 /// As on the CPU, queued into the stream; the same bits.
-void pdhg_step_gradients(gpu::Stream stream, const PdhgProblem& problem, const float* z,
-                         const PdhgState& state, const PdhgState& next, const PdhgAdjointState& adjoint_next,
-                         const PdhgAdjointState& adjoint, float next_sigma, double* gradient,
-                         const PdhgWorkspace& workspace);
+void pdhg_step_gradients(gpu::Stream stream, const PdhgProblem& problem, const PdhgStep& step,
+                         double* gradient, const PdhgWorkspace& workspace);
 
 /// As on the CPU, queued into the stream.
 void pdhg_settle(gpu::Stream stream, int solves, const double* part, const double* sum, double tolerance,

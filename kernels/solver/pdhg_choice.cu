@@ -62,10 +62,10 @@ class Trial {
     void run(const PdhgMapping& mapping) const {
         const PdhgWorkspace workspace{workspace_.data<void>(), workspace_.bytes()};
         auto* masks = masks_.data<std::uint8_t>();
-        cuda::pdhg_forward(stream_, problem_, timed_steps, z_.data<float>(), lambda_.data<float>(),
-                           x_.data<float>(), masks, nullptr, false, workspace, &mapping);
-        cuda::pdhg_adjoint(stream_, problem_, timed_steps, masks, x_.data<float>(), d_lambda_.data<float>(),
-                           nullptr, Write::overwrite, workspace, &mapping);
+        cuda::pdhg_forward(stream_, problem_, timed_steps, {z_.data<float>(), lambda_.data<float>()},
+                           {.x = x_.data<float>(), .masks = masks}, workspace, &mapping);
+        cuda::pdhg_adjoint(stream_, problem_, timed_steps, {.masks = masks, .d_x = x_.data<float>()},
+                           {.d_lambda = d_lambda_.data<float>()}, workspace, &mapping);
     }
 
   private:

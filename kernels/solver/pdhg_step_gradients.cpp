@@ -50,10 +50,10 @@ std::size_t pdhg_step_gradients_workspace_bytes(const PdhgProblem& problem) {
     return aligned(std::size_t(problem.solves) * std::size_t(problem.height) * 3 * sizeof(double));
 }
 
-void pdhg_step_gradients(const PdhgProblem& problem, const float* z, const PdhgState& state,
-                         const PdhgState& next, const PdhgAdjointState& adjoint_next,
-                         const PdhgAdjointState& adjoint, float next_sigma, double* gradient,
+void pdhg_step_gradients(const PdhgProblem& problem, const PdhgStep& step, double* gradient,
                          const PdhgWorkspace& workspace) {
+    const PdhgState &state = step.state, &next = step.next;
+    const PdhgAdjointState &adjoint_next = step.adjoint_next, &adjoint = step.adjoint;
     check_pdhg("pdhg_step_gradients", problem, 1);
     check_pdhg_workspace("pdhg_step_gradients", workspace, pdhg_step_gradients_workspace_bytes(problem));
     const int height = problem.height, width = problem.width;
@@ -78,7 +78,7 @@ void pdhg_step_gradients(const PdhgProblem& problem, const float* z, const PdhgS
             const double rho = residual(adjoint_next.p + here, adjoint_next.q + vertical,
                                         adjoint_next.q + horizontal, to_above, to_left);
             const float* bar = state.x_bar + here;
-            const double noise = double(*bar) - z[solve / problem.solves_per_image * pixels + pixel];
+            const double noise = double(*bar) - step.z[solve / problem.solves_per_image * pixels + pixel];
             const double down = double(bar[to_below]) - *bar, right = double(bar[to_right]) - *bar;
             tau.add(j, adjoint_next.y_bar[here] * r);
             sigma.add(j, adjoint.p[here] * (noise - next.p[here]) +
@@ -89,7 +89,7 @@ void pdhg_step_gradients(const PdhgProblem& problem, const float* z, const PdhgS
         row_sums[rows + n] = sigma.fold();
         row_sums[2 * rows + n] = theta.fold();
     });
-    const double factors[3] = {-1.0, -1.0, double(problem.tau) * next_sigma};
+    const double factors[3] = {-1.0, -1.0, double(problem.tau) * step.next_sigma};
     for (int parameter = 0; parameter < 3; ++parameter) {
         LaneSum sum;
         for (std::int64_t n = 0; n < rows; ++n) sum.add(n, row_sums[parameter * rows + n]);

@@ -89,10 +89,8 @@ std::size_t pdhg_step_gradients_workspace_bytes(const PdhgProblem& problem) {
     return cpu::pdhg_step_gradients_workspace_bytes(problem);
 }
 
-void pdhg_step_gradients(gpu::Stream stream, const PdhgProblem& problem, const float* z,
-                         const PdhgState& state, const PdhgState& next, const PdhgAdjointState& adjoint_next,
-                         const PdhgAdjointState& adjoint, float next_sigma, double* gradient,
-                         const PdhgWorkspace& workspace) {
+void pdhg_step_gradients(gpu::Stream stream, const PdhgProblem& problem, const PdhgStep& step,
+                         double* gradient, const PdhgWorkspace& workspace) {
     check_pdhg("pdhg_step_gradients", problem, 1);
     check_pdhg_workspace("pdhg_step_gradients", workspace, pdhg_step_gradients_workspace_bytes(problem));
     const pdhg::StepTask task{problem.solves,
@@ -100,12 +98,12 @@ void pdhg_step_gradients(gpu::Stream stream, const PdhgProblem& problem, const f
                               problem.width,
                               problem.solves_per_image,
                               problem.boundary == Boundary::periodic,
-                              z,
-                              state,
-                              next,
-                              adjoint_next,
-                              adjoint,
-                              {-1.0, -1.0, double(problem.tau) * next_sigma},
+                              step.z,
+                              step.state,
+                              step.next,
+                              step.adjoint_next,
+                              step.adjoint,
+                              {-1.0, -1.0, double(problem.tau) * step.next_sigma},
                               static_cast<double*>(workspace.memory)};
     const std::int64_t rows = std::int64_t(problem.solves) * problem.height;
     gpu::launch(stream,

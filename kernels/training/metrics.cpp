@@ -148,13 +148,12 @@ double ssim_gaussian(const float* image, const float* truth, int height, int wid
     return ssim(image, truth, height, width, gaussian_ssim_window());
 }
 
-void image_quality(const float* images, const float* truths, int count, int images_per_truth, int height,
-                   int width, ImageQuality* quality) {
-    const std::int64_t pixels = std::int64_t(height) * width;
-    for (int i = 0; i < count; ++i) {
-        const float *image = images + i * pixels, *truth = truths + i / images_per_truth * pixels;
-        quality[i] = {psnr(image, truth, pixels), ssim_gaussian(image, truth, height, width),
-                      ssim_uniform(image, truth, height, width)};
+void image_quality(const ComparedImages& c, ImageQuality* quality) {
+    const std::int64_t pixels = std::int64_t(c.height) * c.width;
+    for (int i = 0; i < c.count; ++i) {
+        const float *image = c.images + i * pixels, *truth = c.truths + i / c.images_per_truth * pixels;
+        quality[i] = {psnr(image, truth, pixels), ssim_gaussian(image, truth, c.height, c.width),
+                      ssim_uniform(image, truth, c.height, c.width)};
     }
 }
 

@@ -179,30 +179,30 @@ std::int64_t tiles_across(int width) { return (width + tile_columns - 1) / tile_
 
 }  // namespace
 
-std::size_t image_quality_workspace_bytes(int count, int height, int width) {
-    return std::size_t(count * tiles_down(height) * tiles_across(width)) * sizeof(TileSums);
+std::size_t image_quality_workspace_bytes(const ComparedImages& c) {
+    return std::size_t(c.count * tiles_down(c.height) * tiles_across(c.width)) * sizeof(TileSums);
 }
 
-void image_quality(gpu::Stream stream, const float* images, const float* truths, int count,
-                   int images_per_truth, int height, int width, ImageQuality* quality, void* workspace) {
-    if (count == 0) return;
-    const Size size{height, width};
-    const std::int64_t tiles = tiles_down(height) * tiles_across(width);
-    if (tiles * count > INT32_MAX)
-        fail("image quality: ", count, " images of ", height, "×", width,
+void image_quality(gpu::Stream stream, const ComparedImages& c, ImageQuality* quality, void* workspace) {
+    if (c.count == 0) return;
+    const Size size{c.height, c.width};
+    const std::int64_t tiles = tiles_down(c.height) * tiles_across(c.width);
+    if (tiles * c.count > INT32_MAX)
+        fail("image quality: ", c.count, " images of ", c.height, "×", c.width,
              " are more than one launch can take; measure fewer at a time");
     auto* tile_sums = static_cast<TileSums*>(workspace);
     gpu::launch(stream,
                 {.name = "image_quality_tiles_kernel",
-                 .grid = unsigned(tiles * count),
+                 .grid = unsigned(tiles * c.count),
                  .block = threads,
                  .shared_bytes = sizeof(Tile)},
-                image_quality_tiles_kernel, images, truths, images_per_truth, size, int(tiles_across(width)),
-                int(tiles), gaussian_ssim_window(), uniform_ssim_window(), tile_sums);
+                image_quality_tiles_kernel, c.images, c.truths, c.images_per_truth, size,
+                int(tiles_across(c.width)), int(tiles), gaussian_ssim_window(), uniform_ssim_window(),
+                tile_sums);
     constexpr unsigned adders = 32;
     gpu::launch(stream,
                 {.name = "image_quality_kernel",
-                 .grid = unsigned(count),
+                 .grid = unsigned(c.count),
                  .block = adders,
                  .shared_bytes = 3 * sizeof(double)},
                 image_quality_kernel, tile_sums, size, int(tiles), quality);

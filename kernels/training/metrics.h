@@ -12,6 +12,14 @@ struct ImageQuality {
     double psnr = 0, ssim = 0, ssim_uniform = 0;  ///< ssim: Gaussian window
 };
 
+/// `count` images of H×W, and what they should be: image i belongs to truth i / images_per_truth.
+struct ComparedImages {
+    const float* images = nullptr;
+    const float* truths = nullptr;
+    int count = 1, images_per_truth = 1;
+    int height = 0, width = 0;
+};
+
 namespace cpu {
 
 /// Peak signal-to-noise ratio in dB, 10·log10(1 / MSE), over `count` values. Infinite where both agree.
@@ -25,19 +33,17 @@ double ssim_uniform(const float* image, const float* truth, int height, int widt
 /// excluded (scikit-image with gaussian_weights, use_sample_covariance = False). H, W ≥ 11, else NaN.
 double ssim_gaussian(const float* image, const float* truth, int height, int width);
 
-/// All three for `count` images of H×W; image i belongs to truth i / images_per_truth.
-void image_quality(const float* images, const float* truths, int count, int images_per_truth, int height,
-                   int width, ImageQuality* quality);
+/// All three for each image.
+void image_quality(const ComparedImages& images, ImageQuality* quality);
 
 }  // namespace cpu
 namespace cuda {
 
 /// Bytes that image_quality needs for its partial sums.
-std::size_t image_quality_workspace_bytes(int count, int height, int width);
+std::size_t image_quality_workspace_bytes(const ComparedImages& images);
 
-/// All three for `count` images, like the CPU's, to some 1e-14. `workspace` is aligned to 8 bytes.
-void image_quality(gpu::Stream stream, const float* images, const float* truths, int count,
-                   int images_per_truth, int height, int width, ImageQuality* quality, void* workspace);
+/// All three for each image, like the CPU's, to some 1e-14. `workspace` is aligned to 8 bytes.
+void image_quality(gpu::Stream stream, const ComparedImages& images, ImageQuality* quality, void* workspace);
 
 }  // namespace cuda
 }  // namespace tvmap

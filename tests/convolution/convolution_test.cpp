@@ -76,18 +76,13 @@ TEST_CASE("convolution: inference alone, and without d_x") {
     Buffers b(c, *first_layer);
     b.forward(*first_layer);
     const Doubles y = b.y.get(), d_y = b.d_y.get();
-    const auto backward = [&](float* d_x) {
-        first_layer->backward(b.x.data(), b.weight.data(), b.y.data(), b.d_y.data(), d_x, Write::overwrite,
-                              b.d_weight.data(), b.d_bias.data(), Write::overwrite,
-                              b.backward_workspace.data());
-    };
-    backward(nullptr);
+    b.backward(*first_layer, Write::overwrite, nullptr);
     const auto expected =
         reference::convolution_backward(b.shape, b.x.get(), b.weight.get(), y, d_y, c.slope);
     CHECK(relative_error(b.d_weight.get(), expected.d_weight) < winograd);
     CHECK(relative_error(b.d_bias.get(), expected.d_bias) < direct);
     CHECK(b.intact());
-    CHECK_THROWS_AS(backward(b.d_x.data()), Error);
+    CHECK_THROWS_AS(b.backward(*first_layer, Write::overwrite), Error);
 }
 
 TEST_CASE("convolution: what cannot work is refused") {

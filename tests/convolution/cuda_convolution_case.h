@@ -85,9 +85,18 @@ struct Buffers {
     void forward(Convolution& convolution) {
         convolution.forward(x.data(), weight.data(), bias.data(), y.data(), forward_workspace.data());
     }
-    void backward(Convolution& convolution, Write write) {
-        convolution.backward(x.data(), weight.data(), y.data(), d_y.data(), d_x.data(), write,
-                             d_weight.data(), d_bias.data(), write, backward_workspace.data());
+    void backward(Convolution& convolution, Write write) { backward(convolution, write, d_x.data()); }
+    void backward(Convolution& convolution, Write write, float* to_d_x) {
+        convolution.backward({.x = x.data(),
+                              .weight = weight.data(),
+                              .y = y.data(),
+                              .d_y = d_y.data(),
+                              .d_x = to_d_x,
+                              .d_x_write = write,
+                              .d_weight = d_weight.data(),
+                              .d_bias = d_bias.data(),
+                              .parameter_write = write},
+                             backward_workspace.data());
     }
 
     /// Nothing but the values was written.

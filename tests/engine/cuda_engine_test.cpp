@@ -35,8 +35,8 @@ ImageStack images(int n, double shift = 0) {
     return stack;
 }
 
-Regularisation map_of(MapKind kind) {
-    Regularisation lambda{kind, {}};
+Map map_of(MapKind kind) {
+    Map lambda{kind, {}};
     const int count = kind == MapKind::scalar ? 1 : (kind == MapKind::shared ? 1 : 2) * height * width;
     for (int i = 0; i < count; ++i) lambda.values.push_back(float(0.06 + 0.03 * std::cos(1.7 * i)));
     return lambda;
@@ -55,7 +55,7 @@ TEST_CASE("solves, whole, in pieces and from a state, have the CPU's bits") {
     const ImageStack z = images(3);
     for (const MapKind kind : {MapKind::scalar, MapKind::shared, MapKind::separate}) {
         CAPTURE(int(kind));
-        const Regularisation lambda = map_of(kind);
+        const Map lambda = map_of(kind);
         const Solution expected = solve(*cpu, steps(30), z, lambda, {});
         CHECK(compared_bits(solve(*cuda, steps(30), z, lambda, {}).x, expected.x));
 

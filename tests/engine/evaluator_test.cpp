@@ -140,7 +140,7 @@ TEST_CASE("every number equals a direct call's") {
             const DeviceArray<std::byte> workspace(*backend, cpu::pdhg_workspace_bytes(problem));
             for (int l = 0; l < 5; ++l) {
                 const float value = float(evaluation.lambdas[l]);
-                cpu::pdhg_forward(problem, 16, noisy.data(), &value, x.data(), nullptr, nullptr, false,
+                cpu::pdhg_forward(problem, 16, {noisy.data(), &value}, {.x = x.data()},
                                   {workspace.data(), workspace.bytes()});
                 check(image.curve[l], x);
             }

@@ -291,7 +291,7 @@ TEST_CASE("the solver: gradients through its image and its map") {
         return [=](auto& net, auto z, const Setting& s) {
             const auto x = net.convolution(z, "in", s.wide, 3, slope);
             const auto raw = net.convolution(x, "raw", 2, 1, 1);
-            const auto lambda = net.parameter_map(raw, 0.1, up_bound, maps);
+            const auto lambda = net.map_from_raw(raw, 0.1, up_bound, maps);
             const auto denoised = net.denoise(z, lambda, solver);
             // Which of d_z and d_Λ starts the other way depends on who else uses z.
             return first ? net.add(denoised, z) : denoised;
@@ -309,12 +309,12 @@ TEST_CASE("the solver: gradients through its image and its map") {
 TEST_CASE("the solver between networks, its image and its result in concatenations") {
     const auto network = [](auto& net, auto z, const Setting& s) {
         const auto raw = net.convolution(net.convolution(z, "in", s.wide, 3, slope), "raw", 1, 1, 1);
-        const auto lambda = net.parameter_map(raw, 0.1, 0, 1);
+        const auto lambda = net.map_from_raw(raw, 0.1, 0, 1);
         const auto denoised = net.denoise(z, lambda, eight_steps);
         const auto all = net.concatenate({denoised, lambda, z, raw});
         const auto next = net.convolution(all, "next", 3, 3, slope);
         const auto image = net.convolution(next, "image", 1, 1, 1);
-        const auto map = net.parameter_map(net.convolution(next, "map", 1, 1, 1), 0.1, 0, 1);
+        const auto map = net.map_from_raw(net.convolution(next, "map", 1, 1, 1), 0.1, 0, 1);
         const auto both = net.concatenate({image, map});  // the solver reads what lies in slices
         return net.add(net.denoise(image, map, eight_steps), net.convolution(both, "rest", 1, 1, 1));
     };

@@ -30,8 +30,8 @@ struct Training {
         noisy = graph.input("noisy", n, 1, h, w, true);
         target = graph.input("target", n, 1, h, w);
         const Value raw = record_unet(graph, config.network, noisy);
-        lambda = parameter_map(graph, raw, {float(config.map.scale), float(config.map.up_bound)},
-                               config.map.separate ? 2 : 1);
+        lambda = map_from_raw(graph, raw, {float(config.map.scale), float(config.map.up_bound)},
+                              config.map.separate ? 2 : 1);
         denoised = denoise(graph, noisy, lambda, pdhg_problem(config.solver, config.map, n, h, w),
                            config.solver.iterations);
         loss(graph, denoised, target, config.train.loss);
@@ -122,7 +122,7 @@ struct Exact {
         const int raw =
             reference::unet(tape, z, c.network.channels, c.network.outputs, float(c.network.slope));
         const int lambda =
-            tape.parameter_map(raw, float(c.map.scale), float(c.map.up_bound), c.map.separate ? 2 : 1);
+            tape.map_from_raw(raw, float(c.map.scale), float(c.map.up_bound), c.map.separate ? 2 : 1);
         const double step = 1 / c.solver.norm;
         const int x =
             tape.denoise(z, lambda, {0, 0, c.solver.iterations, step, step, c.solver.theta, false, false});
@@ -215,7 +215,7 @@ TEST_CASE("another architecture trains: residual blocks, shared weights, a recur
             const auto once = net.add(wide, net.convolution(wide, "body", 5, 3, 0.1));
             const auto twice = net.add(once, net.convolution(once, "body", 5, 3, 0.1));
             const auto joined = net.concatenate({net.add(wide, twice), wide, x});
-            const auto lambda = net.parameter_map(net.convolution(joined, "raw", 1, 1, 1), 0.1, 0, 1);
+            const auto lambda = net.map_from_raw(net.convolution(joined, "raw", 1, 1, 1), 0.1, 0, 1);
             x = net.denoise(x, lambda, reference::Pdhg{0, 0, 6, 1.0f / 3, 1.0f / 3, 1, false, false});
         }
         return x;

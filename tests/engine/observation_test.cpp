@@ -57,7 +57,7 @@ SolverConfig solver_of(DataTerm data, Regulariser regulariser = Regulariser::tv)
 }
 
 /// The same observation as whole arrays are given it.
-Restoration whole(const SolverConfig& solver, const Seen& seen, const Regularisation& lambda) {
+Restoration whole(const SolverConfig& solver, const Seen& seen, const Map& lambda) {
     const ObservationConfig& o = solver.observation;
     Restoration given;
     given.lambda = lambda;
@@ -141,7 +141,7 @@ TEST_CASE("a graph restores what whole arrays restore, to the bit, and has their
                 solver.gradient = *gradient_mode(mode);
                 const Seen seen = observed(solver.observation, 2, 4);
                 const int maps = map_count(solver, {});
-                Regularisation lambda{MapKind::shared, Floats(std::size_t(maps) * pixels)};
+                Map lambda{MapKind::shared, Floats(std::size_t(maps) * pixels)};
                 for (std::size_t i = 0; i < lambda.values.size(); ++i)
                     lambda.values[i] = 0.02f + 0.01f * float(i % 7);
                 const Restoration given = whole(solver, seen, lambda);
@@ -207,7 +207,7 @@ TEST_CASE("the scalar search of every operator is restoration by each value, in 
                                               {.batch_bytes = 2 * pixels * sizeof(float), .second = 3});
             for (std::size_t n = 0; n < 3; ++n)
                 for (std::size_t k = 0; k < 3; ++k) {
-                    Regularisation lambda{MapKind::scalar, {lambdas[k]}};
+                    Map lambda{MapKind::scalar, {lambdas[k]}};
                     if (regulariser == Regulariser::tgv) lambda.values.push_back(3 * lambdas[k]);
                     const Floats x = restore(*backend, solver, whole(solver, all[n], lambda), {}).x;
                     double mse = 0;
@@ -238,7 +238,7 @@ TEST_CASE("a network at work solves the operator's problem with its map, also wh
             const Arena arena(*backend, denoiser.arena_bytes());
             denoiser.bind(arena, parameters);
             const Seen seen = observed(config.solver.observation, 1, 6);
-            Regularisation lambda{MapKind::separate, Floats(2 * pixels)};
+            Map lambda{MapKind::separate, Floats(2 * pixels)};
             Floats x(pixels);
             for (int again = 0; again < 2; ++again)  // the solver's arrays lie where the network's were
                 denoiser.run(seen.image.data(), lambda.values.data(), x.data(), seen.weights.data());

@@ -208,7 +208,7 @@ TEST_CASE("what does not fit together is refused when recorded") {
     CHECK_THROWS_AS(concatenate(graph, {a, b}), Error);
     CHECK_THROWS_AS(concatenate(graph, {}), Error);
     CHECK_THROWS_AS(convolution(graph, four, "two", 2, 3, 1), Error);  // another shape under the same name
-    CHECK_THROWS_AS(parameter_map(graph, a, {}, 2), Error);
+    CHECK_THROWS_AS(map_from_raw(graph, a, {}, 2), Error);
     CHECK_THROWS_AS(denoise(graph, two, a, {}, 4), Error);
     CHECK_THROWS_AS(denoise(graph, a, b, {}, 4), Error);
     CHECK_THROWS_AS(denoise(graph, a, four, {}, 4), Error);

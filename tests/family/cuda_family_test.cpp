@@ -49,7 +49,8 @@ void compare(const Member& m, int iterations) {
     CHECK(compared_bits(b.download(), m.b));
     const SolverInput input{b.data(), s.own_start ? start.data() : nullptr, lambda.data(), gram.data()};
     const PdhgState at = device_state.pointers();
-    cuda::solver_forward(test_stream(), s, iterations, input, x.data(), masks.data(), &at, false, workspace);
+    cuda::solver_forward(test_stream(), s, iterations, input,
+                         {.x = x.data(), .masks = masks.data(), .state = &at}, workspace);
     CHECK(compared_bits(x.download(), expected.x));
     Bytes bits = masks.download();
     bits.resize(std::size_t(pixels * iterations));  // what is behind them is arbitrary
@@ -68,15 +69,27 @@ void compare(const Member& m, int iterations) {
                                     adjoint.q.data(), sum.data()},
             device{device_adjoint.x.data(), device_adjoint.x_bar.data(), device_adjoint.p.data(),
                    device_adjoint.q.data(), device_sum.data()};
-        PdhgAdjoint how{.state = &host, .start_from_state = !first, .one_mask = true, .from_image = !first};
-        cpu::solver_adjoint(
-            s, 2, m.input().gram, expected.masks.data(), m.d_x.data(),
-            {expected_lambda.data(), first ? nullptr : expected_b.data(), expected_start.data()},
-            Write::accumulate, host_workspace, how);
+        PdhgAdjoint how{.masks = expected.masks.data(),
+                        .d_x = m.d_x.data(),
+                        .state = &host,
+                        .start_from_state = !first,
+                        .one_mask = true,
+                        .from_image = !first};
+        cpu::solver_adjoint(s, 2, m.input().gram, how,
+                            {.d_lambda = expected_lambda.data(),
+                             .d_b = first ? nullptr : expected_b.data(),
+                             .d_start = expected_start.data(),
+                             .write = Write::accumulate},
+                            host_workspace);
+        how.masks = masks.data();
+        how.d_x = d_x.data();
         how.state = &device;
-        cuda::solver_adjoint(test_stream(), s, 2, gram.data(), masks.data(), d_x.data(),
-                             {d_lambda.data(), first ? nullptr : d_b.data(), d_start.data()},
-                             Write::accumulate, workspace, how);
+        cuda::solver_adjoint(test_stream(), s, 2, gram.data(), how,
+                             {.d_lambda = d_lambda.data(),
+                              .d_b = first ? nullptr : d_b.data(),
+                              .d_start = d_start.data(),
+                              .write = Write::accumulate},
+                             workspace);
     }
     CHECK(compared_bits(d_lambda.download(), expected_lambda));
     CHECK(compared_bits(d_b.download(), expected_b));
@@ -84,9 +97,10 @@ void compare(const Member& m, int iterations) {
     device_adjoint.check(adjoint);
 
     // In one call.
-    cuda::solver_adjoint(test_stream(), s, iterations, gram.data(), masks.data(), d_x.data(),
-                         {d_lambda.data(), d_b.data(), s.own_start ? d_start.data() : nullptr},
-                         Write::overwrite, workspace);
+    cuda::solver_adjoint(
+        test_stream(), s, iterations, gram.data(), {.masks = masks.data(), .d_x = d_x.data()},
+        {.d_lambda = d_lambda.data(), .d_b = d_b.data(), .d_start = s.own_start ? d_start.data() : nullptr},
+        workspace);
     CHECK(compared_bits(d_lambda.download(), expected.d_lambda));
     CHECK(compared_bits(d_b.download(), expected.d_b));
     if (s.own_start) CHECK(compared_bits(d_start.download(), expected.d_start));
@@ -124,10 +138,13 @@ TEST_CASE("an adjoint that has settled leaves everything as it is") {
         const DeviceState state{State(s)};
         const PdhgAdjointState at{state.x.data(), state.x_bar.data(), state.p.data(), state.q.data(),
                                   nullptr};
-        cuda::solver_adjoint(
-            test_stream(), s, 1, gram.data(), masks.data(), d_x.data(),
-            {d_lambda.data(), d_b.data(), nullptr}, Write::accumulate, {memory.data(), memory.size()},
-            {.state = &at, .settling = reinterpret_cast<const PdhgSettling*>(settling.data())});
+        cuda::solver_adjoint(test_stream(), s, 1, gram.data(),
+                             {.masks = masks.data(),
+                              .d_x = d_x.data(),
+                              .state = &at,
+                              .settling = reinterpret_cast<const PdhgSettling*>(settling.data())},
+                             {.d_lambda = d_lambda.data(), .d_b = d_b.data(), .write = Write::accumulate},
+                             {memory.data(), memory.size()});
         CHECK(compared_bits(d_lambda.download(), m.lambda));
         CHECK(compared_bits(d_b.download(), m.d_x));
         state.check(State(s));
@@ -137,11 +154,11 @@ TEST_CASE("an adjoint that has settled leaves everything as it is") {
 TEST_CASE("wrong calls are refused before anything is launched") {
     const Member m = members(94)[2];
     const DeviceBuffer<std::uint8_t> memory{std::int64_t(solver_workspace_bytes(m.problem))};
-    CHECK_THROWS_WITH_AS(cuda::solver_forward(test_stream(), m.problem, 1, m.input(), nullptr, nullptr,
-                                              nullptr, false, {memory.data(), memory.size() - 64}),
-                         doctest::Contains("a workspace of"), Error);
-    CHECK_THROWS_WITH_AS(cuda::solver_adjoint(test_stream(), m.problem, 1, m.input().gram, nullptr, nullptr,
-                                              {}, Write::overwrite, {memory.data(), memory.size()}),
+    CHECK_THROWS_WITH_AS(
+        cuda::solver_forward(test_stream(), m.problem, 1, m.input(), {}, {memory.data(), memory.size() - 64}),
+        doctest::Contains("a workspace of"), Error);
+    CHECK_THROWS_WITH_AS(cuda::solver_adjoint(test_stream(), m.problem, 1, m.input().gram, {}, {},
+                                              {memory.data(), memory.size()}),
                          doctest::Contains("no masks"), Error);
     CHECK(memory.untouched());
 }

@@ -162,10 +162,11 @@ inline Result solve(const Member& m, int iterations, State* state = nullptr) {
     auto* bits = static_cast<std::uint8_t*>(masks.data());
     const PdhgState pointers = state != nullptr ? state->pointers() : PdhgState{};
     const auto at = [](Guarded& memory) { return static_cast<float*>(memory.data()); };
-    cpu::solver_forward(s, iterations, m.input(), at(x), bits, state != nullptr ? &pointers : nullptr, false,
+    cpu::solver_forward(s, iterations, m.input(),
+                        {.x = at(x), .masks = bits, .state = state != nullptr ? &pointers : nullptr},
                         workspace);
-    cpu::solver_adjoint(s, iterations, m.input().gram, bits, m.d_x.data(),
-                        {at(d_lambda), at(d_b), at(d_start)}, Write::overwrite, workspace);
+    cpu::solver_adjoint(s, iterations, m.input().gram, {.masks = bits, .d_x = m.d_x.data()},
+                        {.d_lambda = at(d_lambda), .d_b = at(d_b), .d_start = at(d_start)}, workspace);
     for (Guarded* memory : {&x, &d_lambda, &d_b, &d_start, &masks, &workspace}) CHECK(memory->intact());
     const auto floats = [&](Guarded& memory, std::size_t count) {
         return Floats(at(memory), at(memory) + count);

@@ -68,8 +68,8 @@ inline Gradient run_mode(Backend& backend, const Member& m, int iterations, cons
         backward(backend, solver.backward_workspace_bytes());
     const SolverInput input{b.data(), s.own_start ? start.data() : nullptr, lambda.data(), gram.data()};
     solver.forward(input, x.data(), saved.data<void>(), forward.data<void>());
-    solver.backward(saved.data<void>(), input, d_x.data(), {d_lambda.data(), d_b.data(), d_start.data()},
-                    write, backward.data<void>());
+    solver.backward(saved.data<void>(), input, d_x.data(),
+                    {d_lambda.data(), d_b.data(), d_start.data(), write}, backward.data<void>());
     backend.synchronise();
     for (const Watched* memory :
          {&b, &start, &lambda, &gram, &d_x, &x, &d_lambda, &d_b, &d_start, &saved, &forward, &backward})

@@ -160,7 +160,8 @@ TEST_CASE("tv on the identity is pdhg.h, to the bit") {
             Floats x(got.x.size(), NAN);
             Guarded workspace(solver_workspace_bytes(s));
             const PdhgState own = state.pointers();
-            cpu::solver_forward(s, iterations, m.input(), x.data(), nullptr, &own, true, workspace);
+            cpu::solver_forward(s, iterations, m.input(),
+                                {.x = x.data(), .state = &own, .start_from_state = true}, workspace);
             CHECK(same_bits(x, pdhg_case::denoise(p, iterations, m.z, m.lambda, &pointers, true)));
             CHECK(state.same(expected_state));
         }
@@ -176,7 +177,7 @@ TEST_CASE("the adjoint's ways of pdhg.h: stretches, one mask, accumulation, to t
             workspace(solver_workspace_bytes(s));
         Floats x(m.d_x.size());
         auto* pdhg_masks = static_cast<std::uint8_t*>(bits.data());
-        cpu::pdhg_forward(p, 1, m.z.data(), m.lambda.data(), x.data(), pdhg_masks, nullptr, false,
+        cpu::pdhg_forward(p, 1, {m.z.data(), m.lambda.data()}, {.x = x.data(), .masks = pdhg_masks},
                           pdhg_workspace);
         for (const bool with_sum : {false, true}) {
             Floats d_lambda(m.lambda.size(), 0.5f), d_z(x.size(), 0.25f), expected_lambda = d_lambda,
@@ -190,18 +191,23 @@ TEST_CASE("the adjoint's ways of pdhg.h: stretches, one mask, accumulation, to t
             const PdhgAdjointState a = adjoint_state(state, sum),
                                    b = adjoint_state(expected_state, expected_sum);
             for (int stretch = 0; stretch < 3; ++stretch) {
-                const auto how = [&](const PdhgAdjointState& of) {
-                    return PdhgAdjoint{.state = &of,
+                const auto how = [&](const PdhgAdjointState& of, const std::uint8_t* decisions) {
+                    return PdhgAdjoint{.masks = decisions,
+                                       .d_x = m.d_x.data(),
+                                       .state = &of,
                                        .start_from_state = stretch > 0,
                                        .one_mask = true,
                                        .from_image = stretch == 2};
                 };
                 float* const to = !with_sum || stretch == 2 ? d_z.data() : nullptr;
                 float* const expected_to = to != nullptr ? expected_z.data() : nullptr;
-                cpu::solver_adjoint(s, 4, nullptr, masks.data(), m.d_x.data(), {d_lambda.data(), to, nullptr},
-                                    Write::accumulate, workspace, how(a));
-                cpu::pdhg_adjoint(p, 4, pdhg_masks, m.d_x.data(), expected_lambda.data(), expected_to,
-                                  Write::accumulate, pdhg_workspace, how(b));
+                cpu::solver_adjoint(s, 4, nullptr, how(a, masks.data()),
+                                    {.d_lambda = d_lambda.data(), .d_b = to, .write = Write::accumulate},
+                                    workspace);
+                cpu::pdhg_adjoint(
+                    p, 4, how(b, pdhg_masks),
+                    {.d_lambda = expected_lambda.data(), .d_z = expected_to, .write = Write::accumulate},
+                    pdhg_workspace);
                 CHECK(same_bits(d_lambda, expected_lambda));
                 CHECK(same_bits(d_z, expected_z));
                 CHECK(state.same(expected_state));
@@ -246,7 +252,11 @@ TEST_CASE("stretches of any member: what one call does") {
         Floats x(expected.x.size(), NAN);
         for (const int steps : {5, 1, 6}) {
             masks.emplace_back(solver_mask_bytes(s, steps));
-            cpu::solver_forward(s, steps, input, x.data(), masks.back().data(), &at, masks.size() > 1,
+            cpu::solver_forward(s, steps, input,
+                                {.x = x.data(),
+                                 .masks = masks.back().data(),
+                                 .state = &at,
+                                 .start_from_state = masks.size() > 1},
                                 workspace);
         }
         CHECK(same_bits(x, expected.x));
@@ -255,11 +265,17 @@ TEST_CASE("stretches of any member: what one call does") {
                                  sum.data()};
         const int steps[] = {5, 1, 6};
         for (int k = 2; k >= 0; --k)
-            cpu::solver_adjoint(s, steps[k], input.gram, masks[std::size_t(k)].data(),
-                                k == 2 ? m.d_x.data() : nullptr,
-                                {d_lambda.data(), k == 0 ? d_b.data() : nullptr, d_start.data()},
-                                k == 0 ? Write::overwrite : Write::accumulate, workspace,
-                                {.state = &a, .start_from_state = k < 2, .from_image = k == 0});
+            cpu::solver_adjoint(s, steps[k], input.gram,
+                                {.masks = masks[std::size_t(k)].data(),
+                                 .d_x = k == 2 ? m.d_x.data() : nullptr,
+                                 .state = &a,
+                                 .start_from_state = k < 2,
+                                 .from_image = k == 0},
+                                {.d_lambda = d_lambda.data(),
+                                 .d_b = k == 0 ? d_b.data() : nullptr,
+                                 .d_start = d_start.data(),
+                                 .write = k == 0 ? Write::overwrite : Write::accumulate},
+                                workspace);
         CHECK(same_bits(d_b, expected.d_b));
         if (s.own_start) CHECK(same_bits(d_start, expected.d_start));
     }
@@ -273,9 +289,9 @@ TEST_CASE("an adjoint that has settled leaves everything as it is") {
     const Floats lambda_before = d_lambda, b_before = d_b;
     for (const int settled : {1, 0}) {
         const PdhgSettling settling{4, settled};
-        cpu::solver_adjoint(m.problem, 2, m.input().gram, masks.data(), m.d_x.data(),
-                            {d_lambda.data(), d_b.data(), nullptr}, Write::accumulate, workspace,
-                            {.settling = &settling});
+        cpu::solver_adjoint(
+            m.problem, 2, m.input().gram, {.masks = masks.data(), .d_x = m.d_x.data(), .settling = &settling},
+            {.d_lambda = d_lambda.data(), .d_b = d_b.data(), .write = Write::accumulate}, workspace);
         CHECK(same_bits(d_lambda, lambda_before) == bool(settled));
         CHECK(same_bits(d_b, b_before) == bool(settled));
     }
@@ -361,21 +377,20 @@ TEST_CASE("wrong calls are refused") {
     no_gram.gram = nullptr;
     const PdhgWorkspace enough = workspace, little{enough.memory, enough.bytes - 64};
     const auto forward = [&](const SolverInput& from, bool go_on, const PdhgWorkspace& space) {
-        cpu::solver_forward(s, 1, from, x.data(), nullptr, nullptr, go_on, space);
+        cpu::solver_forward(s, 1, from, {.x = x.data(), .start_from_state = go_on}, space);
     };
     CHECK_THROWS_WITH_AS(forward(input, true, enough), doctest::Contains("told to start from a state"),
                          Error);
     CHECK_THROWS_WITH_AS(forward(no_gram, false, enough), doctest::Contains("no array for the data term"),
                          Error);
     CHECK_THROWS_WITH_AS(forward(input, false, little), doctest::Contains("a workspace of"), Error);
-    CHECK_THROWS_WITH_AS(
-        cpu::solver_adjoint(s, 1, input.gram, nullptr, m.d_x.data(), {}, Write::overwrite, enough),
-        doctest::Contains("no masks"), Error);
+    CHECK_THROWS_WITH_AS(cpu::solver_adjoint(s, 1, input.gram, {.d_x = m.d_x.data()}, {}, enough),
+                         doctest::Contains("no masks"), Error);
     SolverProblem own = s;
     own.own_start = true;
     SolverInput no_start = input;
     no_start.start = nullptr;
-    CHECK_THROWS_WITH_AS(cpu::solver_forward(own, 1, no_start, x.data(), nullptr, nullptr, false, enough),
+    CHECK_THROWS_WITH_AS(cpu::solver_forward(own, 1, no_start, {.x = x.data()}, enough),
                          doctest::Contains("no image to start from"), Error);
     std::int8_t e = 0;
     CHECK_THROWS_AS(cpu::solver_unpack_mask(s, 1, nullptr, 0, 1, &e), Error);

@@ -39,12 +39,18 @@ void check(const PdhgProblem& s, int iterations, const PdhgMapping& mapping) {
     const happens_before::Checker checker;
     try {
         for (const bool from_state : {false, true})
-            cuda::pdhg_forward(test_stream(), s, iterations, z.data(), lambda.data(), x.data(), masks.data(),
-                               &state, from_state, workspace, &mapping);
+            cuda::pdhg_forward(
+                test_stream(), s, iterations, {z.data(), lambda.data()},
+                {.x = x.data(), .masks = masks.data(), .state = &state, .start_from_state = from_state},
+                workspace, &mapping);
         for (const bool from_state : {false, true})
-            cuda::pdhg_adjoint(test_stream(), s, iterations, masks.data(), d_x.data(), d_lambda.data(),
-                               d_z.data(), from_state ? Write::accumulate : Write::overwrite, workspace,
-                               &mapping, {.state = &adjoint, .start_from_state = from_state});
+            cuda::pdhg_adjoint(
+                test_stream(), s, iterations,
+                {.masks = masks.data(), .d_x = d_x.data(), .state = &adjoint, .start_from_state = from_state},
+                {.d_lambda = d_lambda.data(),
+                 .d_z = d_z.data(),
+                 .write = from_state ? Write::accumulate : Write::overwrite},
+                workspace, &mapping);
     } catch (const Error&) {
         MESSAGE(checker.races());
         throw;

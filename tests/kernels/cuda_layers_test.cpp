@@ -1,5 +1,5 @@
 // The CUDA kernels around the convolutions: max pooling, upsampling, leaky ReLU, sums, the gradient of a
-// convolution's activation and bias, and the parameter map. Value, gradient, odd and non-square
+// convolution's activation and bias, and the map from the raw output. Value, gradient, odd and non-square
 // sizes, strided images, addresses that allow wide accesses and such that do not, overwrite and accumulate,
 // overrun.
 #include <doctest/doctest.h>
@@ -12,8 +12,8 @@
 #include "kernels/layers/bfloat16.h"
 #include "kernels/layers/blas1.h"
 #include "kernels/layers/leaky_relu.h"
+#include "kernels/layers/map_from_raw.h"
 #include "kernels/layers/max_pool.h"
-#include "kernels/layers/parameter_map.h"
 #include "kernels/layers/upsample.h"
 #include "tests/kernels/layer_case.h"
 #include "tests/support/device_buffer.h"
@@ -217,21 +217,21 @@ TEST_CASE("bias and activation in place are exact") {
     });
 }
 
-TEST_CASE("parameter map: values and slopes over the whole range of r") {
+TEST_CASE("map from raw: values and slopes over the whole range of r") {
     const int count = 1801;
     Array r(count);
     for (int i = 0; i < count; ++i) r[i] = float((i - 900) / 900.0 * 85);  // exp(−85) is still a normal float
     DeviceFeatures raw(1, 1, 1, count, 0, r), ones(1, 1, 1, count, 0, Array(count, 1.0));
     for (const auto& [scale, bound] : {std::pair{0.1f, 0.0f}, {0.1f, 0.7f}}) {
         DeviceFeatures lambda(1, 1, 1, count), d_raw(1, 1, 1, count);
-        cuda::parameter_map_forward(test_stream(), {scale, bound}, raw.view(), lambda.view());
-        cuda::parameter_map_backward(test_stream(), {scale, bound}, raw.view(), ones.view(), d_raw.view(),
-                                     Write::overwrite);
+        cuda::map_from_raw_forward(test_stream(), {scale, bound}, raw.view(), lambda.view());
+        cuda::map_from_raw_backward(test_stream(), {scale, bound}, raw.view(), ones.view(), d_raw.view(),
+                                    Write::overwrite);
         // Quotients to their exact values: exp and log1p within 2 ulp of 2^-23 each, five roundings of 2^-24.
         const double tolerance = 8e-7;
         Array value = lambda.get(), slope = d_raw.get();
         for (int i = 0; i < count; ++i) {
-            value[i] /= reference::parameter_map(r[i], scale, bound);
+            value[i] /= reference::map_from_raw(r[i], scale, bound);
             const double s = reference::sigmoid(r[i]), rest = reference::sigmoid(-r[i]);
             slope[i] /= bound > 0 ? bound * s * rest : scale * s;
         }
@@ -240,33 +240,33 @@ TEST_CASE("parameter map: values and slopes over the whole range of r") {
     }
 }
 
-TEST_CASE("parameter map: extremes do not overflow") {
+TEST_CASE("map from raw: extremes do not overflow") {
     DeviceFeatures raw(1, 1, 1, 6, 0, {-1e30, -200, 100, 200, 1e30, 0}), lambda(1, 1, 1, 6);
     DeviceFeatures ones(1, 1, 1, 6, 0, Array(6, 1.0)), d_raw(1, 1, 1, 6);
     const double large = 0.5 * double(1e30f), log2 = 0.5 * std::log(2.0);
     // log 2 is rounded, and so is its exponential's sum before; all else is exact.
-    cuda::parameter_map_forward(test_stream(), {0.5f, 0}, raw.view(), lambda.view());
+    cuda::map_from_raw_forward(test_stream(), {0.5f, 0}, raw.view(), lambda.view());
     CHECK(largest_difference(lambda.get(), Array{0, 0, 50, 100, large, log2}) < 1e-7);
-    cuda::parameter_map_backward(test_stream(), {0.5f, 0}, raw.view(), ones.view(), d_raw.view(),
-                                 Write::overwrite);
+    cuda::map_from_raw_backward(test_stream(), {0.5f, 0}, raw.view(), ones.view(), d_raw.view(),
+                                Write::overwrite);
     CHECK(largest_difference(d_raw.get(), Array{0, 0, 0.5, 0.5, 0.5, 0.25}) < 1e-37);
-    cuda::parameter_map_forward(test_stream(), {0.5f, 2}, raw.view(), lambda.view());
+    cuda::map_from_raw_forward(test_stream(), {0.5f, 2}, raw.view(), lambda.view());
     CHECK(largest_difference(lambda.get(), Array{0, 0, 2, 2, 2, 1}) < 1e-37);
-    cuda::parameter_map_backward(test_stream(), {0.5f, 2}, raw.view(), ones.view(), d_raw.view(),
-                                 Write::overwrite);
+    cuda::map_from_raw_backward(test_stream(), {0.5f, 2}, raw.view(), ones.view(), d_raw.view(),
+                                Write::overwrite);
     CHECK(largest_difference(d_raw.get(), Array{0, 0, 0, 0, 0, 0.5}) < 1e-37);
 }
 
-TEST_CASE("parameter map: what is not a number stays so") {
+TEST_CASE("map from raw: what is not a number stays so") {
     const double nan = std::numeric_limits<double>::quiet_NaN();
     DeviceFeatures raw(1, 1, 1, 6, 0, Array(6, nan)), lambda(1, 1, 1, 6);
     for (const float up_bound : {0.0f, 2.0f}) {
-        cuda::parameter_map_forward(test_stream(), {0.5f, up_bound}, raw.view(), lambda.view());
+        cuda::map_from_raw_forward(test_stream(), {0.5f, up_bound}, raw.view(), lambda.view());
         for (const double value : lambda.get()) CHECK(std::isnan(value));
     }
 }
 
-TEST_CASE("parameter map: a shared map leaves no gradient for the channels it does not use") {
+TEST_CASE("map from raw: a shared map leaves no gradient for the channels it does not use") {
     for (const auto& size : {std::pair{17, 9}, {8, 12}})
         for (const int maps : {1, 2})
             for (const Write write : writes) {
@@ -279,9 +279,9 @@ TEST_CASE("parameter map: a shared map leaves no gradient for the channels it do
                 DeviceFeatures raw(n, 2, h, w, 1, r), lambda(n, maps, h, w, 3);
                 DeviceFeatures on_d_lambda(n, maps, h, w, 0, d_lambda);
                 DeviceFeatures d_raw(n, 2, h, w, 2, old);
-                cuda::parameter_map_forward(test_stream(), {}, raw.view(), lambda.view());
-                cuda::parameter_map_backward(test_stream(), {}, raw.view(), on_d_lambda.view(), d_raw.view(),
-                                             write);
+                cuda::map_from_raw_forward(test_stream(), {}, raw.view(), lambda.view());
+                cuda::map_from_raw_backward(test_stream(), {}, raw.view(), on_d_lambda.view(), d_raw.view(),
+                                            write);
                 CHECK(lambda.intact());
                 CHECK(d_raw.intact());
                 Array expected(n * maps * h * w), d_expected(r.size(), 0.0);
@@ -290,7 +290,7 @@ TEST_CASE("parameter map: a shared map leaves no gradient for the channels it do
                         for (int p = 0; p < h * w; ++p) {
                             const int at = (i * 2 + c) * h * w + p, map_at = (i * maps + c) * h * w + p;
                             if (c < maps) {
-                                expected[map_at] = reference::parameter_map(r[at], 0.1f, 0);
+                                expected[map_at] = reference::map_from_raw(r[at], 0.1f, 0);
                                 d_expected[at] = d_lambda[map_at] * 0.1f * reference::sigmoid(r[at]);
                             }
                             if (write == Write::accumulate) d_expected[at] += old[at];
@@ -323,8 +323,8 @@ TEST_CASE("addresses that allow no wide access, of any operand, give the same bi
         note(out);
         cuda::leaky_relu_forward(test_stream(), x.view(), out.view(), 0.1f), note(out);
         cuda::add(test_stream(), x.view(), g.view(), out.view()), note(out);
-        cuda::parameter_map_forward(test_stream(), {}, x.view(), out.view()), note(out);
-        cuda::parameter_map_backward(test_stream(), {}, x.view(), g.view(), out.view(), Write::accumulate);
+        cuda::map_from_raw_forward(test_stream(), {}, x.view(), out.view()), note(out);
+        cuda::map_from_raw_backward(test_stream(), {}, x.view(), g.view(), out.view(), Write::accumulate);
         note(out);
         const DeviceFeatures bias(1, c, 1, 1);
         const DeviceBuffer<std::uint8_t> workspace(
@@ -353,7 +353,7 @@ TEST_CASE("wrong shapes are refused, by name") {
     CHECK_THROWS_AS(cuda::upsample_backward(stream, x.view(), y.view(), Write::overwrite), Error);
     CHECK_THROWS_AS(cuda::leaky_relu_forward(stream, x.view(), y.view(), 0.1f), Error);
     CHECK_THROWS_AS(cuda::add(stream, x.view(), x.view(), y.view()), Error);
-    CHECK_THROWS_AS(cuda::parameter_map_forward(stream, {}, two.view(), x.view()), Error);
+    CHECK_THROWS_AS(cuda::map_from_raw_forward(stream, {}, two.view(), x.view()), Error);
     CHECK_THROWS_AS(cuda::activation_gradient(stream, y.view(), x.view(), x.view(), 0.1f, nullptr,
                                               Write::overwrite, nullptr),
                     Error);

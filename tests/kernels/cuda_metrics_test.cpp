@@ -21,10 +21,9 @@ std::vector<ImageQuality> device_quality(const std::vector<float>& images, const
     DeviceBuffer<float> x(images.size()), y(truths.size());
     x.upload(images), y.upload(truths);
     DeviceBuffer<ImageQuality> quality(count);
-    DeviceBuffer<double> workspace(cuda::image_quality_workspace_bytes(count, height, width) /
-                                   sizeof(double));
-    cuda::image_quality(test_stream(), x.data(), y.data(), count, images_per_truth, height, width,
-                        quality.data(), workspace.data());
+    const ComparedImages compared{x.data(), y.data(), count, images_per_truth, height, width};
+    DeviceBuffer<double> workspace(cuda::image_quality_workspace_bytes(compared) / sizeof(double));
+    cuda::image_quality(test_stream(), compared, quality.data(), workspace.data());
     const std::vector<ImageQuality> values = quality.download();
     CHECK(quality.intact());
     CHECK(workspace.intact());
@@ -52,7 +51,7 @@ TEST_CASE("each image is measured against its own truth") {
         const std::vector<ImageQuality> quality =
             device_quality(images, truths, count, images_per_truth, height, width);
         std::vector<ImageQuality> from_cpu(count);
-        cpu::image_quality(images.data(), truths.data(), count, images_per_truth, height, width,
+        cpu::image_quality({images.data(), truths.data(), count, images_per_truth, height, width},
                            from_cpu.data());
         std::vector<double> psnr, ssim, exact_psnr, exact_ssim, cpu_values, values;
         for (int i = 0; i < count; ++i) {

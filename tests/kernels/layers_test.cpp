@@ -1,4 +1,4 @@
-// Max pooling, upsampling, leaky ReLU, sums and the parameter map: value, gradient, every block size, odd and
+// Max pooling, upsampling, leaky ReLU, sums and the map from the raw output: value, gradient, every block size, odd and
 // non-square sizes, strided images, overwrite and accumulate, overrun; on every instruction set, with one and
 // with several threads.
 #include <doctest/doctest.h>
@@ -11,8 +11,8 @@
 
 #include "kernels/base/error.h"
 #include "kernels/layers/leaky_relu.h"
+#include "kernels/layers/map_from_raw.h"
 #include "kernels/layers/max_pool.h"
-#include "kernels/layers/parameter_map.h"
 #include "kernels/layers/upsample.h"
 #include "tests/reference/layers.h"
 #include "tests/support/feature_buffer.h"
@@ -257,7 +257,7 @@ TEST_CASE("leaky ReLU, its gradient and sums are exact, in place too") {
     });
 }
 
-TEST_CASE("parameter map: values and slopes over the whole range of r") {
+TEST_CASE("map from raw: values and slopes over the whole range of r") {
     for (const std::string& set : cpu::instruction_sets()) {
         CAPTURE(set);
         const RunOn on(1, set);
@@ -269,12 +269,12 @@ TEST_CASE("parameter map: values and slopes over the whole range of r") {
         for (const float bound : {0.0f, 0.7f}) {
             const float scale = 0.1f;
             FeatureBuffer lambda(1, 1, 1, count, 1), d_raw(1, 1, 1, count, 1);
-            cpu::parameter_map_forward({scale, bound}, raw.view(), lambda.view());
-            cpu::parameter_map_backward({scale, bound}, raw.view(), ones.view(), d_raw.view(),
-                                        Write::overwrite);
+            cpu::map_from_raw_forward({scale, bound}, raw.view(), lambda.view());
+            cpu::map_from_raw_backward({scale, bound}, raw.view(), ones.view(), d_raw.view(),
+                                       Write::overwrite);
             double value_error = 0, slope_error = 0;
             for (int i = 0; i < count; ++i) {
-                const auto map = [&](double at) { return reference::parameter_map(at, scale, bound); };
+                const auto map = [&](double at) { return reference::map_from_raw(at, scale, bound); };
                 value_error = std::max(value_error, std::abs(lambda.get()[i] / map(r[i]) - 1));
                 const double step = 1e-4;
                 const double slope = (map(r[i] + step) - map(r[i] - step)) / (2 * step);
@@ -289,36 +289,36 @@ TEST_CASE("parameter map: values and slopes over the whole range of r") {
     }
 }
 
-TEST_CASE("parameter map: extremes do not overflow") {
+TEST_CASE("map from raw: extremes do not overflow") {
     const Array r{-1e30, -200, -100, 100, 200, 1e30, 0};
     const FeatureBuffer raw(1, 1, 1, 7, 1, 0, r), ones(1, 1, 1, 7, 1, 0, Array(7, 1.0));
     FeatureBuffer lambda(1, 1, 1, 7, 1), d_raw(1, 1, 1, 7, 1);
-    cpu::parameter_map_forward({0.5f, 0}, raw.view(), lambda.view());
+    cpu::map_from_raw_forward({0.5f, 0}, raw.view(), lambda.view());
     for (int i = 0; i < 3; ++i) CHECK(std::abs(lambda.get()[i]) < 1e-37);
     for (int i = 3; i < 6; ++i) CHECK(lambda.get()[i] == float(0.5 * float(r[i])));
-    cpu::parameter_map_backward({0.5f, 0}, raw.view(), ones.view(), d_raw.view(), Write::overwrite);
+    cpu::map_from_raw_backward({0.5f, 0}, raw.view(), ones.view(), d_raw.view(), Write::overwrite);
     CHECK(d_raw.get()[0] == 0.0);
     CHECK(d_raw.get()[5] == 0.5);
-    cpu::parameter_map_forward({0.5f, 2}, raw.view(), lambda.view());
+    cpu::map_from_raw_forward({0.5f, 2}, raw.view(), lambda.view());
     CHECK(lambda.get()[5] == 2.0);
     CHECK(lambda.get()[6] == 1.0);
-    cpu::parameter_map_backward({0.5f, 2}, raw.view(), ones.view(), d_raw.view(), Write::overwrite);
+    cpu::map_from_raw_backward({0.5f, 2}, raw.view(), ones.view(), d_raw.view(), Write::overwrite);
     CHECK(d_raw.get()[0] == 0.0);
     CHECK(d_raw.get()[5] == 0.0);
     CHECK(d_raw.get()[6] == 0.5);
 }
 
-TEST_CASE("parameter map: what is not a number stays so") {
+TEST_CASE("map from raw: what is not a number stays so") {
     const double nan = std::numeric_limits<double>::quiet_NaN();
     const FeatureBuffer raw(1, 1, 1, 19, 1, 0, Array(19, nan));  // vectors and a rest, of any width
     FeatureBuffer lambda(1, 1, 1, 19, 1);
     for (const float up_bound : {0.0f, 2.0f}) {
-        cpu::parameter_map_forward({0.5f, up_bound}, raw.view(), lambda.view());
+        cpu::map_from_raw_forward({0.5f, up_bound}, raw.view(), lambda.view());
         for (const double value : lambda.get()) CHECK(std::isnan(value));
     }
 }
 
-TEST_CASE("parameter map: a shared map leaves no gradient for the channels it does not use") {
+TEST_CASE("map from raw: a shared map leaves no gradient for the channels it does not use") {
     for (const int maps : {1, 2})
         for (const Write write : writes) {
             CAPTURE(maps);
@@ -327,8 +327,8 @@ TEST_CASE("parameter map: a shared map leaves no gradient for the channels it do
             const Array d_lambda = random_values(n * maps * h * w, 15);
             const FeatureBuffer raw(n, 2, h, w, 1, 1, r), d_lambda_buffer(n, maps, h, w, 1, 0, d_lambda);
             FeatureBuffer lambda(n, maps, h, w, 1, 3), d_raw(n, 2, h, w, 1, 2, old);
-            cpu::parameter_map_forward({}, raw.view(), lambda.view());
-            cpu::parameter_map_backward({}, raw.view(), d_lambda_buffer.view(), d_raw.view(), write);
+            cpu::map_from_raw_forward({}, raw.view(), lambda.view());
+            cpu::map_from_raw_backward({}, raw.view(), d_lambda_buffer.view(), d_raw.view(), write);
             CHECK(lambda.intact());
             CHECK(d_raw.intact());
             Array expected(n * maps * h * w), d_expected(r.size(), 0.0);
@@ -337,7 +337,7 @@ TEST_CASE("parameter map: a shared map leaves no gradient for the channels it do
                     for (int p = 0; p < h * w; ++p) {
                         const int at = (i * 2 + c) * h * w + p, map_at = (i * maps + c) * h * w + p;
                         if (c < maps) {
-                            expected[map_at] = reference::parameter_map(r[at], 0.1f, 0);
+                            expected[map_at] = reference::map_from_raw(r[at], 0.1f, 0);
                             d_expected[at] = d_lambda[map_at] * 0.1f * reference::sigmoid(r[at]);
                         }
                         if (write == Write::accumulate) d_expected[at] += old[at];
@@ -358,6 +358,6 @@ TEST_CASE("wrong shapes are refused, by name") {
     CHECK_THROWS_AS(cpu::upsample_backward(x.view(), y.view(), Write::overwrite), Error);
     CHECK_THROWS_AS(cpu::leaky_relu_forward(x.view(), y.view(), 0.1f), Error);
     CHECK_THROWS_AS(cpu::add(x.view(), x.view(), y.view()), Error);
-    CHECK_THROWS_AS(cpu::parameter_map_forward({}, x.view(), x.view()), Error);
-    CHECK_THROWS_AS(cpu::parameter_map_forward({}, x.view(), two.view()), Error);
+    CHECK_THROWS_AS(cpu::map_from_raw_forward({}, x.view(), x.view()), Error);
+    CHECK_THROWS_AS(cpu::map_from_raw_forward({}, x.view(), two.view()), Error);
 }

@@ -60,26 +60,24 @@ class NotingBackend final : public Backend {
         return cpu::pdhg_mask_bytes(p, iterations);
     }
     std::size_t pdhg_workspace_bytes(const PdhgProblem&) const override { return 64; }
-    void pdhg_forward(const PdhgProblem&, int, const float*, const float*, float*, std::uint8_t*,
-                      const PdhgState*, bool, const PdhgWorkspace&) override {}
-    void pdhg_adjoint(const PdhgProblem&, int, const std::uint8_t*, const float*, float*, float*, Write,
-                      const PdhgWorkspace&, const PdhgAdjoint&) override {}
+    void pdhg_forward(const PdhgProblem&, int, const PdhgInput&, const PdhgOutput&,
+                      const PdhgWorkspace&) override {}
+    void pdhg_adjoint(const PdhgProblem&, int, const PdhgAdjoint&, const PdhgDerivatives&,
+                      const PdhgWorkspace&) override {}
     void pdhg_settle(int, const double*, const double*, double, int, PdhgSettling*) override {}
     std::size_t pdhg_step_gradients_workspace_bytes(const PdhgProblem&) const override { return 64; }
-    void pdhg_step_gradients(const PdhgProblem&, const float*, const PdhgState&, const PdhgState&,
-                             const PdhgAdjointState&, const PdhgAdjointState&, float, double*,
-                             const PdhgWorkspace&) override {}
+    void pdhg_step_gradients(const PdhgProblem&, const PdhgStep&, double*, const PdhgWorkspace&) override {}
     void data_to_image(const SolverProblem&, const float*, const float*, float*) override {}
     void image_to_data(const SolverProblem&, const float*, const float*, float*, Write) override {}
-    void solver_forward(const SolverProblem&, int, const SolverInput&, float*, std::uint8_t*,
-                        const PdhgState*, bool, const PdhgWorkspace&) override {}
-    void solver_adjoint(const SolverProblem&, int, const float*, const std::uint8_t*, const float*,
-                        const SolverDerivatives&, Write, const PdhgWorkspace&, const PdhgAdjoint&) override {}
+    void solver_forward(const SolverProblem&, int, const SolverInput&, const PdhgOutput&,
+                        const PdhgWorkspace&) override {}
+    void solver_adjoint(const SolverProblem&, int, const float*, const PdhgAdjoint&, const SolverDerivatives&,
+                        const PdhgWorkspace&) override {}
     void adam_step(const Adam&, std::int64_t, float*, const float*, float*, float*) override {}
     void adam_step(const Schedule&, std::int64_t, float*, const float*, float*, float*) override {}
     void make_batch(std::uint64_t, const TrainingImages&, const Schedule&, View, View) override {}
     void finish_step(const Schedule&, const double*) override {}
-    void image_quality(const float*, const float*, int, int, int, int, ImageQuality*) override {}
+    void image_quality(const ComparedImages&, ImageQuality*) override {}
 };
 
 /// 900 million pixels: x, x̄, p and q are 4.5 thousand million floats.
@@ -129,7 +127,7 @@ TEST_CASE("iterates of more than 2³¹ floats are copied and cleared whole") {
     PdhgProblem many = problem;
     many.solves = 200;  // 3.6e12 bytes: their count in pieces of 64 bytes exceeds 2³¹ too
     UnrolledSolver unrolled(backend, many, 3, *gradient_mode("stored"));
-    unrolled.forward(nullptr, nullptr, nullptr, somewhere, somewhere);
+    unrolled.forward({}, nullptr, somewhere, somewhere);
     CHECK(backend.copied_floats == std::vector<std::int64_t>(2, 200 * floats));
 }
 

@@ -97,7 +97,8 @@ TEST_CASE("each image is measured against its own truth") {
     for (float& value : images) value = draw(generator);
     for (float& value : truths) value = draw(generator);
     std::vector<ImageQuality> quality(count + 1, {-1, -1, -1});
-    cpu::image_quality(images.data(), truths.data(), count, images_per_truth, height, width, quality.data());
+    cpu::image_quality({images.data(), truths.data(), count, images_per_truth, height, width},
+                       quality.data());
     for (int i = 0; i < count; ++i) {
         CAPTURE(i);
         const std::vector<float> x(images.begin() + i * pixels, images.begin() + (i + 1) * pixels);
@@ -112,7 +113,8 @@ TEST_CASE("each image is measured against its own truth") {
     }
     CHECK(quality[count].psnr == -1);
 
-    cpu::image_quality(images.data(), truths.data(), 1, 1, 8, 10, quality.data());
+    cpu::image_quality({.images = images.data(), .truths = truths.data(), .height = 8, .width = 10},
+                       quality.data());
     CHECK(std::isfinite(quality[0].psnr));
     CHECK(std::isnan(quality[0].ssim));
     CHECK(std::isfinite(quality[0].ssim_uniform));

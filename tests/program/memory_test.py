@@ -80,7 +80,8 @@ class Memory(unittest.TestCase):
         run = self.tvmap("train", CONFIG, *self.data, *settings, *self.settings(**{
             "train.epochs": 1, "data.limit.train": 11, "data.limit.val": 1}), "--run", self.folder / "validated")
         self.check_memory("validation", run["memory"])
-        self.assertGreater(run["memory"]["owners"]["validation"]["measured"], 0.4 * run["memory"]["measured"])
+        # A convolution of the first level reads 16 channels of a whole image and writes as many, whatever its algorithm.
+        self.assertGreater(run["memory"]["owners"]["validation"]["measured"], 2 * 16 * 256 * 256 * 4)
 
     def test_code_that_is_generated_late(self):
         # oneDNN generates what its algorithms by matrix products share when the first of them runs.

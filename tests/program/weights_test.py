@@ -25,7 +25,7 @@ except ImportError:
 PROGRAM = os.environ["TVMAP"]
 sys.path.insert(0, os.path.join(os.environ["TVMAP_SOURCE"], "tools"))
 sys.dont_write_bytecode = True
-from reference_model import UNet, parameter_map, pdhg, read_safetensors, write_safetensors  # noqa: E402
+from reference_model import UNet, map_from_raw, pdhg, read_safetensors, write_safetensors  # noqa: E402
 
 CHANNELS = (4, 8, 16)
 ITERATIONS = 32
@@ -72,7 +72,7 @@ def denoised_by_torch(weights, noisy):
     net.load_state_dict({name: torch.from_numpy(value).double() for name, value in weights.items()})
     with torch.no_grad():
         z = torch.from_numpy(noisy).double()[None, None]
-        lambda_ = parameter_map(net(z))
+        lambda_ = map_from_raw(net(z))
         return lambda_[0, 0].numpy(), pdhg(z, lambda_, ITERATIONS)[0, 0].numpy()
 
 

@@ -80,7 +80,7 @@ inline double softplus(double r) { return std::max(r, 0.0) + std::log1p(std::exp
 inline double sigmoid(double r) { return 1 / (1 + std::exp(-r)); }
 
 /// Λ of the raw output r.
-inline double parameter_map(double r, double scale, double up_bound) {
+inline double map_from_raw(double r, double scale, double up_bound) {
     return up_bound > 0 ? up_bound * sigmoid(r) : scale * softplus(r);
 }
 

@@ -182,7 +182,7 @@ class Tape {
     }
 
     /// scale·log(1 + exp r), or up_bound/(1 + exp −r) where up_bound > 0, of the first `maps` channels.
-    Value parameter_map(Value raw, double scale, double up_bound, int maps) {
+    Value map_from_raw(Value raw, double scale, double up_bound, int maps) {
         const Node in = nodes_[raw];
         const Value y = push(in.n, maps, in.h, in.w, {});
         for_each(nodes_[y], [&](int n, int c, int i, int j) {

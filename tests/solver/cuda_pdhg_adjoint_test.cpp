@@ -64,16 +64,25 @@ void compare_stretches(const PdhgProblem& s, const std::vector<int>& lengths, co
     for (const int length : lengths) {
         const auto bytes = std::int64_t(cuda::pdhg_mask_bytes(s, length));
         masks.push_back(std::make_unique<DeviceBuffer<std::uint8_t>>(bytes));
-        cuda::pdhg_forward(test_stream(), s, length, z.data(), lambda.data(), x.data(), masks.back()->data(),
-                           &state, masks.size() > 1, {workspace.data(), workspace.size()}, &mapping);
+        cuda::pdhg_forward(test_stream(), s, length, {z.data(), lambda.data()},
+                           {.x = x.data(),
+                            .masks = masks.back()->data(),
+                            .state = &state,
+                            .start_from_state = masks.size() > 1},
+                           {workspace.data(), workspace.size()}, &mapping);
     }
     CHECK(compared_bits(x.download(), expected.x));
     for (std::size_t n = lengths.size(); n-- > 0;) {
         const bool starts = n + 1 == lengths.size();
-        cuda::pdhg_adjoint(
-            test_stream(), s, lengths[n], masks[n]->data(), starts ? d_x.data() : nullptr, d_lambda.data(),
-            n == 0 ? d_z.data() : nullptr, starts ? Write::overwrite : Write::accumulate,
-            {workspace.data(), workspace.size()}, &mapping, {.state = &adjoint, .start_from_state = !starts});
+        cuda::pdhg_adjoint(test_stream(), s, lengths[n],
+                           {.masks = masks[n]->data(),
+                            .d_x = starts ? d_x.data() : nullptr,
+                            .state = &adjoint,
+                            .start_from_state = !starts},
+                           {.d_lambda = d_lambda.data(),
+                            .d_z = n == 0 ? d_z.data() : nullptr,
+                            .write = starts ? Write::overwrite : Write::accumulate},
+                           {workspace.data(), workspace.size()}, &mapping);
         CHECK(masks[n]->intact());
     }
     CHECK(compared_bits(d_lambda.download(), expected.d_lambda));
@@ -95,22 +104,25 @@ struct Gradient {
     Floats d_lambda, d_z;
 };
 
-Gradient on_cpu(const PdhgProblem& s, int iterations, const Bytes& masks, const Data& data,
-                const PdhgAdjoint& how) {
+Gradient on_cpu(const PdhgProblem& s, int iterations, const Bytes& masks, const Data& data, PdhgAdjoint how) {
     Gradient result{Floats(data.lambda.size()), Floats(pixels_of(s))};
     Guarded workspace(cpu::pdhg_workspace_bytes(s));
-    cpu::pdhg_adjoint(s, iterations, masks.data(), data.d_x.data(), result.d_lambda.data(), result.d_z.data(),
-                      Write::overwrite, workspace, how);
+    how.masks = masks.data();
+    how.d_x = data.d_x.data();
+    cpu::pdhg_adjoint(s, iterations, how, {.d_lambda = result.d_lambda.data(), .d_z = result.d_z.data()},
+                      workspace);
     return result;
 }
-Gradient on_gpu(const PdhgProblem& s, int iterations, const Bytes& masks, const Data& data,
-                const PdhgAdjoint& how, const PdhgMapping& mapping) {
+Gradient on_gpu(const PdhgProblem& s, int iterations, const Bytes& masks, const Data& data, PdhgAdjoint how,
+                const PdhgMapping& mapping) {
     const DeviceBuffer<std::uint8_t> bits(masks);
     const DeviceBuffer<std::uint8_t> workspace{std::int64_t(cuda::pdhg_workspace_bytes(s, &mapping))};
     const DeviceBuffer<float> d_x(data.d_x), d_lambda(Floats(data.lambda.size(), NAN));
     const DeviceBuffer<float> d_z{std::int64_t(pixels_of(s))};
-    cuda::pdhg_adjoint(test_stream(), s, iterations, bits.data(), d_x.data(), d_lambda.data(), d_z.data(),
-                       Write::overwrite, {workspace.data(), workspace.size()}, &mapping, how);
+    how.masks = bits.data();
+    how.d_x = d_x.data();
+    cuda::pdhg_adjoint(test_stream(), s, iterations, how, {.d_lambda = d_lambda.data(), .d_z = d_z.data()},
+                       {workspace.data(), workspace.size()}, &mapping);
     CHECK(bits.intact());
     CHECK(d_lambda.intact());
     CHECK(d_z.intact());
@@ -176,8 +188,9 @@ TEST_CASE("Neumann is periodic with the map zero across the border, bit for bit"
             s.boundary = neumann ? Boundary::neumann : Boundary::periodic;
             const DeviceBuffer<float> z(given[neumann]->z), lambda(given[neumann]->lambda);
             const DeviceBuffer<float> result{std::int64_t(pixels_of(s))};
-            cuda::pdhg_forward(test_stream(), s, 12, z.data(), lambda.data(), result.data(), masks.data(),
-                               nullptr, false, {workspace.data(), workspace.size()}, &mapping);
+            cuda::pdhg_forward(test_stream(), s, 12, {z.data(), lambda.data()},
+                               {.x = result.data(), .masks = masks.data()},
+                               {workspace.data(), workspace.size()}, &mapping);
             x[neumann] = result.download();
             d[neumann] = on_gpu(s, 12, masks.download(), data, {}, mapping);
         }
@@ -212,8 +225,14 @@ TEST_CASE("gradients for the steps are the CPU's") {
             const std::vector<double> start = {0.5, -2.0, 1e3};
             std::vector<double> expected = start;
             Guarded host(cpu::pdhg_step_gradients_workspace_bytes(s));
-            cpu::pdhg_step_gradients(s, data.z.data(), before.pointers(), after.pointers(), next.pointers(),
-                                     adjoint.pointers(), 0.3f, expected.data(), host);
+            cpu::pdhg_step_gradients(s,
+                                     {.z = data.z.data(),
+                                      .state = before.pointers(),
+                                      .next = after.pointers(),
+                                      .adjoint_next = next.pointers(),
+                                      .adjoint = adjoint.pointers(),
+                                      .next_sigma = 0.3f},
+                                     expected.data(), host);
             REQUIRE(expected != start);
 
             const DeviceBuffer<float> z(data.z);
@@ -223,9 +242,14 @@ TEST_CASE("gradients for the steps are the CPU's") {
             const DeviceBuffer<double> gradient(start);
             const DeviceBuffer<std::uint8_t> workspace{
                 std::int64_t(cuda::pdhg_step_gradients_workspace_bytes(s))};
-            cuda::pdhg_step_gradients(test_stream(), s, z.data(), on_before.forward(), on_after.forward(),
-                                      on_next.adjoint(), on_adjoint.adjoint(), 0.3f, gradient.data(),
-                                      {workspace.data(), workspace.size()});
+            cuda::pdhg_step_gradients(test_stream(), s,
+                                      {.z = z.data(),
+                                       .state = on_before.forward(),
+                                       .next = on_after.forward(),
+                                       .adjoint_next = on_next.adjoint(),
+                                       .adjoint = on_adjoint.adjoint(),
+                                       .next_sigma = 0.3f},
+                                      gradient.data(), {workspace.data(), workspace.size()});
             CHECK(compared_bits(gradient.download(), expected));
             CHECK(gradient.intact());
             CHECK(workspace.intact());
@@ -239,8 +263,7 @@ TEST_CASE("a start from no state, and steps that do not converge, are refused") 
     const Bytes masks = solve(s, 1, data).masks;
     CHECK_THROWS_AS(on_gpu(s, 1, masks, data, {.start_from_state = true}, global), Error);
     s.tau = 0.5f;  // τσL² = 1.5
-    CHECK_THROWS_AS(cuda::pdhg_step_gradients(test_stream(), s, nullptr, {}, {}, {}, {}, 0, nullptr, {}),
-                    Error);
+    CHECK_THROWS_AS(cuda::pdhg_step_gradients(test_stream(), s, {}, nullptr, {}), Error);
 }
 
 TEST_CASE("a workspace that is too small is refused") {
@@ -251,16 +274,13 @@ TEST_CASE("a workspace that is too small is refused") {
         const DeviceBuffer<std::uint8_t> memory{std::int64_t(bytes)};
         const Bytes masks(1);
         for (const PdhgWorkspace& bad : {PdhgWorkspace{memory.data(), bytes - 1}, PdhgWorkspace{}}) {
-            CHECK_THROWS_WITH_AS(cuda::pdhg_forward(test_stream(), s, 1, nullptr, nullptr, nullptr, nullptr,
-                                                    nullptr, false, bad, &mapping),
+            CHECK_THROWS_WITH_AS(cuda::pdhg_forward(test_stream(), s, 1, {}, {}, bad, &mapping),
                                  doctest::Contains("a workspace of"), Error);
-            CHECK_THROWS_WITH_AS(cuda::pdhg_adjoint(test_stream(), s, 1, masks.data(), nullptr, nullptr,
-                                                    nullptr, Write::overwrite, bad, &mapping),
-                                 doctest::Contains("a workspace of"), Error);
+            CHECK_THROWS_WITH_AS(
+                cuda::pdhg_adjoint(test_stream(), s, 1, {.masks = masks.data()}, {}, bad, &mapping),
+                doctest::Contains("a workspace of"), Error);
         }
-        CHECK_THROWS_AS(cuda::pdhg_step_gradients(test_stream(), s, nullptr, {}, {}, {}, {}, 0, nullptr,
-                                                  {memory.data(), 64}),
-                        Error);
+        CHECK_THROWS_AS(cuda::pdhg_step_gradients(test_stream(), s, {}, nullptr, {memory.data(), 64}), Error);
     }
 }
 
@@ -295,17 +315,20 @@ TEST_CASE("an adjoint that has settled leaves everything as it is, whatever the 
             const DeviceState iterates(s);
             const PdhgAdjointState state = iterates.adjoint();
             const Floats sentinels = iterates.x.download();
-            cuda::pdhg_adjoint(test_stream(), s, 2, on_device.data(), d_x.data(), d_lambda.data(), d_z.data(),
-                               Write::accumulate, {workspace.data(), workspace.size()}, &mapping,
-                               {.state = &state, .settling = of_device});
+            cuda::pdhg_adjoint(
+                test_stream(), s, 2,
+                {.masks = on_device.data(), .d_x = d_x.data(), .state = &state, .settling = of_device},
+                {.d_lambda = d_lambda.data(), .d_z = d_z.data(), .write = Write::accumulate},
+                {workspace.data(), workspace.size()}, &mapping);
             CHECK(compared_bits(d_lambda.download(), d_lambda_before));
             CHECK(compared_bits(d_z.download(), d_z_before));
             CHECK(compared_bits(iterates.x.download(), sentinels));
         }
         Guarded workspace(cpu::pdhg_workspace_bytes(s));
         Floats d_lambda = d_lambda_before, d_z = d_z_before;
-        cpu::pdhg_adjoint(s, 2, masks.data(), data.d_x.data(), d_lambda.data(), d_z.data(), Write::accumulate,
-                          workspace, {.settling = &on_host});
+        cpu::pdhg_adjoint(s, 2, {.masks = masks.data(), .d_x = data.d_x.data(), .settling = &on_host},
+                          {.d_lambda = d_lambda.data(), .d_z = d_z.data(), .write = Write::accumulate},
+                          workspace);
         CHECK(same_bits(d_lambda, d_lambda_before));
         CHECK(same_bits(d_z, d_z_before));
     }

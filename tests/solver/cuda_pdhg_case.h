@@ -50,9 +50,12 @@ inline Floats forward(const PdhgProblem& s, int iterations, const Data& data, co
     const DeviceBuffer<std::uint8_t> bits{std::int64_t(cuda::pdhg_mask_bytes(s, iterations))};
     const DeviceBuffer<std::uint8_t> workspace{std::int64_t(cuda::pdhg_workspace_bytes(s, mapping))};
     const PdhgState iterates = state != nullptr ? state->pointers() : PdhgState{};
-    cuda::pdhg_forward(test_stream(), s, iterations, z.data(), lambda.data(), x.data(),
-                       masks != nullptr ? bits.data() : nullptr, state != nullptr ? &iterates : nullptr,
-                       start_from_state, {workspace.data(), workspace.size()}, mapping);
+    cuda::pdhg_forward(test_stream(), s, iterations, {z.data(), lambda.data()},
+                       {.x = x.data(),
+                        .masks = masks != nullptr ? bits.data() : nullptr,
+                        .state = state != nullptr ? &iterates : nullptr,
+                        .start_from_state = start_from_state},
+                       {workspace.data(), workspace.size()}, mapping);
     const Floats result = x.download();
     if (masks != nullptr) *masks = bits.download();
     CHECK(x.intact());
@@ -73,8 +76,10 @@ inline Gradient adjoint(const PdhgProblem& s, int iterations, const Bytes& masks
     const DeviceBuffer<std::uint8_t> bits(masks);
     const DeviceBuffer<float> from(d_x), d_lambda(Floats(maps(s), before)), d_z(Floats(results(s), before));
     const DeviceBuffer<std::uint8_t> workspace{std::int64_t(cuda::pdhg_workspace_bytes(s, mapping))};
-    cuda::pdhg_adjoint(test_stream(), s, iterations, bits.data(), from.data(),
-                       wants_lambda ? d_lambda.data() : nullptr, wants_z ? d_z.data() : nullptr, write,
+    cuda::pdhg_adjoint(test_stream(), s, iterations, {.masks = bits.data(), .d_x = from.data()},
+                       {.d_lambda = wants_lambda ? d_lambda.data() : nullptr,
+                        .d_z = wants_z ? d_z.data() : nullptr,
+                        .write = write},
                        {workspace.data(), workspace.size()}, mapping);
     const Gradient result{d_lambda.download(), d_z.download()};
     CHECK(d_lambda.intact());

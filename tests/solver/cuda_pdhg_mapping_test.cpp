@@ -45,7 +45,7 @@ void check_run(const PdhgProblem& s) {
     const Data data = make_data(s, 3);
     const DeviceBuffer<float> z(data.z), lambda(data.lambda), x{std::int64_t(data.z.size())};
     const DeviceBuffer<std::uint8_t> workspace{std::int64_t(cuda::pdhg_workspace_bytes(s))};
-    cuda::pdhg_forward(test_stream(), s, 5, z.data(), lambda.data(), x.data(), nullptr, nullptr, false,
+    cuda::pdhg_forward(test_stream(), s, 5, {z.data(), lambda.data()}, {.x = x.data()},
                        {workspace.data(), workspace.size()});
     CHECK(compared_bits(x.download(), denoise(s, 5, data.z, data.lambda)));
     CHECK(workspace.intact());

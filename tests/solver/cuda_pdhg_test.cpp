@@ -150,8 +150,8 @@ TEST_CASE("any mapping's adjoint reads any mapping's masks, and the CPU's") {
     const Bytes& last = written.back();
     Floats d_lambda(expected.d_lambda.size());
     Guarded workspace(cpu::pdhg_workspace_bytes(s));
-    cpu::pdhg_adjoint(s, iterations, last.data(), data.d_x.data(), d_lambda.data(), nullptr, Write::overwrite,
-                      workspace);
+    cpu::pdhg_adjoint(s, iterations, {.masks = last.data(), .d_x = data.d_x.data()},
+                      {.d_lambda = d_lambda.data()}, workspace);
     CHECK(compared_bits(d_lambda, expected.d_lambda));
 }
 
@@ -245,10 +245,11 @@ TEST_CASE("recorded once, the solver can be replayed") {
         const DeviceBuffer<std::uint8_t> masks{std::int64_t(cuda::pdhg_mask_bytes(s, iterations))};
         const DeviceBuffer<std::uint8_t> workspace{std::int64_t(cuda::pdhg_workspace_bytes(s, &mapping))};
         const auto graph = gpu::record(test_stream(), [&] {
-            cuda::pdhg_forward(test_stream(), s, iterations, z.data(), lambda.data(), x.data(), masks.data(),
-                               nullptr, false, {workspace.data(), workspace.size()}, &mapping);
-            cuda::pdhg_adjoint(test_stream(), s, iterations, masks.data(), d_x.data(), d_lambda.data(),
-                               nullptr, Write::overwrite, {workspace.data(), workspace.size()}, &mapping);
+            cuda::pdhg_forward(test_stream(), s, iterations, {z.data(), lambda.data()},
+                               {.x = x.data(), .masks = masks.data()}, {workspace.data(), workspace.size()},
+                               &mapping);
+            cuda::pdhg_adjoint(test_stream(), s, iterations, {.masks = masks.data(), .d_x = d_x.data()},
+                               {.d_lambda = d_lambda.data()}, {workspace.data(), workspace.size()}, &mapping);
         });
         CHECK(x.untouched());
         for (int replay = 0; replay < 2; ++replay) {
@@ -266,9 +267,7 @@ TEST_CASE("impossible problems, and mappings that do not fit, are refused") {
     const Data data = make_data(s, 81);
     CHECK_THROWS_AS(forward(s, -1, data, nullptr), Error);
     CHECK_THROWS_AS(forward(s, 1, data, nullptr, nullptr, nullptr, true), Error);
-    CHECK_THROWS_AS(
-        cuda::pdhg_adjoint(test_stream(), s, 1, nullptr, nullptr, nullptr, nullptr, Write::overwrite, {}),
-        Error);
+    CHECK_THROWS_AS(cuda::pdhg_adjoint(test_stream(), s, 1, {}, {}, {}), Error);
     for (const PdhgMapping& mapping :
          {cluster_of(3), cluster_of(0), cluster_of(32), neighbours_of(1), neighbours_of(3),
           tiles_of(0, 16, 1), tiles_of(8, 24, 1), tiles_of(8, 16, 0), tiles_of(8, 16, 9), tiles_of(8, 32, 17),

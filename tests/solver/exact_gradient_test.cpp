@@ -99,10 +99,10 @@ TEST_CASE("exact gradient: the kernels' on the decisions that they recorded") {
             d_lambda(*backend, c.lambda.size());
         const DeviceArray<std::byte> workspace(*backend, backend->pdhg_workspace_bytes(p));
         const DeviceArray<std::uint8_t> masks(*backend, backend->pdhg_mask_bytes(p, c.iterations));
-        backend->pdhg_forward(p, c.iterations, z.data(), lambda.data(), x.data(), masks.data(), nullptr,
-                              false, {workspace.data(), workspace.bytes()});
-        backend->pdhg_adjoint(p, c.iterations, masks.data(), d_x.data(), d_lambda.data(), nullptr,
-                              Write::overwrite, {workspace.data(), workspace.bytes()});
+        backend->pdhg_forward(p, c.iterations, {z.data(), lambda.data()},
+                              {.x = x.data(), .masks = masks.data()}, {workspace.data(), workspace.bytes()});
+        backend->pdhg_adjoint(p, c.iterations, {.masks = masks.data(), .d_x = d_x.data()},
+                              {.d_lambda = d_lambda.data()}, {workspace.data(), workspace.bytes()});
         const ClipDecisions decisions = unpack_decisions(p, c.iterations, masks.data());
         const std::vector<double> exact = exact_gradient(p, c.iterations, decisions, c.d_x),
                                   got(d_lambda.data(), d_lambda.data() + d_lambda.size());

@@ -47,16 +47,19 @@ struct Gradient {
     Floats d_lambda, d_z;
 };
 Gradient adjoint(const PdhgProblem& s, int iterations, const std::vector<std::uint8_t>& masks,
-                 const Data& data, const PdhgAdjoint& how, const Gradient* before = nullptr) {
+                 const Data& data, PdhgAdjoint how, const Gradient* before = nullptr) {
     Gradient result = before != nullptr ? *before
                                         : Gradient{Floats(std::size_t(s.solves * s.map_size()), NAN),
                                                    Floats(pixels_of(s), NAN)};
     Guarded workspace(cpu::pdhg_workspace_bytes(s)), bits(masks.size());
     std::copy(masks.begin(), masks.end(), static_cast<std::uint8_t*>(bits.data()));
-    cpu::pdhg_adjoint(s, iterations, static_cast<const std::uint8_t*>(bits.data()),
-                      how.start_from_state ? nullptr : data.d_x.data(), result.d_lambda.data(),
-                      result.d_z.data(), before != nullptr ? Write::accumulate : Write::overwrite, workspace,
-                      how);
+    how.masks = static_cast<const std::uint8_t*>(bits.data());
+    if (!how.start_from_state) how.d_x = data.d_x.data();
+    cpu::pdhg_adjoint(s, iterations, how,
+                      {.d_lambda = result.d_lambda.data(),
+                       .d_z = result.d_z.data(),
+                       .write = before != nullptr ? Write::accumulate : Write::overwrite},
+                      workspace);
     CHECK(workspace.intact());
     return result;
 }
@@ -255,8 +258,12 @@ TEST_CASE("gradients for the steps, each with its own, against the reference") {
             iterates.push_back(iterates.back());
             const PdhgState state = iterates.back().pointers();
             masks.emplace_back(cpu::pdhg_mask_bytes(s, 1));
-            cpu::pdhg_forward(step[std::size_t(k)], 1, data.z.data(), data.lambda.data(), x.data(),
-                              static_cast<std::uint8_t*>(masks.back().data()), &state, k > 0, workspace);
+            cpu::pdhg_forward(step[std::size_t(k)], 1, {data.z.data(), data.lambda.data()},
+                              {.x = x.data(),
+                               .masks = static_cast<std::uint8_t*>(masks.back().data()),
+                               .state = &state,
+                               .start_from_state = k > 0},
+                              workspace);
         }
         for (int n = 0; n < s.solves; ++n) {  // the start, which no call leaves behind
             const auto* image = data.z.data() + n / s.solves_per_image * s.pixels();
@@ -274,14 +281,25 @@ TEST_CASE("gradients for the steps, each with its own, against the reference") {
             state.sum_p = nullptr;
             PdhgProblem own = step[std::size_t(k)];
             if (k > 0) own.theta = step[std::size_t(k - 1)].theta;
-            cpu::pdhg_adjoint(own, 1, static_cast<const std::uint8_t*>(masks[std::size_t(k)].data()), nullptr,
-                              gradient.d_lambda.data(), gradient.d_z.data(), Write::accumulate, workspace,
-                              {.state = &state, .start_from_state = true, .from_image = k == 0});
+            cpu::pdhg_adjoint(own, 1,
+                              {.masks = static_cast<const std::uint8_t*>(masks[std::size_t(k)].data()),
+                               .state = &state,
+                               .start_from_state = true,
+                               .from_image = k == 0},
+                              {.d_lambda = gradient.d_lambda.data(),
+                               .d_z = gradient.d_z.data(),
+                               .write = Write::accumulate},
+                              workspace);
             double d[3] = {1, 2, 3};
             const float next_sigma = k + 1 < iterations ? step[std::size_t(k + 1)].sigma : 1.0f;
-            cpu::pdhg_step_gradients(step[std::size_t(k)], data.z.data(), iterates[std::size_t(k)].pointers(),
-                                     iterates[std::size_t(k + 1)].pointers(), before.pointers(), state,
-                                     next_sigma, d, sums);
+            cpu::pdhg_step_gradients(step[std::size_t(k)],
+                                     {.z = data.z.data(),
+                                      .state = iterates[std::size_t(k)].pointers(),
+                                      .next = iterates[std::size_t(k + 1)].pointers(),
+                                      .adjoint_next = before.pointers(),
+                                      .adjoint = state,
+                                      .next_sigma = next_sigma},
+                                     d, sums);
             actual[std::size_t(k)] = {d[0] - 1, d[1] - 2, d[2] - 3};
         }
         CHECK(workspace.intact());
@@ -340,5 +358,5 @@ TEST_CASE("a start from no state, and steps that do not converge, are refused") 
     const auto masks = solve(s, 1, data).masks;
     CHECK_THROWS_AS(adjoint(s, 1, masks, data, {.start_from_state = true}), Error);
     s.tau = 0.5f;  // τσL² = 1.5
-    CHECK_THROWS_AS(cpu::pdhg_step_gradients(s, nullptr, {}, {}, {}, {}, 0, nullptr, {}), Error);
+    CHECK_THROWS_AS(cpu::pdhg_step_gradients(s, {}, nullptr, {}), Error);
 }

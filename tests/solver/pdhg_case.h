@@ -81,10 +81,12 @@ inline Result solve(const PdhgProblem& s, int iterations, const Data& data) {
     Guarded x(pixels * 4), d_lambda(map * 4), d_z(pixels * 4), masks(cpu::pdhg_mask_bytes(s, iterations)),
         workspace(cpu::pdhg_workspace_bytes(s));
     auto* bits = static_cast<std::uint8_t*>(masks.data());
-    cpu::pdhg_forward(s, iterations, data.z.data(), data.lambda.data(), static_cast<float*>(x.data()), bits,
-                      nullptr, false, workspace);
-    cpu::pdhg_adjoint(s, iterations, bits, data.d_x.data(), static_cast<float*>(d_lambda.data()),
-                      static_cast<float*>(d_z.data()), Write::overwrite, workspace);
+    cpu::pdhg_forward(s, iterations, {data.z.data(), data.lambda.data()},
+                      {.x = static_cast<float*>(x.data()), .masks = bits}, workspace);
+    cpu::pdhg_adjoint(
+        s, iterations, {.masks = bits, .d_x = data.d_x.data()},
+        {.d_lambda = static_cast<float*>(d_lambda.data()), .d_z = static_cast<float*>(d_z.data())},
+        workspace);
     const auto floats = [](Guarded& memory, std::size_t count) {
         const auto* begin = static_cast<const float*>(memory.data());
         return Floats(begin, begin + count);
@@ -100,8 +102,8 @@ inline Floats denoise(const PdhgProblem& s, int iterations, const Floats& z, con
                       const PdhgState* state = nullptr, bool start_from_state = false) {
     Floats x(std::size_t(s.solves * s.pixels()), NAN);
     Guarded workspace(cpu::pdhg_workspace_bytes(s));
-    cpu::pdhg_forward(s, iterations, z.data(), lambda.data(), x.data(), nullptr, state, start_from_state,
-                      workspace);
+    cpu::pdhg_forward(s, iterations, {z.data(), lambda.data()},
+                      {.x = x.data(), .state = state, .start_from_state = start_from_state}, workspace);
     CHECK(workspace.intact());
     return x;
 }

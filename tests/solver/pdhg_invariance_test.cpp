@@ -92,10 +92,10 @@ TEST_CASE("masks are optional, d_lambda and d_z too, and gradients accumulate") 
     CHECK(same_bits(denoise(s, 20, data.z, data.lambda), full.x));
     Guarded workspace(cpu::pdhg_workspace_bytes(s));
     Floats d_lambda(full.d_lambda.size(), 2.0f), d_z(full.d_z.size(), 3.0f);
-    cpu::pdhg_adjoint(s, 20, full.masks.data(), data.d_x.data(), d_lambda.data(), nullptr, Write::accumulate,
-                      workspace);
-    cpu::pdhg_adjoint(s, 20, full.masks.data(), data.d_x.data(), nullptr, d_z.data(), Write::accumulate,
-                      workspace);
+    cpu::pdhg_adjoint(s, 20, {.masks = full.masks.data(), .d_x = data.d_x.data()},
+                      {.d_lambda = d_lambda.data(), .write = Write::accumulate}, workspace);
+    cpu::pdhg_adjoint(s, 20, {.masks = full.masks.data(), .d_x = data.d_x.data()},
+                      {.d_z = d_z.data(), .write = Write::accumulate}, workspace);
     for (std::size_t i = 0; i < d_lambda.size(); ++i) CHECK(d_lambda[i] == 2.0f + full.d_lambda[i]);
     for (std::size_t i = 0; i < d_z.size(); ++i) CHECK(d_z[i] == 3.0f + full.d_z[i]);
     CHECK(workspace.intact());
@@ -118,9 +118,9 @@ TEST_CASE("of the masks' memory no byte more is touched than they have") {
             const RunOn on(1, set);
             Guarded workspace(cpu::pdhg_workspace_bytes(s));
             Floats x(expected.x.size()), d_lambda(expected.d_lambda.size());
-            cpu::pdhg_forward(s, 3, data.z.data(), data.lambda.data(), x.data(), masks, nullptr, false,
+            cpu::pdhg_forward(s, 3, {data.z.data(), data.lambda.data()}, {.x = x.data(), .masks = masks},
                               workspace);
-            cpu::pdhg_adjoint(s, 3, masks, data.d_x.data(), d_lambda.data(), nullptr, Write::overwrite,
+            cpu::pdhg_adjoint(s, 3, {.masks = masks, .d_x = data.d_x.data()}, {.d_lambda = d_lambda.data()},
                               workspace);
             CHECK(same_bits(x, expected.x));
             CHECK(same_bits(d_lambda, expected.d_lambda));

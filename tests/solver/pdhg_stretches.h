@@ -50,8 +50,10 @@ inline Stretches solve_in_stretches(const PdhgProblem& s, const std::vector<int>
     for (const int length : lengths) {
         Guarded masks(cpu::pdhg_mask_bytes(s, length));
         auto* bits = static_cast<std::uint8_t*>(masks.data());
-        cpu::pdhg_forward(s, length, data.z.data(), data.lambda.data(), result.x.data(), bits, &state,
-                          !result.masks.empty(), workspace);
+        cpu::pdhg_forward(
+            s, length, {data.z.data(), data.lambda.data()},
+            {.x = result.x.data(), .masks = bits, .state = &state, .start_from_state = !result.masks.empty()},
+            workspace);
         CHECK(masks.intact());
         result.masks.emplace_back(bits, bits + cpu::pdhg_mask_bytes(s, length));
     }
@@ -60,10 +62,15 @@ inline Stretches solve_in_stretches(const PdhgProblem& s, const std::vector<int>
         const bool starts = n + 1 == lengths.size();
         Guarded masks(result.masks[n].size());  // aligned
         std::copy(result.masks[n].begin(), result.masks[n].end(), static_cast<std::uint8_t*>(masks.data()));
-        cpu::pdhg_adjoint(s, lengths[n], static_cast<const std::uint8_t*>(masks.data()),
-                          starts ? data.d_x.data() : nullptr, result.d_lambda.data(),
-                          n == 0 ? result.d_z.data() : nullptr, starts ? Write::overwrite : Write::accumulate,
-                          workspace, {.state = &adjoint, .start_from_state = !starts});
+        cpu::pdhg_adjoint(s, lengths[n],
+                          {.masks = static_cast<const std::uint8_t*>(masks.data()),
+                           .d_x = starts ? data.d_x.data() : nullptr,
+                           .state = &adjoint,
+                           .start_from_state = !starts},
+                          {.d_lambda = result.d_lambda.data(),
+                           .d_z = n == 0 ? result.d_z.data() : nullptr,
+                           .write = starts ? Write::overwrite : Write::accumulate},
+                          workspace);
         if (n == 0) CHECK(workspace.intact());
     }
     return result;

@@ -24,8 +24,8 @@ inline ImageStack images(int n, int height, int width, double shift = 0) {
     return stack;
 }
 
-inline Regularisation map_of(MapKind kind, int height, int width) {
-    Regularisation lambda{kind, {}};
+inline Map map_of(MapKind kind, int height, int width) {
+    Map lambda{kind, {}};
     const int count = kind == MapKind::scalar ? 1 : (kind == MapKind::shared ? 1 : 2) * height * width;
     for (int i = 0; i < count; ++i) lambda.values.push_back(float(0.06 + 0.03 * std::cos(1.7 * i)));
     return lambda;

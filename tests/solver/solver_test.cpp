@@ -43,7 +43,7 @@ double primal(const ImageStack& z, const std::vector<float>& x, const std::vecto
 TEST_CASE("in pieces or in one run: the same bits") {
     const ImageStack z = images(3, 13, 18);
     for (MapKind kind : {MapKind::scalar, MapKind::shared, MapKind::separate}) {
-        const Regularisation lambda = map_of(kind, 13, 18);
+        const Map lambda = map_of(kind, 13, 18);
         const Solution whole = solve(backend(), steps(100), z, lambda, {});
         SolveOptions pieces;
         pieces.watch_gap = true;
@@ -62,7 +62,7 @@ TEST_CASE("in pieces or in one run: the same bits") {
 
 TEST_CASE("stopping by the gap") {
     const ImageStack z = images(2, 11, 16);
-    const Regularisation lambda = map_of(MapKind::shared, 11, 16);
+    const Map lambda = map_of(MapKind::shared, 11, 16);
     SolveOptions options;
     options.watch_gap = true;
     options.tolerance = 1e-4;
@@ -111,7 +111,7 @@ TEST_CASE("the gradient of a map that several images share is the sum over them"
     const ImageStack z = images(count, h, w), clean = images(count, h, w, 0.4);
     for (MapKind kind : {MapKind::scalar, MapKind::shared, MapKind::separate}) {
         CAPTURE(int(kind));
-        const Regularisation lambda = map_of(kind, h, w);
+        const Map lambda = map_of(kind, h, w);
         const SolverGradient got = solver_gradient(backend(), steps(iterations), z, lambda, clean, 2, true);
 
         std::vector<double> d_lambda(lambda.values.size()), d_z;
@@ -181,7 +181,7 @@ TEST_CASE("a saved state goes on to the same bits") {
     const ImageStack z = images(2, 9, 14);
     for (const Boundary boundary : {Boundary::periodic, Boundary::neumann})
         for (const MapKind kind : {MapKind::scalar, MapKind::separate}) {
-            const Regularisation lambda = map_of(kind, 9, 14);
+            const Map lambda = map_of(kind, 9, 14);
             SolverConfig first = steps(23), second = steps(41), whole = steps(64);
             first.boundary = second.boundary = whole.boundary = boundary;
             SolverState state;
@@ -224,7 +224,7 @@ TEST_CASE("residuals: those of one step, written out in double, and zero at a so
     const ImageStack z = images(n, h, w);
     for (const bool neumann : {false, true})
         for (const MapKind kind : {MapKind::shared, MapKind::separate}) {
-            const Regularisation lambda = map_of(kind, h, w);
+            const Map lambda = map_of(kind, h, w);
             SolverConfig solver = steps(8);
             solver.boundary = neumann ? Boundary::neumann : Boundary::periodic;
             solver.tau = 0.25;
@@ -282,7 +282,7 @@ TEST_CASE("residuals: those of one step, written out in double, and zero at a so
 
 TEST_CASE("a warm start from a solution stops at once") {
     const ImageStack z = images(2, 9, 14);
-    const Regularisation lambda = map_of(MapKind::shared, 9, 14);
+    const Map lambda = map_of(MapKind::shared, 9, 14);
     SolverState state;
     SolveOptions options;
     options.state = &state;
@@ -305,11 +305,11 @@ TEST_CASE("a warm start from a solution stops at once") {
 
 TEST_CASE("arguments that do not fit") {
     const ImageStack z = images(2, 6, 8);
-    const Regularisation lambda = map_of(MapKind::shared, 6, 8);
+    const Map lambda = map_of(MapKind::shared, 6, 8);
     const auto refused = [&](auto change) {
         SolverConfig solver = steps(4);
         ImageStack stack = z;
-        Regularisation map = lambda;
+        Map map = lambda;
         change(solver, stack, map);
         return refusal([&] { solve(backend(), solver, stack, map, {}); });
     };

@@ -62,9 +62,10 @@ Gradient run(const std::string& mode, int planned, int running) {
     on.reset();
     on = std::make_unique<RunOn>(running);
     Gradient result{Floats(data.d_x.size()), Floats(data.lambda.size()), Floats(data.d_x.size())};
-    solver.forward(data.z.data(), data.lambda.data(), result.x.data(), saved.data(), forward.data());
-    solver.backward(saved.data(), data.z.data(), data.lambda.data(), data.d_x.data(), result.d_lambda.data(),
-                    result.d_z.data(), Write::overwrite, backward.data());
+    const SolverInput input{.b = data.z.data(), .lambda = data.lambda.data()};
+    solver.forward(input, result.x.data(), saved.data(), forward.data());
+    solver.backward(saved.data(), input, data.d_x.data(),
+                    {.d_lambda = result.d_lambda.data(), .d_b = result.d_z.data()}, backward.data());
     CHECK(saved.intact());
     CHECK(forward.intact());
     CHECK(backward.intact());
@@ -152,10 +153,11 @@ TEST_CASE("a workspace that is too small for one thread, or lies askew, is refus
     auto* bits = static_cast<std::uint8_t*>(masks.data());
     Floats x(data.d_x.size());
     const auto forward = [&](const PdhgWorkspace& workspace) {
-        cpu::pdhg_forward(s, 5, data.z.data(), data.lambda.data(), x.data(), bits, nullptr, false, workspace);
+        cpu::pdhg_forward(s, 5, {data.z.data(), data.lambda.data()}, {.x = x.data(), .masks = bits},
+                          workspace);
     };
     const auto adjoint = [&](const PdhgWorkspace& workspace) {
-        cpu::pdhg_adjoint(s, 5, bits, data.d_x.data(), nullptr, x.data(), Write::overwrite, workspace);
+        cpu::pdhg_adjoint(s, 5, {.masks = bits, .d_x = data.d_x.data()}, {.d_z = x.data()}, workspace);
     };
     forward({memory.data(), one_thread});
     adjoint({memory.data(), one_thread});
@@ -164,8 +166,8 @@ TEST_CASE("a workspace that is too small for one thread, or lies askew, is refus
           PdhgWorkspace{static_cast<std::byte*>(memory.data()) + 4, one_thread + 60}}) {
         CHECK_THROWS_AS(forward(bad), Error);
         CHECK_THROWS_AS(adjoint(bad), Error);
-        CHECK_THROWS_AS(cpu::pdhg_step_gradients(s, nullptr, {}, {}, {}, {}, 0, nullptr,
-                                                 {bad.memory, bad.memory ? std::size_t(1) : bad.bytes}),
-                        Error);
+        CHECK_THROWS_AS(
+            cpu::pdhg_step_gradients(s, {}, nullptr, {bad.memory, bad.memory ? std::size_t(1) : bad.bytes}),
+            Error);
     }
 }

@@ -32,11 +32,11 @@ ImageStack images(int n) {
     return stack;
 }
 
-Regularisation scalar(float value) { return {MapKind::scalar, {value}}; }
+Map scalar(float value) { return {MapKind::scalar, {value}}; }
 
 /// A map around a value, 0 here and there.
-Regularisation map_of(MapKind kind, double value) {
-    Regularisation lambda{kind, {}};
+Map map_of(MapKind kind, double value) {
+    Map lambda{kind, {}};
     for (int i = 0; i < (kind == MapKind::separate ? 2 : 1) * pixels; ++i)
         lambda.values.push_back(i % 11 == 0 ? 0.0f : float(value * (1 + 0.5 * std::cos(1.7 * i))));
     return lambda;
@@ -58,7 +58,7 @@ SolveOptions to_gap(double tolerance, SolverState* state = nullptr) {
 }
 
 /// P(x) of one image, in double.
-double primal(const reference::Pdhg& s, const float* x, const float* z, const Regularisation& lambda) {
+double primal(const reference::Pdhg& s, const float* x, const float* z, const Map& lambda) {
     const reference::Plane image(x, x + pixels), differences = reference::gradient(s, image);
     double sum = 0;
     for (int i = 0; i < pixels; ++i) sum += 0.5 * std::pow(double(x[i]) - z[i], 2);
@@ -70,8 +70,7 @@ double primal(const reference::Pdhg& s, const float* x, const float* z, const Re
 }
 
 /// Both are near the minimum x*, of which ½‖x − x*‖² ≤ P(x) − P(x*) ≤ gap.
-void check_answer(const Solution& solution, const ImageStack& z, const Regularisation& lambda,
-                  Boundary boundary) {
+void check_answer(const Solution& solution, const ImageStack& z, const Map& lambda, Boundary boundary) {
     const Solution cold = solve(backend(), config(boundary), z, lambda, to_gap(1e-7));
     REQUIRE(cold.reached);
     reference::Pdhg s{height, width, 0};
@@ -94,12 +93,11 @@ void check_answer(const Solution& solution, const ImageStack& z, const Regularis
 
 TEST_CASE("a state of another map or boundary: the answer is this problem's") {
     const ImageStack z = images(2);
-    const std::pair<Regularisation, Regularisation> maps[] = {
-        {scalar(0.1f), scalar(0.05f)},
-        {scalar(0.05f), scalar(0.1f)},
-        {scalar(0.1f), scalar(0.002f)},
-        {scalar(0.1f), map_of(MapKind::shared, 0.05)},
-        {map_of(MapKind::separate, 0.1), map_of(MapKind::separate, 0.03)}};
+    const std::pair<Map, Map> maps[] = {{scalar(0.1f), scalar(0.05f)},
+                                        {scalar(0.05f), scalar(0.1f)},
+                                        {scalar(0.1f), scalar(0.002f)},
+                                        {scalar(0.1f), map_of(MapKind::shared, 0.05)},
+                                        {map_of(MapKind::separate, 0.1), map_of(MapKind::separate, 0.03)}};
     for (const Boundary before : {Boundary::periodic, Boundary::neumann})
         for (const Boundary after : {Boundary::periodic, Boundary::neumann})
             for (const auto& [first, second] : maps) {
@@ -117,7 +115,7 @@ TEST_CASE("a state of another map or boundary: the answer is this problem's") {
 TEST_CASE("in a stack no image's start stands for what is reached") {
     const ImageStack z = images(2);
     SolverState state;
-    const Regularisation lambda = scalar(0.07f);
+    const Map lambda = scalar(0.07f);
     REQUIRE(solve(backend(), config(Boundary::periodic), z, lambda, to_gap(1e-6, &state)).reached);
     // The first image is done, with a p from which every further step leads away; the second one starts again.
     for (int i = 0; i < pixels; ++i) {

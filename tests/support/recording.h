@@ -31,8 +31,8 @@ struct Recorder {
     Value upsample(Value x) { return tvmap::upsample(graph, x); }
     Value add(Value a, Value b) { return tvmap::add(graph, a, b); }
     Value concatenate(const std::vector<Value>& values) { return tvmap::concatenate(graph, values); }
-    Value parameter_map(Value raw, double scale, double up_bound, int maps) {
-        return tvmap::parameter_map(graph, raw, {float(scale), float(up_bound)}, maps);
+    Value map_from_raw(Value raw, double scale, double up_bound, int maps) {
+        return tvmap::map_from_raw(graph, raw, {float(scale), float(up_bound)}, maps);
     }
     Value denoise(Value z, Value lambda, const reference::Pdhg& solver) {
         PdhgProblem problem;

@@ -319,11 +319,11 @@ class WithTheCpu(Case):
             self.assertGreater(values["seconds"], 0)
             self.assertGreaterEqual(len(values["all_seconds"]), 2)
             self.assertGreater(values["memory"]["predicted"], 0)
-        workbench.binaries.program = self.script("tvmap", f'exec "{PROGRAM}" "$@" --filter parameter_map --size 64')
+        workbench.binaries.program = self.script("tvmap", f'exec "{PROGRAM}" "$@" --filter map_from_raw --size 64')
         self.assertEqual(dict(measurements.bench(workbench))["batch 16"]()["summary"], "batch 16: 2 kernels")
         self.run_items(workbench, "bench", measurements.bench(workbench))
         self.assertRegex(gpu_table.write(workbench.out, STAGES),
-                         r"\| parameter_map_backward \| 16×2×64×64 \| \S+ \| \d+ \| \d+ % \|")
+                         r"\| map_from_raw_backward \| 16×2×64×64 \| \S+ \| \d+ \| \d+ % \|")
 
     def test_experiment(self):
         workbench = self.workbench(quick=True)

@@ -74,10 +74,11 @@ Gradient run_mode(Backend& backend, const PdhgProblem& s, int iterations, const 
         x(backend, 4 * data.d_x.size()), saved(backend, solver.saved_bytes()),
         forward(backend, solver.forward_workspace_bytes()),
         backward(backend, solver.backward_workspace_bytes());
-    solver.forward(z.data<float>(), lambda.data<float>(), x.data<float>(),
-                   solver.saved_bytes() ? saved.data() : nullptr, forward.data());
-    solver.backward(saved.data(), z.data<float>(), lambda.data<float>(), d_x.data<float>(),
-                    d_lambda.data<float>(), d_z.data<float>(), write, backward.data());
+    const SolverInput input{.b = z.data<float>(), .lambda = lambda.data<float>()};
+    solver.forward(input, x.data<float>(), solver.saved_bytes() ? saved.data() : nullptr, forward.data());
+    solver.backward(saved.data(), input, d_x.data<float>(),
+                    {.d_lambda = d_lambda.data<float>(), .d_b = d_z.data<float>(), .write = write},
+                    backward.data());
     backend.synchronise();
     for (const Watched* memory : {&z, &lambda, &d_x, &d_lambda, &d_z, &x, &saved, &forward, &backward})
         CHECK(memory->intact());

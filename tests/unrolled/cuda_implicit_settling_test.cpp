@@ -38,9 +38,9 @@ Ended run(Backend& backend, const PdhgProblem& s, const Data& data, double toler
     const DeviceArray<std::byte> saved(backend, solver.saved_bytes()),
         forward(backend, solver.forward_workspace_bytes()),
         backward(backend, solver.backward_workspace_bytes());
-    solver.forward(z.data(), lambda.data(), x.data(), saved.data(), forward.data());
-    solver.backward(saved.data(), z.data(), lambda.data(), d_x.data(), d_lambda.data(), nullptr,
-                    Write::overwrite, backward.data());
+    const SolverInput input{.b = z.data(), .lambda = lambda.data()};
+    solver.forward(input, x.data(), saved.data(), forward.data());
+    solver.backward(saved.data(), input, d_x.data(), {.d_lambda = d_lambda.data()}, backward.data());
     Ended ended{Floats(data.lambda.size()), solver.adjoint_steps()};
     d_lambda.download(ended.d_lambda.data(), ended.d_lambda.size());
     return ended;

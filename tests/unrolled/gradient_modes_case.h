@@ -51,16 +51,19 @@ inline Gradient run_mode(const PdhgProblem& s, int iterations, const GradientMod
         const auto* begin = static_cast<const float*>(memory.data());
         return Floats(begin, begin + count);
     };
-    solver.forward(data.z.data(), data.lambda.data(), static_cast<float*>(x.data()),
-                   solver.saved_bytes() ? saved.data() : nullptr, forward.data());
+    const SolverInput input{.b = data.z.data(), .lambda = data.lambda.data()};
+    solver.forward(input, static_cast<float*>(x.data()), solver.saved_bytes() ? saved.data() : nullptr,
+                   forward.data());
     Gradient result;
     for (const int scratch : {0xff, 0x3e}) {  // NaN, 0.19
         std::memset(backward.data(), scratch, solver.backward_workspace_bytes());
         std::fill_n(static_cast<float*>(d_lambda.data()), map, before);
         std::fill_n(static_cast<float*>(d_z.data()), pixels, before);
-        solver.backward(saved.data(), data.z.data(), data.lambda.data(), data.d_x.data(),
-                        want_lambda ? static_cast<float*>(d_lambda.data()) : nullptr,
-                        want_z ? static_cast<float*>(d_z.data()) : nullptr, write, backward.data());
+        solver.backward(saved.data(), input, data.d_x.data(),
+                        {.d_lambda = want_lambda ? static_cast<float*>(d_lambda.data()) : nullptr,
+                         .d_b = want_z ? static_cast<float*>(d_z.data()) : nullptr,
+                         .write = write},
+                        backward.data());
         const Gradient once{floats(x, pixels), floats(d_lambda, map), floats(d_z, pixels),
                             solver.adjoint_steps()};
         if (scratch == 0x3e) {

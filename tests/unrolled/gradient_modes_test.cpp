@@ -287,7 +287,7 @@ TEST_CASE("every mode overwrites or accumulates, both gradients or one") {
 
 TEST_CASE("solver_gradient takes the mode and tells its memory") {
     const ImageStack z{1, 16, 16, make_data(problem_of(16, 16), 4).z}, clean{1, 16, 16, Floats(256, 0.4f)};
-    const Regularisation lambda{MapKind::shared, Floats(256, 0.07f)};
+    const Map lambda{MapKind::shared, Floats(256, 0.07f)};
     SolverConfig solver;
     solver.iterations = 64;
     const SolverGradient exact = solver_gradient(cpu_backend(), solver, z, lambda, clean, 1, true);

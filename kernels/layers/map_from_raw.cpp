@@ -1,7 +1,7 @@
 // With E = exp(−|r|), which never overflows:
 //     softplus(r) = max(r, 0) + log(1 + E)                  softplus′(r) = sigmoid(r)
 //     sigmoid(r)  = 1/(1+E) where r ≥ 0, E/(1+E) elsewhere  sigmoid′(r)  = E/(1+E)²
-#include "kernels/layers/parameter_map.h"
+#include "kernels/layers/map_from_raw.h"
 
 #include <algorithm>
 
@@ -9,7 +9,7 @@
 #include "kernels/base/simd.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "kernels/layers/parameter_map.cpp"
+#define HWY_TARGET_INCLUDE "kernels/layers/map_from_raw.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 // Compiled per target too, so they stand after it.
@@ -46,7 +46,7 @@ HWY_INLINE hn::Vec<D> softplus(D d, hn::Vec<D> r) {
     return hn::Add(positive, hn::Log1p(d, exp_minus_abs(d, r)));
 }
 
-void forward_span(std::int64_t count, const ParameterMap& map, const float* raw, float* lambda) {
+void forward_span(std::int64_t count, const MapFromRaw& map, const float* raw, float* lambda) {
     if (map.up_bound > 0) {
         write_each(count, false, lambda, [&](auto d, std::int64_t i) HWY_ATTR {
             return hn::Mul(hn::Set(d, map.up_bound), sigmoid(d, hn::LoadU(d, raw + i)));
@@ -58,7 +58,7 @@ void forward_span(std::int64_t count, const ParameterMap& map, const float* raw,
     }
 }
 
-void backward_span(std::int64_t count, const ParameterMap& map, const float* raw, const float* d_lambda,
+void backward_span(std::int64_t count, const MapFromRaw& map, const float* raw, const float* d_lambda,
                    float* d_raw, bool accumulate) {
     if (map.up_bound > 0) {
         write_each(count, accumulate, d_raw, [&](auto d, std::int64_t i) HWY_ATTR {
@@ -84,18 +84,18 @@ HWY_EXPORT(forward_span);
 HWY_EXPORT(backward_span);
 }  // namespace
 
-void parameter_map_forward(const ParameterMap& map, ConstView raw, View lambda) {
-    check_parameter_map("parameter_map", raw.shape, lambda.shape);
+void map_from_raw_forward(const MapFromRaw& map, ConstView raw, View lambda) {
+    check_map_from_raw("map_from_raw", raw.shape, lambda.shape);
     parallel_pieces(lambda.shape, [&](int n, std::int64_t offset, std::int64_t length) {
         HWY_DYNAMIC_DISPATCH(forward_span)(length, map, raw.image(n) + offset, lambda.image(n) + offset);
     });
 }
 
-void parameter_map_backward(const ParameterMap& map, ConstView raw, ConstView d_lambda, View d_raw,
-                            Write write) {
+void map_from_raw_backward(const MapFromRaw& map, ConstView raw, ConstView d_lambda, View d_raw,
+                           Write write) {
     const Features& shape = d_lambda.shape;
-    check_parameter_map("parameter_map backward", raw.shape, shape);
-    require_shape("parameter_map backward", "d_raw", d_raw.shape, raw.shape);
+    check_map_from_raw("map_from_raw backward", raw.shape, shape);
+    require_shape("map_from_raw backward", "d_raw", d_raw.shape, raw.shape);
     parallel_pieces(shape, [&](int n, std::int64_t offset, std::int64_t length) {
         HWY_DYNAMIC_DISPATCH(backward_span)
         (length, map, raw.image(n) + offset, d_lambda.image(n) + offset, d_raw.image(n) + offset,

@@ -1,7 +1,7 @@
 // Elementwise over the floats of each image. With E = exp(−|r|), which never overflows:
 //     softplus(r) = max(r, 0) + log(1 + E)                  softplus′(r) = sigmoid(r)
 //     sigmoid(r)  = 1/(1+E) where r ≥ 0, E/(1+E) elsewhere  sigmoid′(r)  = E/(1+E)²
-#include "kernels/layers/parameter_map.h"
+#include "kernels/layers/map_from_raw.h"
 
 #include <cmath>
 
@@ -24,8 +24,8 @@ __device__ inline float sigmoid_slope(float r) {
 __device__ inline float softplus(float r) { return (r > 0.0f ? r : 0.0f) + log1pf(expf(-fabsf(r))); }
 
 template <bool wide>
-__global__ void parameter_map_forward_kernel(ParameterMap map, Images<const float> raw, Images<float> lambda,
-                                             std::int64_t size) {
+__global__ void map_from_raw_forward_kernel(MapFromRaw map, Images<const float> raw, Images<float> lambda,
+                                            std::int64_t size) {
     const unsigned n = blockIdx.y;
     const auto formula = [=](float r) {
         return map.up_bound > 0.0f ? map.up_bound * sigmoid(r) : map.scale * softplus(r);
@@ -34,9 +34,9 @@ __global__ void parameter_map_forward_kernel(ParameterMap map, Images<const floa
 }
 
 template <bool wide>
-__global__ void parameter_map_backward_kernel(ParameterMap map, Images<const float> raw,
-                                              Images<const float> d_lambda, Images<float> d_raw,
-                                              std::int64_t size, bool accumulate) {
+__global__ void map_from_raw_backward_kernel(MapFromRaw map, Images<const float> raw,
+                                             Images<const float> d_lambda, Images<float> d_raw,
+                                             std::int64_t size, bool accumulate) {
     const unsigned n = blockIdx.y;
     const auto formula = [=](float r, float g) {
         return g * (map.up_bound > 0.0f ? map.up_bound * sigmoid_slope(r) : map.scale * sigmoid(r));
@@ -46,23 +46,23 @@ __global__ void parameter_map_backward_kernel(ParameterMap map, Images<const flo
 
 }  // namespace
 
-void parameter_map_forward(gpu::Stream stream, const ParameterMap& map, ConstView raw, View lambda) {
-    check_parameter_map("parameter_map", raw.shape, lambda.shape);
+void map_from_raw_forward(gpu::Stream stream, const MapFromRaw& map, ConstView raw, View lambda) {
+    check_map_from_raw("map_from_raw", raw.shape, lambda.shape);
     const std::int64_t size = lambda.shape.image_size();
-    gpu::launch(stream, quad_launch("parameter_map_forward_kernel", size, raw.shape.n),
-                wide_access(4, size, raw, lambda) ? parameter_map_forward_kernel<true>
-                                                  : parameter_map_forward_kernel<false>,
+    gpu::launch(stream, quad_launch("map_from_raw_forward_kernel", size, raw.shape.n),
+                wide_access(4, size, raw, lambda) ? map_from_raw_forward_kernel<true>
+                                                  : map_from_raw_forward_kernel<false>,
                 map, raw, lambda, size);
 }
 
-void parameter_map_backward(gpu::Stream stream, const ParameterMap& map, ConstView raw, ConstView d_lambda,
-                            View d_raw, Write write) {
-    check_parameter_map("parameter_map backward", raw.shape, d_lambda.shape);
-    require_shape("parameter_map backward", "d_raw", d_raw.shape, raw.shape);
+void map_from_raw_backward(gpu::Stream stream, const MapFromRaw& map, ConstView raw, ConstView d_lambda,
+                           View d_raw, Write write) {
+    check_map_from_raw("map_from_raw backward", raw.shape, d_lambda.shape);
+    require_shape("map_from_raw backward", "d_raw", d_raw.shape, raw.shape);
     const std::int64_t size = d_lambda.shape.image_size();
-    gpu::launch(stream, quad_launch("parameter_map_backward_kernel", size, raw.shape.n),
-                wide_access(4, size, raw, d_lambda, d_raw) ? parameter_map_backward_kernel<true>
-                                                           : parameter_map_backward_kernel<false>,
+    gpu::launch(stream, quad_launch("map_from_raw_backward_kernel", size, raw.shape.n),
+                wide_access(4, size, raw, d_lambda, d_raw) ? map_from_raw_backward_kernel<true>
+                                                           : map_from_raw_backward_kernel<false>,
                 map, raw, d_lambda, d_raw, size, write == Write::accumulate);
     View unused{d_raw.data + size, d_raw.shape};
     unused.shape.c -= d_lambda.shape.c;
