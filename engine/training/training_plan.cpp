@@ -16,6 +16,7 @@ std::size_t memory_in_use(const Backend& backend) {
 
 TrainingPlan::TrainingPlan(Backend& backend, const Config& config, Algorithms& algorithms,
                            ImageCounts images) {
+    release_free_memory();  // or what the process has kept and no longer needs would count as there before
     reset_peak_resident();
     in_use_before = memory_in_use(backend);
     const std::size_t peak_before = peak_resident_bytes();
