@@ -1,17 +1,26 @@
 // What a batch is cut from.
 #pragma once
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
 namespace tvmap {
 
+/// Copies `count` values of a row, mirrored if asked.
+inline void copy_row(const float* row, int count, bool mirror, float* to) {
+    if (mirror)
+        std::reverse_copy(row, row + count, to);
+    else
+        std::copy(row, row + count, to);
+}
+
 /// Copies the square of `side` whose upper left corner is (top, left) from a square image of `size`, mirrored left-right
-/// if asked, divided by `levels` (255 for samples of 8 bits, 1 for floats in [0, 1]). It lies inside.
-template <class T>
-void copy_square(const T* image, int size, int top, int left, int side, bool mirror, float levels,
+/// if asked, its samples divided by `levels` (255 where they have 8 bits). It lies inside.
+template <class Sample>
+void copy_square(const Sample* image, int size, int top, int left, int side, bool mirror, float levels,
                  float* out) {
     for (int i = 0; i < side; ++i) {
-        const T* row = image + std::size_t(top + i) * std::size_t(size) + left;
+        const Sample* row = image + std::size_t(top + i) * std::size_t(size) + left;
         float* to = out + std::size_t(i) * std::size_t(side);
         if (mirror)
             for (int j = 0; j < side; ++j) to[j] = float(row[side - 1 - j]) / levels;

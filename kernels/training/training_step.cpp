@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernels/base/error.h"
+#include "kernels/base/parallel.h"
 #include "kernels/base/shapes.h"
 #include "kernels/training/random.h"
 #include "kernels/training/square.h"
@@ -36,7 +37,10 @@ void make_batch(std::uint64_t seed, const TrainingImages& images, const Schedule
                  item.image, " reaches beyond ", images.count, " images of ", images.size, "×", images.size,
                  "; choose one inside");
         const float* image = images.data + std::int64_t(item.image) * images.size * images.size;
-        copy_square(image, images.size, item.top, item.left, side, item.mirror != 0, 1.0f, target.image(n));
+        parallel_for(side, std::int64_t(2) * side * side, [&](std::int64_t i) {
+            copy_row(image + (item.top + i) * images.size + item.left, side, item.mirror != 0,
+                     target.image(n) + i * side);
+        });
         add_noise(seed, item.epoch, item.image, std::int64_t(side) * side, target.image(n), item.scale,
                   noisy.image(n));
     }
