@@ -1,11 +1,13 @@
 #include "engine/graph/parameters.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <utility>
 
 #include "kernels/base/error.h"
 #include "kernels/base/shapes.h"
+#include "kernels/training/average.h"
 #include "kernels/training/random.h"
 
 namespace tvmap {
@@ -26,26 +28,27 @@ std::int64_t count_of(const std::vector<Parameter>& list) {
 
 }  // namespace
 
-std::size_t Parameters::bytes_for(const std::vector<Parameter>& list, bool training) {
-    return sizeof(float) * padded_count(count_of(list)) * (training ? 4 : 1);
+std::size_t Parameters::bytes_for(const std::vector<Parameter>& list, bool training, int parts) {
+    return sizeof(float) * padded_count(count_of(list)) * (training ? 3 + std::size_t(parts) : 1);
 }
 
 std::size_t Parameters::state_bytes_for(const std::vector<Parameter>& list) {
     return sizeof(float) * 3 * padded_count(count_of(list));
 }
 
-Parameters::Parameters(Backend& backend, const std::vector<Parameter>& list, bool training)
+Parameters::Parameters(Backend& backend, const std::vector<Parameter>& list, bool training, int parts)
     : backend_(backend),
       list_(list),
       count_(count_of(list)),
-      bytes_(bytes_for(list, training)),
+      padded_(padded_count(count_)),
+      parts_(parts),
+      bytes_(bytes_for(list, training, parts)),
       found_(backend, training && backend.separate_memory() ? 1 : 0),
       weights_(static_cast<float*>(backend.allocate(bytes_))) {
     if (training) {
-        const std::int64_t padded = padded_count(count_);
-        m_ = weights_ + padded;
-        v_ = m_ + padded;
-        gradients_ = v_ + padded;
+        m_ = weights_ + padded_;
+        v_ = m_ + padded_;
+        gradients_ = v_ + padded_;
     }
 }
 
@@ -70,6 +73,15 @@ void Parameters::adam_step(const Adam& adam) {
 
 void Parameters::adam_step(const Schedule& schedule) {
     backend_.adam_step(schedule, count_, weights_, gradients_, m_, v_);
+}
+
+void Parameters::adam_step(const Adam& adam, Team& team) {
+    const std::int64_t shares = team.members(), share = padded_count((padded_ + shares - 1) / shares);
+    team.run([&](int member) {
+        const std::int64_t from = std::min(member * share, count_), count = std::min(share, count_ - from);
+        cpu::average(count, parts_, padded_, gradients_ + from);
+        backend_.adam_step(adam, count, weights_ + from, gradients_ + from, m_ + from, v_ + from);
+    });
 }
 
 std::vector<float> Parameters::download(const float* from) const {

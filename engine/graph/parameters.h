@@ -8,6 +8,7 @@
 
 #include "engine/files/safetensors.h"
 #include "engine/graph/graph.h"
+#include "kernels/base/team.h"
 #include "kernels/device_array.h"
 #include "kernels/training/adam.h"
 
@@ -16,8 +17,9 @@ namespace tvmap {
 /// A model's weights in the backend's memory, with gradients and moments. For one thread at a time.
 class Parameters {
   public:
-    /// Zero weights for a graph's parameters. `training`: also gradients and moments.
-    Parameters(Backend& backend, const std::vector<Parameter>& list, bool training);
+    /// Zero weights for a graph's parameters. `training`: also moments, and gradients, of so many parts of a batch
+    /// (more than one where the backend works in the host's memory alone).
+    Parameters(Backend& backend, const std::vector<Parameter>& list, bool training, int parts = 1);
     ~Parameters();
     Parameters(const Parameters&) = delete;
     Parameters& operator=(const Parameters&) = delete;
@@ -27,16 +29,20 @@ class Parameters {
     void initialise(std::uint64_t seed);
 
     const float* weight(int parameter) const { return weights_ + list_[parameter].offset; }
-    float* gradient(int parameter) const { return gradients_ + list_[parameter].offset; }
+    float* gradient(int parameter, int part = 0) const {
+        return gradients_ + part * padded_ + list_[parameter].offset;
+    }
     const std::vector<Parameter>& list() const { return list_; }
     std::int64_t count() const { return count_; }
     /// Memory held, for weights, gradients and both moments; and what these parameters would hold.
     std::size_t bytes() const { return bytes_; }
-    static std::size_t bytes_for(const std::vector<Parameter>& list, bool training);
+    static std::size_t bytes_for(const std::vector<Parameter>& list, bool training, int parts = 1);
 
     /// One optimiser step on everything.
     void adam_step(const Adam& adam);
     void adam_step(const Schedule& schedule);
+    /// The same from the mean of the parts' gradients, which becomes that of part 0; shared out among the team.
+    void adam_step(const Adam& adam, Team& team);
 
     /// The state of a training, weights and both moments, is one piece of memory: its size, where it lies if the
     /// backend works in the host's memory (else null), and a copy of it, in one download.
@@ -67,10 +73,11 @@ class Parameters {
 
     Backend& backend_;
     std::vector<Parameter> list_;
-    std::int64_t count_ = 0;
+    std::int64_t count_ = 0, padded_ = 0;  // padded_: of each of the arrays below
+    int parts_ = 1;
     std::size_t bytes_ = 0;
     DeviceArray<std::uint32_t> found_;  // by find_not_finite, on a device
-    // One after the other, each from 64 bytes on; what lies between them is zero.
+    // One after the other, the gradients of each part too, each from 64 bytes on; what lies between them is zero.
     float* weights_ = nullptr;
     float* m_ = nullptr;
     float* v_ = nullptr;

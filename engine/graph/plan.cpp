@@ -209,7 +209,7 @@ View Plan::tensor_view(int tensor, const std::vector<int>& block_of, std::byte* 
     return {root + std::int64_t(t.channel) * t.shape.h * t.shape.w, t.shape};
 }
 
-void Plan::bind(const Arena& arena, const Parameters& parameters) {
+void Plan::bind(const Arena& arena, const Parameters& parameters, int part) {
     if (arena.bytes() < arena_bytes_) fail("plan: an arena of ", arena.bytes(), " bytes for ", arena_bytes_);
     base_ = static_cast<std::byte*>(arena.memory());
     const auto& tensors = graph_.tensors();
@@ -245,21 +245,22 @@ void Plan::bind(const Arena& arena, const Parameters& parameters) {
             if (!tensors[input].requires_gradient) d_input.data = nullptr;
             b.d_inputs.push_back(d_input);
         }
-        for (int p : operation.parameters) b.d_parameters.push_back(parameters.gradient(p));
+        for (int p : operation.parameters) b.d_parameters.push_back(parameters.gradient(p, part));
         b.parameter_write = derived.parameter_write;
         b.workspace = memory(backward_work_[o]);
         for (const auto& [root, channels] : derived.clears) {
-            View part = tensor_view(root, gradient_block_, base_);
-            part.data += std::int64_t(channels.first) * part.shape.h * part.shape.w;
-            part.shape.c = channels.second - channels.first;
-            step.clear.push_back(part);
+            View some = tensor_view(root, gradient_block_, base_);
+            some.data += std::int64_t(channels.first) * some.shape.h * some.shape.w;
+            some.shape.c = channels.second - channels.first;
+            step.clear.push_back(some);
         }
         backward_steps_.push_back(std::move(step));
     }
     clear_unused_.clear();
     if (training_)
         for (int p : unused_parameters_)
-            clear_unused_.push_back({parameters.gradient(p), sizeof(float) * graph_.parameters()[p].size});
+            clear_unused_.push_back(
+                {parameters.gradient(p, part), sizeof(float) * graph_.parameters()[p].size});
     for (int input : unused_inputs_) {
         const View view = tensor_view(input, gradient_block_, base_);
         clear_unused_.push_back({view.data, bytes_of(view.shape)});

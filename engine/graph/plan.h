@@ -50,8 +50,8 @@ class Plan {
     int peak_step() const;
 
     /// Fixes every pointer. The arena must have arena_bytes() and, like the parameters, outlive the plan's
-    /// use.
-    void bind(const Arena& arena, const Parameters& parameters);
+    /// use. Gradients go to that part of the parameters'.
+    void bind(const Arena& arena, const Parameters& parameters, int part = 0);
 
     /// Replays the passes. backward() follows forward() and leaves the gradients in the parameters.
     void forward();

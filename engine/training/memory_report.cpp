@@ -62,28 +62,32 @@ void add_arena(MemoryReport& report, const Plan& plan, std::size_t arena_bytes) 
         report[owner(*block)].predicted += block->bytes;
         alive += block->bytes;
     }
-    report["gaps"].predicted = plan.arena_bytes() - alive;
-    report["validation"].predicted = arena_bytes - plan.arena_bytes();
+    report["gaps"].predicted += plan.arena_bytes() - alive;
+    report["validation"].predicted += arena_bytes - plan.arena_bytes();
 }
 
-void measure(MemoryReport& report, const Backend& backend, const Plan& plan, const Arena& arena,
+void measure(MemoryReport& report, const Backend& backend, const std::vector<PlacedPlan>& plans,
              const Parameters& parameters, std::size_t total) {
     const auto touched = [&](const void* memory, std::size_t bytes) {
         return backend.separate_memory() ? bytes : resident_bytes(memory, bytes);
     };
-    const auto in_arena = [&](std::size_t offset, std::size_t bytes) {
-        return touched(static_cast<const std::byte*>(arena.memory()) + offset, bytes);
-    };
     report.measured = total;
     for (MemoryOwner& o : report.owners) o.measured = 0;
-    std::size_t alive = 0;
-    for (const Plan::Block* block : at_peak(plan)) {
-        const std::size_t bytes = in_arena(block->offset, block->bytes);
-        report[owner(*block)].measured += bytes;
-        alive += bytes;
+    for (const auto& [plan, arena] : plans) {
+        const auto in_arena = [&, memory = static_cast<const std::byte*>(arena->memory())](
+                                  std::size_t offset, std::size_t bytes) {
+            return touched(memory + offset, bytes);
+        };
+        std::size_t alive = 0;
+        for (const Plan::Block* block : at_peak(*plan)) {
+            const std::size_t bytes = in_arena(block->offset, block->bytes);
+            report[owner(*block)].measured += bytes;
+            alive += bytes;
+        }
+        const std::size_t placed = plan->arena_bytes();
+        report["gaps"].measured += in_arena(0, placed) - alive;
+        report["validation"].measured += in_arena(placed, arena->bytes() - placed);
     }
-    report["gaps"].measured = in_arena(0, plan.arena_bytes()) - alive;
-    report["validation"].measured = in_arena(plan.arena_bytes(), arena.bytes() - plan.arena_bytes());
     report["parameters"].measured = touched(parameters.weight(0), parameters.bytes());
     // These are written from end to end when they are made.
     for (const char* name : {"batches", "pictures", "training_set", "schedule"})

@@ -1,7 +1,7 @@
 // Where the memory of a training run goes, owner by owner: as it was planned, and as it was found after ten
 // steps and at the end.
 //     values, gradients, saved, workspace
-//                   tensors of the arena that are alive at its peak (`values` with the inputs; `saved`: from
+//                   tensors of the arena (of each part's, where a batch is divided) that are alive at its peak (`values` with the inputs; `saved`: from
 //                   the solver's forward to its backward pass)
 //     gaps          of the arena at that step: between tensors, for lack of a better place
 //     validation    what validation needs of the arena beyond a training step
@@ -50,9 +50,15 @@ struct MemoryReport {
 /// Adds the owners of an arena of this size, at the plan's peak.
 void add_arena(MemoryReport& report, const Plan& plan, std::size_t arena_bytes);
 
+/// A plan and the arena that it is bound to.
+struct PlacedPlan {
+    const Plan* plan;
+    const Arena* arena;
+};
+
 /// Measures every owner, `total` being what was found in all. An owner in the host's memory counts with the
 /// pages it has touched, one on a device with what is allocated.
-void measure(MemoryReport& report, const Backend& backend, const Plan& plan, const Arena& arena,
+void measure(MemoryReport& report, const Backend& backend, const std::vector<PlacedPlan>& plans,
              const Parameters& parameters, std::size_t total);
 
 }  // namespace tvmap

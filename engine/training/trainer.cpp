@@ -31,6 +31,7 @@ struct Trainer::State {
     std::unique_ptr<TrainingPlan> plan;
     std::unique_ptr<Parameters> parameters;
     std::unique_ptr<Arena> arena;
+    std::vector<std::unique_ptr<Arena>> arenas;  // of the other parts of a batch
     std::unique_ptr<Validation> validation;
     std::unique_ptr<MetricsFile> metrics;
     std::unique_ptr<CheckpointWriter> checkpoints;  // which syncs metrics
@@ -91,9 +92,14 @@ void Trainer::State::make_plan(Algorithms& algorithms) {
     plan = std::make_unique<TrainingPlan>(*backend, config, algorithms, images());
     memory = plan->memory;
     check_limit(algorithms);
-    parameters = std::make_unique<Parameters>(*backend, plan->step->graph().parameters(), true);
+    parameters =
+        std::make_unique<Parameters>(*backend, plan->step->graph().parameters(), true, plan->parts());
     arena = std::make_unique<Arena>(*backend, plan->arena_bytes);
     plan->step->bind(*arena, *parameters);
+    for (const auto& other : plan->others) {
+        arenas.push_back(std::make_unique<Arena>(*backend, other->arena_bytes()));
+        other->bind(*arenas.back(), *parameters, int(arenas.size()));
+    }
     plan->validation->bind(*arena, *parameters);
     validation = std::make_unique<Validation>(*backend, config, *val, *plan->validation, plan->recorded,
                                               plan->resident);
@@ -233,8 +239,9 @@ const std::vector<std::string>& Trainer::notes() const { return state_->notes; }
 std::string Trainer::device() const { return state_->backend->description(); }
 
 std::unique_ptr<TrainingSteps> Trainer::State::steps() {
-    const TrainingParts parts{*backend,    config,      *train,       *plan->step,
-                              *parameters, plan->noisy, plan->target, plan->weights};
+    TrainingParts parts{*backend,    config,      *train,       *plan->step,
+                        *parameters, plan->noisy, plan->target, plan->weights};
+    for (const auto& other : plan->others) parts.others.push_back(other.get());
     const int epoch = progress.epoch + 1;
     if (!plan->recorded) return std::make_unique<HostSteps>(parts, epoch, progress.step);
     return std::make_unique<ResidentSteps>(parts, epoch, progress.step, plan->resident);
@@ -243,7 +250,9 @@ std::unique_ptr<TrainingSteps> Trainer::State::steps() {
 void Trainer::State::measure_memory(const std::string& when) {
     const std::size_t now = backend->memory_in_use().value_or(peak_resident_bytes());
     const std::size_t taken = std::max(now, plan->in_use_before) - plan->in_use_before;
-    measure(memory, *backend, *plan->step, *arena, *parameters, taken);
+    std::vector<PlacedPlan> plans{{plan->step.get(), arena.get()}};
+    for (std::size_t k = 0; k < arenas.size(); ++k) plans.push_back({plan->others[k].get(), arenas[k].get()});
+    measure(memory, *backend, plans, *parameters, taken);
     memory_measured = true;
     log(when + "\n" + memory.table());
 }
@@ -379,6 +388,9 @@ PlanReport Trainer::plan(const Config& config) {
     report.least = std::min(least.predicted(), report.memory.predicted());
 
     TextStream out;
+    if (plan.parts() > 1)
+        out << "a batch is taken in " << plan.parts() << " parts of " << config.train.batch / plan.parts()
+            << ", each by a thread of its own; the tensors of one of them:\n";
     out << plan.step->table() << "validation: " << plan.validation->arena_bytes()
         << " bytes in the same arena\nparameters: " << report.parameters << " in "
         << plan.step->graph().parameters().size() << " tensors\n"

@@ -7,6 +7,7 @@
 #include "engine/training/process_memory.h"
 #include "engine/training/training_steps.h"
 #include "engine/training/validation.h"
+#include "kernels/base/threads.h"
 
 namespace tvmap {
 
@@ -16,6 +17,23 @@ std::size_t memory_in_use(const Backend& backend) {
 
 TrainingPlan::TrainingPlan(Backend& backend, const Config& config, Algorithms& algorithms,
                            ImageCounts images) {
+    const int threads = thread_count();
+    const bool divides = !backend.separate_memory() && config.train.batch % threads == 0;
+    make(backend, config, algorithms, images, divides ? threads : 1);
+    if (parts() == 1 || memory.limit == 0 || memory.predicted() <= memory.limit) return;
+    // What was generated for the parts stays in the process.
+    const std::size_t before = in_use_before, left_behind = memory["primitives"].predicted;
+    make(backend, config, algorithms, images, 1);
+    in_use_before = before;
+    memory["primitives"].predicted += left_behind;
+}
+
+void TrainingPlan::make(Backend& backend, const Config& config, Algorithms& algorithms, ImageCounts images,
+                        int parts) {
+    step = nullptr;
+    others.clear();
+    validation = nullptr;
+    memory = {};
     release_free_memory();  // or what the process has kept and no longer needs would count as there before
     reset_peak_resident();
     in_use_before = memory_in_use(backend);
@@ -23,18 +41,23 @@ TrainingPlan::TrainingPlan(Backend& backend, const Config& config, Algorithms& a
     algorithms.borrow(config.train.memory_limit > 0);
     algorithms.forget_untimed();
     const int side = Batches::side(config);
-    RecordedModel model = record_training_model(backend, config, config.train.batch, side, side);
-    noisy = model.noisy;
-    target = model.target;
-    weights = model.weights;
-    step = std::make_unique<Plan>(std::move(model.graph), backend, algorithms, true);
+    for (int part = 0; part < parts; ++part) {
+        const ThreadsForNow threads(parts > 1 ? 1 : thread_count());
+        RecordedModel model = record_training_model(backend, config, config.train.batch / parts, side, side);
+        noisy = model.noisy;
+        target = model.target;
+        weights = model.weights;
+        auto plan = std::make_unique<Plan>(std::move(model.graph), backend, algorithms, true);
+        (part == 0 ? step : others.emplace_back()) = std::move(plan);
+    }
     validation = std::make_unique<Denoiser>(backend, algorithms, config, config.data.size, config.data.size);
     release_free_memory();  // of the candidates that were timed and not taken
     const std::size_t in_use = memory_in_use(backend);
 
     arena_bytes = std::max(step->arena_bytes(), validation->arena_bytes());
-    parameter_bytes = Parameters::bytes_for(step->graph().parameters(), true);
+    parameter_bytes = Parameters::bytes_for(step->graph().parameters(), true, parts);
     add_arena(memory, *step, arena_bytes);
+    for (const auto& other : others) add_arena(memory, *other, other->arena_bytes());
     memory["parameters"].predicted = parameter_bytes;
     if (backend.separate_memory()) {
         // Learned steps of the solver are read by the host, which no recording can.

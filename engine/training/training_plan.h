@@ -1,6 +1,7 @@
 // A training run planned to the last byte, and nothing of it allocated yet.
 #pragma once
 #include <memory>
+#include <vector>
 
 #include "engine/config/config.h"
 #include "engine/data/dataset.h"
@@ -18,15 +19,26 @@ struct TrainingPlan {
     TrainingPlan(Backend& backend, const Config& config, Algorithms& algorithms, ImageCounts images);
 
     Value noisy, target, weights;
+    /// Of the first part of a batch, or of all of it where parts() is 1.
     std::unique_ptr<Plan> step;
+    /// Of the other parts, as large as the first. A backend that works in the host's memory takes as many parts as
+    /// there are threads, where they divide the batch (and fit train.memory_limit): each thread takes a whole part (see
+    /// kernels/base/team.h), on its own, for which the parts' plans are made.
+    std::vector<std::unique_ptr<Plan>> others;
+    int parts() const { return 1 + int(others.size()); }
     /// Nothing of a training step outlives it but the parameters, so validation takes its turn in the same
     /// arena.
     std::unique_ptr<Denoiser> validation;
-    std::size_t arena_bytes = 0, parameter_bytes = 0;
+    std::size_t arena_bytes =
+        0;  ///< of the first part's; those of the others are as large as their plans say
+    std::size_t parameter_bytes = 0;
     bool recorded = false;          ///< whether a step is recorded and replayed
     bool resident = false;          ///< whether training and validation set lie in the backend's memory
     std::size_t in_use_before = 0;  ///< by the process or on the device
     MemoryReport memory;
+
+  private:
+    void make(Backend& backend, const Config& config, Algorithms& algorithms, ImageCounts images, int parts);
 };
 
 /// Bytes in use by the process where the backend works in the host's memory, else on the device.

@@ -17,14 +17,16 @@ Adam adam_of(const OptimiserConfig& o, std::int64_t step, std::int64_t total) {
     return {learning_rate(o, step, total), o.beta1, o.beta2, o.eps, step};
 }
 
-void upload(const TrainingParts& parts, const Batches::Batch& batch) {
-    parts.backend.upload(parts.plan.view(parts.noisy).data, batch.noisy.data(),
-                         sizeof(float) * batch.noisy.size());
-    parts.backend.upload(parts.plan.view(parts.target).data, batch.target.data(),
-                         sizeof(float) * batch.target.size());
-    if (!batch.weights.empty())
-        parts.backend.upload(parts.plan.view(parts.weights).data, batch.weights.data(),
-                             sizeof(float) * batch.weights.size());
+/// Part `part` of a batch, to its plan.
+void upload(const TrainingParts& parts, const Plan& plan, const Batches::Batch& batch, int part = 0) {
+    const auto copy = [&](Value to, const std::vector<float>& images) {
+        const View view = plan.view(to);
+        const std::size_t floats = std::size_t(view.shape.size());
+        parts.backend.upload(view.data, images.data() + std::size_t(part) * floats, sizeof(float) * floats);
+    };
+    copy(parts.noisy, batch.noisy);
+    copy(parts.target, batch.target);
+    if (!batch.weights.empty()) copy(parts.weights, batch.weights);
 }
 
 }  // namespace
@@ -42,14 +44,30 @@ HostSteps::HostSteps(const TrainingParts& parts, int epoch, int step)
       batches_(parts.config, parts.data, epoch, step),
       steps_(std::int64_t(epoch - 1) * Batches::steps_per_epoch(parts.config, parts.data) + step),
       total_(steps_of_run(parts)),
-      loss_(1) {}
+      loss_(1),
+      team_(parts.others.empty() ? nullptr : std::make_unique<Team>(int(parts.others.size()) + 1)) {}
 
 const std::vector<double>& HostSteps::take() {
-    upload(parts_, batches_.next());
+    const Batches::Batch& batch = batches_.next();
+    const Adam adam = adam_of(parts_.config.optimiser, ++steps_, total_);
+    if (team_) {
+        // The batch's loss is the mean of its images', and so of its equal parts'.
+        const auto plan = [&](int part) -> Plan& { return part ? *parts_.others[part - 1] : parts_.plan; };
+        team_->run([&](int part) {
+            upload(parts_, plan(part), batch, part);
+            plan(part).forward();
+            plan(part).backward();
+        });
+        parts_.parameters.adam_step(adam, *team_);
+        double sum = 0;
+        for (int part = 0; part < team_->members(); ++part) sum += plan(part).loss();
+        loss_[0] = sum / team_->members();
+        return loss_;
+    }
+    upload(parts_, parts_.plan, batch);
     parts_.plan.forward();
     parts_.plan.backward();
-    ++steps_;
-    parts_.parameters.adam_step(adam_of(parts_.config.optimiser, steps_, total_));
+    parts_.parameters.adam_step(adam);
     loss_[0] = parts_.plan.loss();
     return loss_;
 }
@@ -132,7 +150,7 @@ const std::vector<double>& ResidentSteps::take() {
     losses_.resize(steps);
     const Stopwatch watch;
     for (int i = 0; i < steps; ++i) {
-        if (batches_) upload(parts_, batches_->next());
+        if (batches_) upload(parts_, parts_.plan, batches_->next());
         recording_->replay();
     }
     device_losses_.download(losses_.data(), steps, step_);

@@ -23,6 +23,8 @@ struct TrainingParts {
     Parameters& parameters;
     Value noisy, target;
     Value weights = {};  ///< of the pixels of `noisy`, where solver.operator is mask
+    /// The plans of the other parts of a batch, where it is divided (TrainingPlan::others). HostSteps alone.
+    std::vector<Plan*> others = {};
 };
 
 /// The learning rate of optimiser step `step` (from 1) of `total`: linear warm-up, then constant or half a
@@ -49,6 +51,7 @@ class HostSteps final : public TrainingSteps {
     Batches batches_;
     std::int64_t steps_, total_;  // done, and of the whole run
     std::vector<double> loss_;
+    std::unique_ptr<Team> team_;  // where a batch is divided: a member for each part
 };
 
 class ResidentSteps final : public TrainingSteps {

@@ -90,6 +90,10 @@ void set_threads(int threads) {
     omp_set_num_threads(threads > 0 ? threads : choose_threads(0).threads);
 }
 
+ThreadsForNow::ThreadsForNow(int threads) : before_(thread_count()) { set_threads(threads); }
+
+ThreadsForNow::~ThreadsForNow() { set_threads(before_); }
+
 int thread_count() { return omp_get_max_threads(); }
 
 int thread_index() { return omp_get_thread_num(); }

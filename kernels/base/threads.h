@@ -24,6 +24,18 @@ ThreadChoice start_threads(int asked);
 /// Threads for everything that the calling thread starts from now on; 0: as chosen without being asked.
 void set_threads(int threads);
 
+/// Another number of threads, as set_threads() sets it, as long as this lives.
+class ThreadsForNow {
+  public:
+    explicit ThreadsForNow(int threads);
+    ~ThreadsForNow();
+    ThreadsForNow(const ThreadsForNow&) = delete;
+    ThreadsForNow& operator=(const ThreadsForNow&) = delete;
+
+  private:
+    int before_;
+};
+
 /// Threads that a parallel region of the calling thread gets.
 int thread_count();
 

@@ -132,11 +132,11 @@ TEST_CASE("owners share the arena out to the last byte") {
         MemoryReport memory = plan.memory;
         const Arena untouched(*run.backend, plan.arena_bytes), filled(*run.backend, plan.arena_bytes);
         std::memset(filled.memory(), 1, plan.arena_bytes);
-        measure(memory, *run.backend, *plan.step, filled, parameters, memory.predicted());
+        measure(memory, *run.backend, {{plan.step.get(), &filled}}, parameters, memory.predicted());
         for (const char* name : {"values", "gradients", "saved", "workspace", "gaps", "validation"})
             CHECK(memory[name].measured == memory[name].predicted);
         CHECK(memory["values"].measured > 0);
-        measure(memory, *run.backend, *plan.step, untouched, parameters, memory.predicted());
+        measure(memory, *run.backend, {{plan.step.get(), &untouched}}, parameters, memory.predicted());
         CHECK(memory["values"].measured == 0);
         std::size_t others = 0;
         for (const char* name : {"primitives", "batches", "pictures", "timing"})
