@@ -58,7 +58,8 @@ Timing measure(Backend& backend, const std::function<void()>& run, double second
     return {median(times), *std::min_element(times.begin(), times.end()), int(times.size()) * copies};
 }
 
-std::string row(const std::string& kernel, const std::string& shape, const std::vector<std::string>& cells) {
+std::string row(const std::string& kernel, const std::string& shape, const std::vector<std::string>& cells,
+                const std::string& last) {
     // Padded by characters, not bytes: × and → take several.
     const auto pad = [](const std::string& cell, std::size_t width, bool left) {
         const auto length =
@@ -68,7 +69,7 @@ std::string row(const std::string& kernel, const std::string& shape, const std::
     };
     std::string line = pad(kernel, 24, true) + pad(shape, 28, true);
     for (const std::string& cell : cells) line += pad(cell, 12, false);
-    return line + "\n";
+    return line + (last.empty() ? "" : "  " + last) + "\n";
 }
 
 int run(const Options& options, const CommonOptions& common) {
@@ -94,7 +95,7 @@ int run(const Options& options, const CommonOptions& common) {
     if (!common.json && !common.quiet)
         std::cout << backend->algorithm_key() << "; measured peaks: memory " << number(memory * 1e-9, 4)
                   << " GB/s, fp32 " << number(arithmetic * 1e-9, 4) << " GFLOP/s\n"
-                  << row("operation", "shape", {"ms", "GB/s", "of memory", "GFLOP/s", "of fp32"})
+                  << row("operation", "shape", {"ms", "GB/s", "of memory", "GFLOP/s", "of fp32"}, "algorithm")
                   << std::flush;
     ProgressLine progress("bench", double(cases.size()), "kernels", common.quiet || !common.json);
     double done = 0;
@@ -108,6 +109,7 @@ int run(const Options& options, const CommonOptions& common) {
         const double bytes = c.bytes / t.median, operations = c.operations / t.median;
         json["kernels"].push_back({{"kernel", kernel},
                                    {"shape", c.shape},
+                                   {"algorithm", c.algorithm},
                                    {"seconds", t.median},
                                    {"best_seconds", t.best},
                                    {"runs", t.runs},
@@ -122,7 +124,8 @@ int run(const Options& options, const CommonOptions& common) {
                              {number(t.median * 1e3, 4), c.bytes > 0 ? number(bytes * 1e-9, 4) : "",
                               c.bytes > 0 ? share(bytes / memory) : "",
                               counted ? number(operations * 1e-9, 4) : "",
-                              counted ? share(operations / arithmetic) : ""})
+                              counted ? share(operations / arithmetic) : ""},
+                             c.algorithm)
                       << std::flush;
     }
     if (common.json) print_result(common, json, "");

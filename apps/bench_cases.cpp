@@ -82,6 +82,10 @@ class Cases {
                 const double forward_operations = 2.0 * double(weights) * x.n * x.h * x.w;
                 BenchCase c;
                 c.shape = text(shape_text(x), " → ", channels, ", ", kernel, "×", kernel);
+                // "forward=…,weights=…,data=…", or one word for all of them
+                const std::string all = planned->algorithms();
+                const std::size_t comma = std::min(all.find(','), all.size());
+                c.algorithm = backward && comma < all.size() ? all.substr(comma + 1) : all.substr(0, comma);
                 if (!backward) {
                     c.bytes = 4.0 * double(x.size() + y.size() + weights);
                     c.operations = forward_operations;

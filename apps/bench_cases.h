@@ -15,6 +15,7 @@ struct BenchCase {
     std::string shape;
     double bytes = 0;       ///< least possible traffic: each input read once, each output written once
     double operations = 0;  ///< of the plain algorithm; 0: not counted
+    std::string algorithm;  ///< what computes it, where there is a choice
     std::function<void()> run;
 };
 

@@ -390,7 +390,7 @@ PlanReport Trainer::plan(const Config& config) {
     TextStream out;
     if (plan.parts() > 1)
         out << "a batch is taken in " << plan.parts() << " parts of " << config.train.batch / plan.parts()
-            << ", each by a thread of its own; the tensors of one of them:\n";
+            << ", each by one thread; the tensors of one of them:\n";
     out << plan.step->table() << "validation: " << plan.validation->arena_bytes()
         << " bytes in the same arena\nparameters: " << report.parameters << " in "
         << plan.step->graph().parameters().size() << " tensors\n"

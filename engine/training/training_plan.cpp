@@ -15,11 +15,23 @@ std::size_t memory_in_use(const Backend& backend) {
     return backend.memory_in_use().value_or(resident_bytes());
 }
 
+namespace {
+
+/// As many parts as there are threads or, of large batches, a few times as many, so that a thread that gets more of the
+/// processor's time takes more of them. A part of less than four images would pay for it: what a step does with the
+/// weights alone (Winograd's transforms) is done for each part.
+int parts_of(int batch) {
+    const int threads = thread_count();
+    for (const int each : {4, 2})
+        if (batch % (each * threads) == 0 && batch / (each * threads) >= 4) return each * threads;
+    return batch % threads == 0 ? threads : 1;
+}
+
+}  // namespace
+
 TrainingPlan::TrainingPlan(Backend& backend, const Config& config, Algorithms& algorithms,
                            ImageCounts images) {
-    const int threads = thread_count();
-    const bool divides = !backend.separate_memory() && config.train.batch % threads == 0;
-    make(backend, config, algorithms, images, divides ? threads : 1);
+    make(backend, config, algorithms, images, backend.separate_memory() ? 1 : parts_of(config.train.batch));
     if (parts() == 1 || memory.limit == 0 || memory.predicted() <= memory.limit) return;
     // What was generated for the parts stays in the process.
     const std::size_t before = in_use_before, left_behind = memory["primitives"].predicted;

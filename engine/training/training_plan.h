@@ -22,8 +22,8 @@ struct TrainingPlan {
     /// Of the first part of a batch, or of all of it where parts() is 1.
     std::unique_ptr<Plan> step;
     /// Of the other parts, as large as the first. A backend that works in the host's memory takes as many parts as
-    /// there are threads, where they divide the batch (and fit train.memory_limit): each thread takes a whole part (see
-    /// kernels/base/team.h), on its own, for which the parts' plans are made.
+    /// there are threads, or some times as many, where they divide the batch (and fit train.memory_limit): each thread
+    /// takes parts whole (see kernels/base/team.h), on its own, for which the parts' plans are made.
     std::vector<std::unique_ptr<Plan>> others;
     int parts() const { return 1 + int(others.size()); }
     /// Nothing of a training step outlives it but the parameters, so validation takes its turn in the same

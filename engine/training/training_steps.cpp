@@ -1,9 +1,11 @@
 #include "engine/training/training_steps.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 
 #include "engine/files/stopwatch.h"
+#include "kernels/base/threads.h"
 
 namespace tvmap {
 namespace {
@@ -45,7 +47,9 @@ HostSteps::HostSteps(const TrainingParts& parts, int epoch, int step)
       steps_(std::int64_t(epoch - 1) * Batches::steps_per_epoch(parts.config, parts.data) + step),
       total_(steps_of_run(parts)),
       loss_(1),
-      team_(parts.others.empty() ? nullptr : std::make_unique<Team>(int(parts.others.size()) + 1)) {}
+      team_(parts.others.empty()
+                ? nullptr
+                : std::make_unique<Team>(std::min(int(parts.others.size()) + 1, thread_count()))) {}
 
 const std::vector<double>& HostSteps::take() {
     const Batches::Batch& batch = batches_.next();
@@ -53,15 +57,19 @@ const std::vector<double>& HostSteps::take() {
     if (team_) {
         // The batch's loss is the mean of its images', and so of its equal parts'.
         const auto plan = [&](int part) -> Plan& { return part ? *parts_.others[part - 1] : parts_.plan; };
-        team_->run([&](int part) {
-            upload(parts_, plan(part), batch, part);
-            plan(part).forward();
-            plan(part).backward();
+        const int parts = int(parts_.others.size()) + 1;
+        std::atomic<int> next{0};
+        team_->run([&](int) {
+            for (int part; (part = next++) < parts;) {
+                upload(parts_, plan(part), batch, part);
+                plan(part).forward();
+                plan(part).backward();
+            }
         });
         parts_.parameters.adam_step(adam, *team_);
         double sum = 0;
-        for (int part = 0; part < team_->members(); ++part) sum += plan(part).loss();
-        loss_[0] = sum / team_->members();
+        for (int part = 0; part < parts; ++part) sum += plan(part).loss();
+        loss_[0] = sum / parts;
         return loss_;
     }
     upload(parts_, parts_.plan, batch);

@@ -51,7 +51,7 @@ class HostSteps final : public TrainingSteps {
     Batches batches_;
     std::int64_t steps_, total_;  // done, and of the whole run
     std::vector<double> loss_;
-    std::unique_ptr<Team> team_;  // where a batch is divided: a member for each part
+    std::unique_ptr<Team> team_;  // where a batch is divided
 };
 
 class ResidentSteps final : public TrainingSteps {

@@ -98,6 +98,7 @@ TEST_CASE("parts of a batch: losses and weights of the whole, the same bits ever
         for (int k = 0; k < 6; ++k) CHECK(parts.losses[k] == doctest::Approx(whole.losses[k]).epsilon(1e-4));
         CHECK(parts.losses[0] == doctest::Approx(whole.losses[0]).epsilon(1e-6));
         CHECK(difference(parts.weights, whole.weights) < 1e-3);
+        set_threads(threads - 1);  // fewer take the same parts
         const Outcome repeated = again.train(6);
         CHECK(repeated.losses == parts.losses);
         CHECK(repeated.weights == parts.weights);
@@ -105,11 +106,15 @@ TEST_CASE("parts of a batch: losses and weights of the whole, the same bits ever
     set_threads(1);
 }
 
-TEST_CASE("threads that do not divide a batch, and a limit, leave it whole") {
+TEST_CASE("how many parts: threads that do not divide a batch, and a limit, leave it whole") {
     Workshop w;
     w.config.train.batch = 3;
     set_threads(2);
     CHECK(PlannedTraining(w).plan.parts() == 1);
+    for (const auto& [batch, parts] : {std::pair{1, 1}, {2, 2}, {8, 2}, {16, 4}, {32, 8}, {64, 8}}) {
+        w.config.train.batch = batch;
+        CHECK(TrainingPlan(*make_backend("cpu"), w.config, w.algorithms, {64, 1}).parts() == parts);
+    }
     w.config.train.batch = 4;
     const std::size_t parts = PlannedTraining(w).plan.memory.predicted();
     w.config.train.memory_limit = parts;
