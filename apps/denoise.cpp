@@ -12,6 +12,7 @@
 #include "apps/progress_line.h"
 #include "apps/read_twice.h"
 #include "engine/config/solver_problem.h"
+#include "engine/data/observation.h"
 #include "engine/evaluation/evaluation_files.h"
 #include "engine/evaluation/figures.h"
 #include "engine/files/file.h"
@@ -69,13 +70,7 @@ Picture enlarged(const Picture& picture, int factor) {
     Picture large = picture;
     large.height *= factor;
     large.width *= factor;
-    large.values.clear();
-    for (int i = 0; i < large.height; ++i)
-        for (int j = 0; j < large.width; ++j)
-            for (int c = 0; c < picture.channels; ++c)
-                large.values.push_back(
-                    picture.values[(std::size_t(i / factor) * picture.width + j / factor) * picture.channels +
-                                   c]);
+    large.values = in_blocks(picture.values.data(), picture.height, picture.width, picture.channels, factor);
     return large;
 }
 

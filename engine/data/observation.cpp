@@ -6,6 +6,17 @@
 
 namespace tvmap {
 
+std::vector<float> in_blocks(const float* image, int height, int width, int channels, int factor) {
+    std::vector<float> large;
+    large.reserve(std::size_t(height) * std::size_t(width) * std::size_t(channels * factor * factor));
+    for (int i = 0; i < height * factor; ++i)
+        for (int j = 0; j < width * factor; ++j) {
+            const float* pixel = image + (std::int64_t(i / factor) * width + j / factor) * channels;
+            large.insert(large.end(), pixel, pixel + channels);
+        }
+    return large;
+}
+
 Observer::Observer(const ObservationConfig& observation)
     : observation_(observation), kernel_(blur_kernel(observation)) {}
 

@@ -8,6 +8,10 @@
 
 namespace tvmap {
 
+/// Height·factor × width·factor × channels, in which each pixel of H×W×C stands in all pixels of its block: what a small
+/// image is restored from.
+std::vector<float> in_blocks(const float* image, int height, int width, int channels, int factor);
+
 /// For one observation setting. Does not change: threads may share it.
 class Observer {
   public:

@@ -5,9 +5,11 @@
 #include <utility>
 
 #include "engine/config/solver_problem.h"
+#include "engine/data/observation.h"
 #include "engine/files/stopwatch.h"
 #include "engine/solver/solver_state.h"
 #include "engine/solver/whole_arrays.h"
+#include "engine/unrolled/observed_input.h"
 #include "engine/unrolled/unrolled_solver.h"
 #include "kernels/base/error.h"
 #include "kernels/device_array.h"
@@ -24,11 +26,11 @@ std::vector<float> data_values(const SolverProblem& problem, const Observation& 
 /// x₀: the observed image, as large as the restored one.
 std::vector<float> enlarged(const ImageStack& z, int factor) {
     std::vector<float> all;
-    for (int n = 0; n < z.images; ++n)
-        for (int i = 0; i < z.height * factor; ++i)
-            for (int j = 0; j < z.width * factor; ++j)
-                all.push_back(
-                    z.values[std::size_t(n * z.pixels() + std::int64_t(i / factor) * z.width + j / factor)]);
+    for (int n = 0; n < z.images; ++n) {
+        const std::vector<float> image =
+            in_blocks(&z.values[std::size_t(n * z.pixels())], z.height, z.width, 1, factor);
+        all.insert(all.end(), image.begin(), image.end());
+    }
     return all;
 }
 
@@ -36,31 +38,22 @@ std::vector<float> enlarged(const ImageStack& z, int factor) {
 struct Input {
     Input(Backend& backend, const SolverProblem& problem, const Restoration& given)
         : maps_host(repeated(given.lambda.values, problem.solves)),
-          data_host(data_values(problem, given.observation)),
-          gram_host(problem.data == DataTerm::blur ? std::size_t(problem.gram_size()) : 0),
+          weights_host(problem.data == DataTerm::weights ? data_values(problem, given.observation)
+                                                         : std::vector<float>()),
           start_host(problem.own_start ? enlarged(given.z, given.observation.factor) : std::vector<float>()),
           maps(backend, maps_host.data(), maps_host.size()),
-          data(backend, data_host.data(), data_host.size()),
+          weights(backend, weights_host.data(), weights_host.size()),
           z(backend, given.z.values.data(), given.z.values.size()),
           start(backend, start_host.data(), start_host.size()),
-          b(backend, std::size_t(problem.solves) * problem.pixels()),
-          gram(backend, gram_host.size()) {
-        if (!gram_host.empty()) {
-            blur_gram(problem, data_host.data(), gram_host.data());
-            gram.upload(gram_host.data(), gram_host.size());
-        }
-        backend.data_to_image(problem, data.data(), z.data(), b.data());
-        input.b = b.data();
-        input.lambda = maps.data();
-        if (problem.own_start) input.start = start.data();
-        input.gram = problem.data == DataTerm::weights ? data.data()
-                     : problem.data == DataTerm::blur  ? gram.data()
-                                                       : nullptr;
-    }
+          observed(backend, problem,
+                   problem.data == DataTerm::blur ? given.observation.values : std::vector<float>()),
+          workspace(backend, observed.workspace_bytes()),
+          input(observed.make(z.data(), start.data(), weights.data(), maps.data(), workspace.data())) {}
 
-    std::vector<float> maps_host, data_host, gram_host, start_host;
-    DeviceInput<float> maps, data, z, start;
-    DeviceArray<float> b, gram;
+    std::vector<float> maps_host, weights_host, start_host;
+    DeviceInput<float> maps, weights, z, start;
+    ObservedInput observed;
+    DeviceArray<std::byte> workspace;
     SolverInput input;
 };
 
@@ -236,7 +229,7 @@ SolverGradient restoration_gradient(Backend& backend, const SolverConfig& solver
     if (!with_d_z) return gradient;
 
     const DeviceArray<float> d_z(backend, given.z.values.size());
-    backend.image_to_data(problem, input.data.data(), d_b.data(), d_z.data(), Write::overwrite);
+    input.observed.data_gradient(d_b.data(), input.weights.data(), d_z.data());
     gradient.d_z.resize(d_z.size());
     d_z.download(gradient.d_z.data(), d_z.size());
     gradient.bytes += d_z.bytes();

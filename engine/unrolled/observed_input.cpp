@@ -29,11 +29,24 @@ const float* ObservedInput::gram(const float* weights) const {
     return problem_.data == DataTerm::weights ? weights : gram_.size() > 0 ? gram_.data() : nullptr;
 }
 
-SolverInput ObservedInput::make(const float* images, const float* weights, const float* lambda,
-                                void* workspace) const {
-    SolverInput input{.b = images, .lambda = lambda, .gram = gram(weights)};
+void ObservedInput::data_gradient(const float* d_b, const float* weights, float* d_z) const {
+    backend_.image_to_data(problem_, problem_.data == DataTerm::weights ? weights : kernel_.data(), d_b, d_z,
+                           Write::overwrite);
+}
+
+SolverInput ObservedInput::make(const float* z, const float* images, const float* weights,
+                                const float* lambda, void* workspace) const {
+    SolverInput input{.b = z, .lambda = lambda, .gram = gram(weights)};
     if (problem_.data == DataTerm::identity) return input;
     auto* const b = static_cast<float*>(workspace);
+    backend_.data_to_image(problem_, problem_.data == DataTerm::weights ? weights : kernel_.data(), z, b);
+    input.b = b;
+    if (problem_.own_start) input.start = images;
+    return input;
+}
+
+SolverInput ObservedInput::make(const float* images, const float* weights, const float* lambda,
+                                void* workspace) const {
     const float* z = images;
     if (problem_.data == DataTerm::super_resolution) {
         auto* const data = reinterpret_cast<float*>(static_cast<std::byte*>(workspace) + b_bytes_);
@@ -43,10 +56,7 @@ SolverInput ObservedInput::make(const float* images, const float* weights, const
         backend_.image_to_data(each, nullptr, images, data, Write::overwrite);
         z = data;
     }
-    backend_.data_to_image(problem_, problem_.data == DataTerm::weights ? weights : kernel_.data(), z, b);
-    input.b = b;
-    if (problem_.own_start) input.start = images;
-    return input;
+    return make(z, images, weights, lambda, workspace);
 }
 
 }  // namespace tvmap

@@ -80,7 +80,8 @@ TEST_CASE("parts of a batch: losses and weights of the whole, the same bits ever
         w.config.map.separate = true;
     }
     SUBCASE("learned steps") { w.config.solver.train_steps = TrainSteps::shared; }
-    for (const auto& [batch, threads] : {std::pair{2, 2}, {6, 2}, {6, 3}}) {
+    for (const auto& sizes : {std::pair{2, 2}, {6, 2}, {6, 3}}) {
+        const int batch = sizes.first, threads = sizes.second;
         CAPTURE(batch);
         CAPTURE(threads);
         w.config.train.batch = batch;
