@@ -93,9 +93,18 @@ def search(options, z, clean):
     return result
 
 
+def squares(image, side, count):
+    """A batch of squares, spread along the diagonal."""
+    room = image.shape[-1] - side
+    corners = [room * k // max(1, count - 1) for k in range(count)]
+    return torch.cat([image[:, :, at:at + side, at:at + side] for at in corners]).contiguous()
+
+
 def step(options, z, clean):
-    """A whole training step: network, map, solver, loss, gradients, Adam."""
+    """A whole training step: network, map, solver, loss, gradients, Adam. On the image or, with --crop, a batch of squares."""
     torch.manual_seed(42)
+    if options.crop:
+        z, clean = (squares(image, options.crop, options.batch) for image in (z, clean))
     net = UNet().to(z.dtype)
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-4)
 
@@ -283,6 +292,8 @@ parser.add_argument("--mode", default="eager", choices=["eager", "compile", "who
 parser.add_argument("--device", choices=["cpu", "cuda"], help="cuda for device-steps and device-solver")
 parser.add_argument("--precisions", nargs="+", default=["fp32"], choices=["fp32", "tf32", "bf16"])
 parser.add_argument("--batches", nargs="+", type=int, default=[1])
+parser.add_argument("--crop", type=int, default=0, help="step: squares of this side instead of the image")
+parser.add_argument("--batch", type=int, default=1, help="step: how many of them")
 parser.add_argument("--size", type=int, default=256)
 parser.add_argument("--seconds", type=float, default=2.0, help="measuring time of a step on a GPU")
 parser.add_argument("--threads", type=int, default=2)
