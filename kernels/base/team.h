@@ -15,7 +15,7 @@ namespace tvmap {
 /// To be used by one thread at a time.
 class Team {
   public:
-    /// Throws Error where the system starts no more threads.
+    /// So many members, or as many as the system starts threads for.
     explicit Team(int members);
     ~Team();
     Team(const Team&) = delete;
@@ -29,7 +29,6 @@ class Team {
 
   private:
     void serve(int member);
-    void stop();
 
     std::vector<std::thread> threads_;
     std::vector<std::exception_ptr> failures_;  // by member

@@ -2,8 +2,11 @@
 #include "kernels/base/team.h"
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <fstream>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -11,6 +14,14 @@
 #include <vector>
 
 #include "kernels/base/threads.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define TVMAP_SANITIZED
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define TVMAP_SANITIZED
+#endif
+#endif
 
 using namespace tvmap;
 
@@ -66,6 +77,31 @@ TEST_CASE("the first member's failure, by number, is thrown when all have ended;
     team.run([&](int) { ++ended; });
     CHECK(ended == 6);
 }
+
+#ifndef TVMAP_SANITIZED  // a sanitizer needs room of its own for each thread, and ends the process where there is none
+TEST_CASE("where the system starts no more threads, those that there are do the work") {
+    // Of an address space with room for a few stacks.
+    rlimit before{}, little{};
+    REQUIRE(getrlimit(RLIMIT_AS, &before) == 0);
+    std::size_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    rlimit stack{};
+    getrlimit(RLIMIT_STACK, &stack);
+    const std::size_t each = stack.rlim_cur == RLIM_INFINITY ? std::size_t(2) << 20 : stack.rlim_cur;
+    little = before;
+    little.rlim_cur = pages * std::size_t(sysconf(_SC_PAGESIZE)) + 5 * each;
+    REQUIRE(setrlimit(RLIMIT_AS, &little) == 0);
+    std::atomic<int> ended{0};
+    {
+        Team team(20);
+        setrlimit(RLIMIT_AS, &before);
+        CHECK(team.members() < 20);
+        CHECK(team.members() >= 1);
+        team.run([&](int) { ++ended; });
+        CHECK(ended == team.members());
+    }
+}
+#endif
 
 TEST_CASE("a team of one is the caller") {
     Team team(1);
