@@ -15,14 +15,6 @@
 
 #include "kernels/base/threads.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define TVMAP_SANITIZED
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define TVMAP_SANITIZED
-#endif
-#endif
-
 using namespace tvmap;
 
 TEST_CASE("each member works once in each run, on a thread of its own, and alone") {
