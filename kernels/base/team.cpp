@@ -6,7 +6,8 @@
 
 namespace tvmap {
 
-Team::Team(int members) : failures_(std::size_t(members)) {
+Team::Team(int members) {
+    failures_.resize(std::size_t(members));
     try {
         for (int member = 1; member < members; ++member)
             threads_.emplace_back([this, member] { serve(member); });
