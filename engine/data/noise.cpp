@@ -14,11 +14,11 @@ float noise_scale(const NoiseConfig& noise, float sigma, const Dataset& data, in
     return noise.relative_to_image_std ? float(sigma * data.deviation(image)) : sigma;
 }
 
-float make_noisy(const NoiseConfig& noise, const Range& range, std::uint64_t seed, std::uint32_t epoch,
-                 const Dataset& data, int image, std::int64_t count, const float* clean, float* noisy) {
-    const float sigma = noise_level(range, seed, epoch, image);
-    cpu::add_noise(seed, epoch, std::uint32_t(image), count, clean, noise_scale(noise, sigma, data, image),
-                   noisy);
+float make_noisy(const EpochNoise& of, const Dataset& data, int image, std::int64_t count, const float* clean,
+                 float* noisy) {
+    const float sigma = noise_level(of.sigma, of.seed, of.epoch, image);
+    cpu::add_noise(of.seed, of.epoch, std::uint32_t(image), count, clean,
+                   noise_scale(of.noise, sigma, data, image), noisy);
     return sigma;
 }
 

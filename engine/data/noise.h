@@ -17,8 +17,16 @@ float noise_level(const Range& sigma, std::uint64_t seed, std::uint32_t epoch, i
 /// The standard deviation of an image's noise: σ, or σ times the standard deviation of the whole image.
 float noise_scale(const NoiseConfig& noise, float sigma, const Dataset& data, int image);
 
+/// The noise of all images in one epoch.
+struct EpochNoise {
+    const NoiseConfig& noise;
+    const Range& sigma;
+    std::uint64_t seed = 0;
+    std::uint32_t epoch = 0;
+};
+
 /// noisy = clean + noise_scale·n with σ from the range, for `count` values of an image. Returns σ.
-float make_noisy(const NoiseConfig& noise, const Range& sigma, std::uint64_t seed, std::uint32_t epoch,
-                 const Dataset& data, int image, std::int64_t count, const float* clean, float* noisy);
+float make_noisy(const EpochNoise& of, const Dataset& data, int image, std::int64_t count, const float* clean,
+                 float* noisy);
 
 }  // namespace tvmap

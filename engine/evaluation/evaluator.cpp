@@ -139,7 +139,7 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
         std::vector<float> sigmas;
         for (int n = 0; n < together; ++n) {
             data.copy(first + n, &clean[n * pixels]);
-            sigmas.push_back(make_noisy(config.noise, config.evaluate.sigma, config.seed, test_epoch, data,
+            sigmas.push_back(make_noisy({config.noise, config.evaluate.sigma, config.seed, test_epoch}, data,
                                         first + n, pixels, &clean[n * pixels], &noisy[n * pixels]));
             observer.observe(config.seed, test_epoch, std::uint32_t(first + n), side, side,
                              &clean[n * pixels], &noisy[n * pixels], weights_of(n));

@@ -80,7 +80,7 @@ std::vector<Example> make_examples(Backend& backend, const Config& config, const
         e.clean.resize(pixels);
         e.noisy.resize(pixels);
         data.copy(i, e.clean.data());
-        make_noisy(config.noise, config.evaluate.sigma, config.seed, test_epoch, data, i, pixels,
+        make_noisy({config.noise, config.evaluate.sigma, config.seed, test_epoch}, data, i, pixels,
                    e.clean.data(), e.noisy.data());
         if (observer.weighs()) e.weights.resize(pixels);
         observer.observe(config.seed, test_epoch, std::uint32_t(i), side, side, e.clean.data(),

@@ -35,7 +35,7 @@ Validation::Validation(Backend& backend, const Config& config, const Dataset& im
 void Validation::make_pair(int image) {
     float *const noisy = host_pair_.data(), *const clean = noisy + pixels_;
     images_.copy(image, clean);
-    make_noisy(config_.noise, config_.noise.sigma, config_.seed, validation_epoch, images_, image, pixels_,
+    make_noisy({config_.noise, config_.noise.sigma, config_.seed, validation_epoch}, images_, image, pixels_,
                clean, noisy);
     observer_.observe(config_.seed, validation_epoch, std::uint32_t(image), images_.size(), images_.size(),
                       clean, noisy, observer_.weighs() ? noisy + 2 * pixels_ : nullptr);

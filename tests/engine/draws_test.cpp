@@ -265,7 +265,7 @@ TEST_CASE("the noise of validation, test and training differs, and so do its lev
             for (int k = 0; k < 3; ++k) {
                 const std::vector<float> black(pixels);
                 noise[k].resize(pixels);
-                level[k] = make_noisy(w.config.noise, w.config.noise.sigma, seed, epochs[k], data, image,
+                level[k] = make_noisy({w.config.noise, w.config.noise.sigma, seed, epochs[k]}, data, image,
                                       pixels, black.data(), noise[k].data());
             }
             for (int k = 0; k < 3; ++k) {

@@ -122,8 +122,9 @@ TEST_CASE("every number equals a direct call's") {
             const EvaluatedImage& image = evaluation.images[i];
             CHECK(image.name == data.name(i));
             data.copy(i, clean.data());
-            const float sigma = make_noisy(w.config.noise, w.config.evaluate.sigma, w.config.seed, test_epoch,
-                                           data, i, pixels, clean.data(), noisy.data());
+            const float sigma =
+                make_noisy({w.config.noise, w.config.evaluate.sigma, w.config.seed, test_epoch}, data, i,
+                           pixels, clean.data(), noisy.data());
             CHECK(image.sigma == sigma);
             CHECK(sigma >= 0.3f);
             CHECK(sigma <= 0.6f);
@@ -169,8 +170,8 @@ TEST_CASE("operators: what is observed is measured, and the best scalar is that 
         for (int i = 0; i < count; ++i) {
             std::vector<float> clean(pixels), seen(pixels), weights(pixels);
             images.copy(i, clean.data());
-            make_noisy(w.config.noise, w.config.evaluate.sigma, w.config.seed, test_epoch, images, i, pixels,
-                       clean.data(), seen.data());
+            make_noisy({w.config.noise, w.config.evaluate.sigma, w.config.seed, test_epoch}, images, i,
+                       pixels, clean.data(), seen.data());
             observer.observe(w.config.seed, test_epoch, std::uint32_t(i), side, side, clean.data(),
                              seen.data(), weights.data());
             const EvaluatedImage& image = evaluation.images[i];

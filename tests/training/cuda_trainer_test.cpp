@@ -217,8 +217,8 @@ TEST_CASE("validation has the bits of denoiser and measure, image by image, whet
         for (int i = 0; i < data.count(); ++i) {
             std::vector<float> clean(pixels), images(2 * pixels), lambda(2 * pixels);
             data.copy(i, clean.data());
-            make_noisy(w.config.noise, w.config.noise.sigma, w.config.seed, validation_epoch, data, i, pixels,
-                       clean.data(), images.data());
+            make_noisy({w.config.noise, w.config.noise.sigma, w.config.seed, validation_epoch}, data, i,
+                       pixels, clean.data(), images.data());
             denoiser.run(images.data(), lambda.data(), images.data() + pixels);
             for (const Quality& quality : measure(*backend, images.data(), clean.data(), 2, 2, 24, 24))
                 expected.push_back(quality);

@@ -63,7 +63,7 @@ TEST_CASE("a run is what its parts do") {
             for (int n = 0; n < 2; ++n) {
                 float* clean = plan.view(model.target).data + n * pixels;
                 data.copy(order[first + n], clean);
-                make_noisy(c.noise, c.noise.sigma, c.seed, epoch, data, order[first + n], pixels, clean,
+                make_noisy({c.noise, c.noise.sigma, c.seed, epoch}, data, order[first + n], pixels, clean,
                            plan.view(model.noisy).data + n * pixels);
             }
             plan.forward();
