@@ -1,5 +1,6 @@
 #include "kernels/base/room.h"
 
+#include <malloc.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 
@@ -28,6 +29,11 @@ constexpr std::size_t depth = 512 * 1024;
 }  // namespace
 
 void reserve_stack() {
+#ifdef __GLIBC__
+    // Each thread's arena would reserve 64 MiB of addresses, and so take what little there is from whoever comes next.
+    rlimit addresses{};
+    if (getrlimit(RLIMIT_AS, &addresses) == 0 && addresses.rlim_cur != RLIM_INFINITY) mallopt(M_ARENA_MAX, 1);
+#endif
     rlimit limit{};
     if (getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur < 4 * depth) return;  // it may not grow so far
     require_room(2 * depth, "the program's stack");
