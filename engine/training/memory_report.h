@@ -1,8 +1,8 @@
 // Where the memory of a training run goes, owner by owner: as it was planned, and as it was found after ten
 // steps and at the end.
 //     values, gradients, saved, workspace
-//                   tensors of the arena (of each part's, where a batch is divided) that are alive at its peak (`values` with the inputs; `saved`: from
-//                   the solver's forward to its backward pass)
+//                   tensors of the arena, or of each part's where a batch is divided, that are alive at its peak
+//                   (`values` with the inputs; `saved`: from the solver's forward to its backward pass)
 //     gaps          of the arena at that step: between tensors, for lack of a better place
 //     validation    what validation needs of the arena beyond a training step
 //     parameters    weights, gradients and Adam's moments

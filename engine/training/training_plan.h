@@ -29,8 +29,8 @@ struct TrainingPlan {
     /// Nothing of a training step outlives it but the parameters, so validation takes its turn in the same
     /// arena.
     std::unique_ptr<Denoiser> validation;
-    std::size_t arena_bytes =
-        0;  ///< of the first part's; those of the others are as large as their plans say
+    /// Of the first part's arena; those of the others are as large as their plans say.
+    std::size_t arena_bytes = 0;
     std::size_t parameter_bytes = 0;
     bool recorded = false;          ///< whether a step is recorded and replayed
     bool resident = false;          ///< whether training and validation set lie in the backend's memory

@@ -1,5 +1,5 @@
-// Total-variation denoising with a pixel-wise map Λ (`lambda` in code) by the primal-dual hybrid gradient method (Chambolle &
-// Pock, 2011), and the exact adjoint of the unrolled iteration.
+// Total-variation denoising with a pixel-wise map Λ (`lambda` in code) by the primal-dual hybrid gradient method
+// (Chambolle & Pock, 2011), and the exact adjoint of the unrolled iteration.
 //
 //     min_x ½‖x − z‖² + ‖Λ∘∇x‖₁      ∇x = (vertical, horizontal) forward differences      K = [I, ∇]
 //
