@@ -30,8 +30,8 @@ struct Trainer::State {
     std::unique_ptr<Backend> backend;
     std::unique_ptr<TrainingPlan> plan;
     std::unique_ptr<Parameters> parameters;
-    std::unique_ptr<Arena> arena;
-    std::vector<std::unique_ptr<Arena>> arenas;  // of the other parts of a batch
+    std::vector<std::unique_ptr<Arena>>
+        arenas;  // of each part of a batch; validation takes turns in the first
     std::unique_ptr<Validation> validation;
     std::unique_ptr<MetricsFile> metrics;
     std::unique_ptr<CheckpointWriter> checkpoints;  // which syncs metrics
@@ -92,15 +92,15 @@ void Trainer::State::make_plan(Algorithms& algorithms) {
     plan = std::make_unique<TrainingPlan>(*backend, config, algorithms, images());
     memory = plan->memory;
     check_limit(algorithms);
-    parameters =
-        std::make_unique<Parameters>(*backend, plan->step->graph().parameters(), true, plan->parts());
-    arena = std::make_unique<Arena>(*backend, plan->arena_bytes);
-    plan->step->bind(*arena, *parameters);
-    for (const auto& other : plan->others) {
-        arenas.push_back(std::make_unique<Arena>(*backend, other->arena_bytes()));
-        other->bind(*arenas.back(), *parameters, int(arenas.size()));
+    parameters = std::make_unique<Parameters>(*backend, plan->steps.front()->graph().parameters(), true,
+                                              plan->parts());
+    for (const auto& step : plan->steps) {
+        const int part = int(arenas.size());
+        arenas.push_back(
+            std::make_unique<Arena>(*backend, part == 0 ? plan->arena_bytes : step->arena_bytes()));
+        step->bind(*arenas.back(), *parameters, part);
     }
-    plan->validation->bind(*arena, *parameters);
+    plan->validation->bind(*arenas.front(), *parameters);
     validation = std::make_unique<Validation>(*backend, config, *val, *plan->validation, plan->recorded,
                                               plan->resident);
     checkpoints = std::make_unique<CheckpointWriter>(*backend, *parameters);
@@ -239,9 +239,10 @@ const std::vector<std::string>& Trainer::notes() const { return state_->notes; }
 std::string Trainer::device() const { return state_->backend->description(); }
 
 std::unique_ptr<TrainingSteps> Trainer::State::steps() {
-    TrainingParts parts{*backend,    config,      *train,       *plan->step,
-                        *parameters, plan->noisy, plan->target, plan->weights};
-    for (const auto& other : plan->others) parts.others.push_back(other.get());
+    std::vector<Plan*> plans;
+    for (const auto& step : plan->steps) plans.push_back(step.get());
+    const TrainingParts parts{*backend,    config,      *train,       plans,
+                              *parameters, plan->noisy, plan->target, plan->weights};
     const int epoch = progress.epoch + 1;
     if (!plan->recorded) return std::make_unique<HostSteps>(parts, epoch, progress.step);
     return std::make_unique<ResidentSteps>(parts, epoch, progress.step, plan->resident);
@@ -250,8 +251,8 @@ std::unique_ptr<TrainingSteps> Trainer::State::steps() {
 void Trainer::State::measure_memory(const std::string& when) {
     const std::size_t now = backend->memory_in_use().value_or(peak_resident_bytes());
     const std::size_t taken = std::max(now, plan->in_use_before) - plan->in_use_before;
-    std::vector<PlacedPlan> plans{{plan->step.get(), arena.get()}};
-    for (std::size_t k = 0; k < arenas.size(); ++k) plans.push_back({plan->others[k].get(), arenas[k].get()});
+    std::vector<PlacedPlan> plans;
+    for (const auto& step : plan->steps) plans.push_back({step.get(), arenas[plans.size()].get()});
     measure(memory, *backend, plans, *parameters, taken);
     memory_measured = true;
     log(when + "\n" + memory.table());
@@ -382,7 +383,7 @@ PlanReport Trainer::plan(const Config& config) {
     algorithms.plan_untimed(Algorithms::Untimed::most);
     const TrainingPlan plan(*backend, config, algorithms, images);
     PlanReport report{
-        plan.step->graph().parameter_count(), plan.memory, algorithms.untimed_problems(), 0, "", {}};
+        plan.steps.front()->graph().parameter_count(), plan.memory, algorithms.untimed_problems(), 0, "", {}};
     MemoryOwner& left_behind = report.memory["primitives"];
     left_behind.predicted = primitives;
     report.least = std::min(least.predicted(), report.memory.predicted());
@@ -391,9 +392,9 @@ PlanReport Trainer::plan(const Config& config) {
     if (plan.parts() > 1)
         out << "a batch is taken in " << plan.parts() << " parts of " << config.train.batch / plan.parts()
             << ", each by one thread; the tensors of one of them:\n";
-    out << plan.step->table() << "validation: " << plan.validation->arena_bytes()
+    out << plan.steps.front()->table() << "validation: " << plan.validation->arena_bytes()
         << " bytes in the same arena\nparameters: " << report.parameters << " in "
-        << plan.step->graph().parameters().size() << " tensors\n"
+        << plan.steps.front()->graph().parameters().size() << " tensors\n"
         << report.memory.table() << "predicted peak: " << report.memory.predicted() << " bytes ("
         << double(report.memory.predicted()) / 1e6 << " MB) above what was in use before planning, on "
         << backend->description() << "\n";

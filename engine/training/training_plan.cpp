@@ -42,8 +42,7 @@ TrainingPlan::TrainingPlan(Backend& backend, const Config& config, Algorithms& a
 
 void TrainingPlan::make(Backend& backend, const Config& config, Algorithms& algorithms, ImageCounts images,
                         int parts) {
-    step = nullptr;
-    others.clear();
+    steps.clear();
     validation = nullptr;
     memory = {};
     release_free_memory();  // or what the process has kept and no longer needs would count as there before
@@ -59,17 +58,16 @@ void TrainingPlan::make(Backend& backend, const Config& config, Algorithms& algo
         noisy = model.noisy;
         target = model.target;
         weights = model.weights;
-        auto plan = std::make_unique<Plan>(std::move(model.graph), backend, algorithms, true);
-        (part == 0 ? step : others.emplace_back()) = std::move(plan);
+        steps.push_back(std::make_unique<Plan>(std::move(model.graph), backend, algorithms, true));
     }
     validation = std::make_unique<Denoiser>(backend, algorithms, config, config.data.size, config.data.size);
     release_free_memory();  // of the candidates that were timed and not taken
     const std::size_t in_use = memory_in_use(backend);
 
-    arena_bytes = std::max(step->arena_bytes(), validation->arena_bytes());
-    parameter_bytes = Parameters::bytes_for(step->graph().parameters(), true, parts);
-    add_arena(memory, *step, arena_bytes);
-    for (const auto& other : others) add_arena(memory, *other, other->arena_bytes());
+    arena_bytes = std::max(steps.front()->arena_bytes(), validation->arena_bytes());
+    parameter_bytes = Parameters::bytes_for(steps.front()->graph().parameters(), true, parts);
+    for (const auto& step : steps)
+        add_arena(memory, *step, step == steps.front() ? arena_bytes : step->arena_bytes());
     memory["parameters"].predicted = parameter_bytes;
     if (backend.separate_memory()) {
         // Learned steps of the solver are read by the host, which no recording can.
@@ -82,7 +80,7 @@ void TrainingPlan::make(Backend& backend, const Config& config, Algorithms& algo
         resident = recorded && plain && placed < free && both <= (free - placed) / 2;
         memory["training_set"].predicted = resident ? set : 0;
         memory["schedule"].predicted = recorded ? ResidentSteps::schedule_bytes(config, images.train) : 0;
-        memory.copy = CheckpointWriter::copy_bytes(backend, step->graph().parameters());
+        memory.copy = CheckpointWriter::copy_bytes(backend, steps.front()->graph().parameters());
     } else {
         memory["batches"].predicted = sizeof(float) * Batches::floats(config);
     }

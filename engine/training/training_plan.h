@@ -19,13 +19,12 @@ struct TrainingPlan {
     TrainingPlan(Backend& backend, const Config& config, Algorithms& algorithms, ImageCounts images);
 
     Value noisy, target, weights;
-    /// Of the first part of a batch, or of all of it where parts() is 1.
-    std::unique_ptr<Plan> step;
-    /// Of the other parts, as large as the first. A backend that works in the host's memory takes as many parts as
-    /// there are threads, or some times as many, where they divide the batch (and fit train.memory_limit): each thread
-    /// takes parts whole (see kernels/base/team.h), on its own, for which the parts' plans are made.
-    std::vector<std::unique_ptr<Plan>> others;
-    int parts() const { return 1 + int(others.size()); }
+    /// A training step of each of the equal parts that a batch is taken in; one where it is taken whole. A backend that
+    /// works in the host's memory takes as many parts as there are threads, or some times as many, where they divide the
+    /// batch (and fit train.memory_limit): each thread takes parts whole (see kernels/base/team.h), on its own, for
+    /// which these plans are made then.
+    std::vector<std::unique_ptr<Plan>> steps;
+    int parts() const { return int(steps.size()); }
     /// Nothing of a training step outlives it but the parameters, so validation takes its turn in the same
     /// arena.
     std::unique_ptr<Denoiser> validation;

@@ -47,36 +47,32 @@ HostSteps::HostSteps(const TrainingParts& parts, int epoch, int step)
       steps_(std::int64_t(epoch - 1) * Batches::steps_per_epoch(parts.config, parts.data) + step),
       total_(steps_of_run(parts)),
       loss_(1),
-      team_(parts.others.empty()
-                ? nullptr
-                : std::make_unique<Team>(std::min(int(parts.others.size()) + 1, thread_count()))) {}
+      team_(parts.plans.size() > 1 ? std::make_unique<Team>(std::min(int(parts.plans.size()), thread_count()))
+                                   : nullptr) {}
 
 const std::vector<double>& HostSteps::take() {
     const Batches::Batch& batch = batches_.next();
     const Adam adam = adam_of(parts_.config.optimiser, ++steps_, total_);
+    const int parts = int(parts_.plans.size());
+    std::atomic<int> next{0};
+    const auto work = [&](int) {
+        for (int part; (part = next++) < parts;) {
+            Plan& plan = *parts_.plans[part];
+            upload(parts_, plan, batch, part);
+            plan.forward();
+            plan.backward();
+        }
+    };
     if (team_) {
-        // The batch's loss is the mean of its images', and so of its equal parts'.
-        const auto plan = [&](int part) -> Plan& { return part ? *parts_.others[part - 1] : parts_.plan; };
-        const int parts = int(parts_.others.size()) + 1;
-        std::atomic<int> next{0};
-        team_->run([&](int) {
-            for (int part; (part = next++) < parts;) {
-                upload(parts_, plan(part), batch, part);
-                plan(part).forward();
-                plan(part).backward();
-            }
-        });
+        team_->run(work);
         parts_.parameters.adam_step(adam, *team_);
-        double sum = 0;
-        for (int part = 0; part < parts; ++part) sum += plan(part).loss();
-        loss_[0] = sum / parts;
-        return loss_;
+    } else {
+        work(0);
+        parts_.parameters.adam_step(adam);
     }
-    upload(parts_, parts_.plan, batch);
-    parts_.plan.forward();
-    parts_.plan.backward();
-    parts_.parameters.adam_step(adam);
-    loss_[0] = parts_.plan.loss();
+    // The batch's loss is the mean of its images', and so of its equal parts'.
+    loss_[0] = 0;
+    for (const Plan* plan : parts_.plans) loss_[0] += plan->loss() / parts;
     return loss_;
 }
 
@@ -92,6 +88,7 @@ std::size_t ResidentSteps::schedule_bytes(const Config& config, int images) {
 
 ResidentSteps::ResidentSteps(const TrainingParts& parts, int epoch, int step, bool resident)
     : parts_(parts),
+      plan_(*parts.plans.front()),
       steps_per_epoch_(Batches::steps_per_epoch(parts.config, parts.data)),
       epoch_(epoch),
       step_(step),
@@ -116,17 +113,17 @@ ResidentSteps::ResidentSteps(const TrainingParts& parts, int epoch, int step, bo
     }
 
     // Once without being recorded: what libraries load at their first call cannot be loaded in a recording.
-    parts_.plan.forward();
-    parts_.plan.backward();
+    plan_.forward();
+    plan_.backward();
     backend.synchronise();
     recording_ = backend.record([this, resident, images = TrainingImages{images_.data(), count, size}] {
         if (resident)
-            parts_.backend.make_batch(parts_.config.seed, images, schedule_, parts_.plan.view(parts_.target),
-                                      parts_.plan.view(parts_.noisy));
-        parts_.plan.forward();
-        parts_.plan.backward();
+            parts_.backend.make_batch(parts_.config.seed, images, schedule_, plan_.view(parts_.target),
+                                      plan_.view(parts_.noisy));
+        plan_.forward();
+        plan_.backward();
         parts_.parameters.adam_step(schedule_);
-        parts_.backend.finish_step(schedule_, parts_.plan.loss_in_memory());
+        parts_.backend.finish_step(schedule_, plan_.loss_in_memory());
     });
     start_epoch(step);
 }
@@ -158,7 +155,7 @@ const std::vector<double>& ResidentSteps::take() {
     losses_.resize(steps);
     const Stopwatch watch;
     for (int i = 0; i < steps; ++i) {
-        if (batches_) upload(parts_, parts_.plan, batches_->next());
+        if (batches_) upload(parts_, plan_, batches_->next());
         recording_->replay();
     }
     device_losses_.download(losses_.data(), steps, step_);

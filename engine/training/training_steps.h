@@ -19,12 +19,10 @@ struct TrainingParts {
     Backend& backend;
     const Config& config;
     const Dataset& data;
-    Plan& plan;
+    std::vector<Plan*> plans;  ///< of each part of a batch; for ResidentSteps one
     Parameters& parameters;
     Value noisy, target;
     Value weights = {};  ///< of the pixels of `noisy`, where solver.operator is mask
-    /// The plans of the other parts of a batch, where it is divided (TrainingPlan::others). HostSteps alone.
-    std::vector<Plan*> others = {};
 };
 
 /// The learning rate of optimiser step `step` (from 1) of `total`: linear warm-up, then constant or half a
@@ -71,6 +69,7 @@ class ResidentSteps final : public TrainingSteps {
     void start_epoch(int step);
 
     TrainingParts parts_;
+    Plan& plan_;
     int steps_per_epoch_, epoch_, step_;
     DeviceArray<float> images_;
     DeviceArray<std::uint32_t> counter_;

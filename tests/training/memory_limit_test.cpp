@@ -125,18 +125,18 @@ TEST_CASE("owners share the arena out to the last byte") {
         }
         CHECK(tensors == plan.arena_bytes);
         CHECK(all == plan.memory.predicted());
-        Parameters parameters(*run.backend, plan.step->graph().parameters(), true);
+        Parameters parameters(*run.backend, plan.steps[0]->graph().parameters(), true);
         CHECK(parameters.bytes() == plan.parameter_bytes);
 
         // Measured, an owner has what it touched: everything, then nothing but the parameters' first page.
         MemoryReport memory = plan.memory;
         const Arena untouched(*run.backend, plan.arena_bytes), filled(*run.backend, plan.arena_bytes);
         std::memset(filled.memory(), 1, plan.arena_bytes);
-        measure(memory, *run.backend, {{plan.step.get(), &filled}}, parameters, memory.predicted());
+        measure(memory, *run.backend, {{plan.steps[0].get(), &filled}}, parameters, memory.predicted());
         for (const char* name : {"values", "gradients", "saved", "workspace", "gaps", "validation"})
             CHECK(memory[name].measured == memory[name].predicted);
         CHECK(memory["values"].measured > 0);
-        measure(memory, *run.backend, {{plan.step.get(), &untouched}}, parameters, memory.predicted());
+        measure(memory, *run.backend, {{plan.steps[0].get(), &untouched}}, parameters, memory.predicted());
         CHECK(memory["values"].measured == 0);
         std::size_t others = 0;
         for (const char* name : {"primitives", "batches", "pictures", "timing"})

@@ -30,9 +30,9 @@ struct PlannedTraining {
         : config(w.config),
           data(w.folder / "", w.config.data.size, 7),
           plan(*backend, w.config, w.algorithms, {7, 1}),
-          parameters(*backend, plan.step->graph().parameters(), true, plan.parts()) {
-        bind(*plan.step, plan.arena_bytes);
-        for (const auto& other : plan.others) bind(*other, other->arena_bytes());
+          parameters(*backend, plan.steps[0]->graph().parameters(), true, plan.parts()) {
+        for (const auto& step : plan.steps)
+            bind(*step, arenas.empty() ? plan.arena_bytes : step->arena_bytes());
         parameters.initialise(config.seed);
     }
 
@@ -43,14 +43,14 @@ struct PlannedTraining {
         part.bind(*arenas.back(), parameters, number);
     }
     std::vector<PlacedPlan> placed() const {
-        std::vector<PlacedPlan> all{{plan.step.get(), arenas[0].get()}};
-        for (std::size_t k = 1; k < arenas.size(); ++k)
-            all.push_back({plan.others[k - 1].get(), arenas[k].get()});
+        std::vector<PlacedPlan> all;
+        for (const auto& step : plan.steps) all.push_back({step.get(), arenas[all.size()].get()});
         return all;
     }
     Outcome train(int steps) {
-        TrainingParts parts{*backend, config, data, *plan.step, parameters, plan.noisy, plan.target, {}};
-        for (const auto& other : plan.others) parts.others.push_back(other.get());
+        std::vector<Plan*> plans;
+        for (const auto& step : plan.steps) plans.push_back(step.get());
+        const TrainingParts parts{*backend, config, data, plans, parameters, plan.noisy, plan.target, {}};
         HostSteps all(parts, 1, 0);
         Outcome outcome;
         for (int k = 0; k < steps; ++k) outcome.losses.push_back(all.take()[0]);

@@ -68,7 +68,7 @@ struct Training {
     }
 
     TrainingParts parts(const Config& config) {
-        return {*backend, config, data, plan, parameters, model.noisy, model.target, model.weights};
+        return {*backend, config, data, {&plan}, parameters, model.noisy, model.target, model.weights};
     }
     std::unique_ptr<TrainingSteps> steps(const Config& config, Way way, int epoch, int step) {
         const TrainingParts parts = this->parts(config);
