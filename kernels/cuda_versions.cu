@@ -5,6 +5,7 @@
 #include "kernels/layers/leaky_relu.h"
 #include "kernels/layers/map_from_raw.h"
 #include "kernels/layers/max_pool.h"
+#include "kernels/layers/noise_level.h"
 #include "kernels/layers/upsample.h"
 #include "kernels/training/loss.h"
 
@@ -21,6 +22,8 @@ void list_versions() {
         {tvmap::max_pool_backward, max_pool_backward},
         {tvmap::map_from_raw_forward, map_from_raw_forward},
         {tvmap::map_from_raw_backward, map_from_raw_backward},
+        {tvmap::noise_level_forward, noise_level_forward},
+        {tvmap::scale_images, scale_images},
         {tvmap::upsample_forward, upsample_forward},
         {tvmap::upsample_backward, upsample_backward},
     };

@@ -37,6 +37,9 @@ struct NetworkConfig {
     std::vector<int> channels{32, 64, 128, 256};
     int outputs = 2;
     double slope = 0.01;
+    bool he = false;         ///< initialisation: reference | he, see engine/model/unet.h
+    bool normalise = false;  ///< normalise: none | noise (to noise of standard deviation 1, as estimated)
+    bool predicts_image = false;     ///< output: map | image (the network denoises by itself)
     std::string precision = "fp32";  ///< fp32 (the only one on the CPU) | tf32 | bf16
 };
 

@@ -163,6 +163,14 @@ void check_config(const Config& config, const KeyPlace& where) {
     check_within(config.network.outputs, 1, most_channels, where, "network.outputs");
     require(config.network.slope > 0 && config.network.slope <= 1, where, "network.slope",
             config.network.slope, " is impossible; give a number above 0 and up to 1");
+    const bool identity = config.solver.observation.data == DataTerm::identity;
+    require(identity || !config.network.normalise, where, "network.normalise",
+            "noise is estimated of images as they are (solver.operator: identity) alone; give none");
+    require(identity || !config.network.predicts_image, where, "network.output",
+            "image goes with solver.operator: identity alone; give map");
+    require(config.solver.train_steps == TrainSteps::none || !config.network.predicts_image, where,
+            "network.output",
+            "image has no solver whose steps could be learned (solver.train_steps); give map");
     const int maps = map_count(config.solver, config.map);
     require(config.network.outputs >= maps, where, "map.kind", maps,
             " maps need as many network.outputs or more, and there are ", config.network.outputs);

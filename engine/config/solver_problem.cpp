@@ -75,6 +75,10 @@ int map_count(const SolverConfig& solver, const MapConfig& map) {
     return problem.maps();
 }
 
+int map_count(const Config& config) {
+    return config.network.predicts_image ? 0 : map_count(config.solver, config.map);
+}
+
 namespace {
 
 /// Checks what concerns every problem, and gives messages their place.

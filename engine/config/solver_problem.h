@@ -18,6 +18,8 @@ std::vector<float> blur_kernel(const ObservationConfig& observation);
 
 /// How many maps a problem has: 1 or 2 of tv, 1 or 4 of tv8, 2 or 5 of tgv.
 int map_count(const SolverConfig& solver, const MapConfig& map);
+/// The same for a whole experiment: 0 where the network makes an image instead (network.output).
+int map_count(const Config& config);
 
 /// L of learned steps for an operator of this norm: the configured norm, but at least the operator's.
 double step_norm(const SolverConfig& solver, double operator_norm);

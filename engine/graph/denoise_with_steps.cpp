@@ -25,7 +25,7 @@ std::vector<int> step_parameters(Graph& graph, const StepTraining& training) {
     std::vector<int> result;
     for (std::size_t kind = 0; kind < step_parameter_names.size(); ++kind)
         result.push_back(
-            graph.parameter(step_parameter_names[kind], {training.count}, 1, training.start[kind]));
+            graph.parameter(step_parameter_names[kind], {training.count}, 1, {.value = training.start[kind]}));
     return result;
 }
 

@@ -26,7 +26,7 @@ Features Graph::features(int n, int c, int h, int w) const {
 }
 
 int Graph::parameter(const std::string& name, const std::vector<std::int64_t>& shape, std::int64_t fan_in,
-                     std::optional<float> start) {
+                     const ParameterStart& start) {
     for (int i = 0; i < int(parameters_.size()); ++i)
         if (parameters_[i].name == name) {
             if (parameters_[i].shape != shape)

@@ -3,7 +3,6 @@
 #pragma once
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,7 +43,7 @@ class Graph {
     /// The number of the parameter of this name: made at the first use, shared by later ones, which must agree on the
     /// shape.
     int parameter(const std::string& name, const std::vector<std::int64_t>& shape, std::int64_t fan_in,
-                  std::optional<float> start = std::nullopt);
+                  const ParameterStart& start = {});
 
     /// A dense N×C×H×W tensor in this graph's blocks of channels.
     Features features(int n, int c, int h, int w) const;

@@ -15,13 +15,19 @@ namespace tvmap {
 class Algorithms;
 class Graph;
 
+/// Where the values of a parameter start: all at `value`, or uniform in ±gain/√fan_in.
+struct ParameterStart {
+    float gain = 1;
+    std::optional<float> value = std::nullopt;
+};
+
 /// A weight or bias: its name (PyTorch's), shape, and where its floats start among all parameters.
 struct Parameter {
     std::string name;
     std::vector<std::int64_t> shape;
     std::int64_t offset = 0, size = 0;
     std::int64_t fan_in = 1;  ///< in_channels · kernel height · kernel width, for the initialisation
-    std::optional<float> start = std::nullopt;  ///< where all values start, instead of at random
+    ParameterStart start = {};
 };
 
 /// What an operation gets when it runs: everything is bound once, when the plan is made.

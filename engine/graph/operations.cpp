@@ -29,12 +29,13 @@ void pass_on(const Binding& b, int input) {
 
 }  // namespace
 
-Value convolution(Graph& graph, Value x, const std::string& name, int channels, int kernel, float slope) {
+Value convolution(Graph& graph, Value x, const std::string& name, int channels, int kernel, float slope,
+                  const ConvolutionStart& start) {
     const int in = graph.tensor(x).shape.c;
     const std::int64_t fan_in = std::int64_t(in) * kernel * kernel;
     auto operation = std::make_unique<ConvolutionOperation>(channels, kernel, slope);
-    operation->parameters = {graph.parameter(name + ".weight", {channels, in, kernel, kernel}, fan_in),
-                             graph.parameter(name + ".bias", {channels}, fan_in)};
+    operation->parameters = {graph.parameter(name + ".weight", {channels, in, kernel, kernel}, fan_in, start.weight),
+                             graph.parameter(name + ".bias", {channels}, fan_in, start.bias)};
     return graph.record(std::move(operation), {x}, name);
 }
 

@@ -18,9 +18,15 @@ namespace tvmap {
 
 struct StepTraining;
 
+/// Where weight and bias of a convolution start.
+struct ConvolutionStart {
+    ParameterStart weight, bias;
+};
+
 /// k×k convolution, stride 1, zero padding, bias, leaky ReLU of this slope (1: none). Its parameters
 /// NAME.weight and NAME.bias are made at the first use of the name; a second use shares them.
-Value convolution(Graph& graph, Value x, const std::string& name, int channels, int kernel, float slope);
+Value convolution(Graph& graph, Value x, const std::string& name, int channels, int kernel, float slope,
+                  const ConvolutionStart& start = {});
 Value max_pool(Graph& graph, Value x);
 Value upsample(Graph& graph, Value x);
 Value add(Graph& graph, Value a, Value b);

@@ -58,10 +58,10 @@ void Parameters::initialise(std::uint64_t seed) {
     std::vector<float> host(count_);
     for (std::size_t i = 0; i < list_.size(); ++i) {
         const Parameter& p = list_[i];
-        const float bound = 1.0f / std::sqrt(float(p.fan_in));
+        const float bound = p.start.gain / std::sqrt(float(p.fan_in));
         for (std::int64_t k = 0; k < p.size; ++k) {
             const float u = uniform(seed, Purpose::initial_weight, 0, std::uint32_t(i), std::uint32_t(k));
-            host[p.offset + k] = p.start.value_or(bound * (2.0f * u - 1.0f));
+            host[p.offset + k] = p.start.value.value_or(bound * (2.0f * u - 1.0f));
         }
     }
     set_host_weights(host);

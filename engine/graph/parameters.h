@@ -24,8 +24,7 @@ class Parameters {
     Parameters(const Parameters&) = delete;
     Parameters& operator=(const Parameters&) = delete;
 
-    /// Every weight and bias uniform in ±1/√fan_in, a pure function of (seed, parameter, element); parameters
-    /// with a start of their own take that.
+    /// Every weight and bias as its start says; what is random is a pure function of (seed, parameter, element).
     void initialise(std::uint64_t seed);
 
     const float* weight(int parameter) const { return weights_ + list_[parameter].offset; }

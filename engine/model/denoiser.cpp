@@ -35,7 +35,7 @@ Denoiser::Denoiser(Backend& backend, Algorithms& algorithms, const Config& confi
       width_(width),
       padded_height_(round_up(height, 1 << halvings(config.network))),
       padded_width_(round_up(width, 1 << halvings(config.network))),
-      maps_(map_count(config.solver, config.map)),
+      maps_(map_count(config)),
       iterations_(config.evaluate.iterations),
       solver_(settled_problem(backend, algorithms, config, height, width)),
       solver_bytes_(solver_.workspace_bytes()) {
@@ -52,12 +52,12 @@ Denoiser::Denoiser(Backend& backend, Algorithms& algorithms, const Config& confi
     }
     plan_ = std::make_unique<Plan>(std::move(model.graph), backend, algorithms, false);
     if (padded()) {
-        if (!is_plain(config.solver))
+        if (!is_plain(config.solver) && maps_ > 0)
             observed_.emplace(backend, family_problem(config.solver, config.map, 1, height, width),
                               blur_kernel(config.solver.observation));
         weighs_ = config.solver.observation.data == DataTerm::weights;
         padded_image_.resize(std::size_t(padded_height_) * padded_width_);
-        padded_map_.resize(padded_image_.size() * maps_);
+        padded_planes_.resize(padded_image_.size() * std::max(maps_, 1));
     }
 }
 
@@ -100,6 +100,22 @@ void Denoiser::forward() {
     plan_->forward();
 }
 
+void Denoiser::upload_padded(const float* image) {
+    for (int i = 0; i < padded_height_; ++i)
+        for (int j = 0; j < padded_width_; ++j)
+            padded_image_[std::size_t(i) * padded_width_ + j] =
+                image[std::size_t(mirrored(i, height_)) * width_ + mirrored(j, width_)];
+    backend_.upload(plan_->view(noisy_).data, padded_image_.data(), sizeof(float) * padded_image_.size());
+}
+
+void Denoiser::download_cropped(Value value, int planes, float* to) {
+    backend_.download(padded_planes_.data(), plan_->view(value).data, sizeof(float) * padded_planes_.size());
+    for (int m = 0; m < planes; ++m)
+        for (int i = 0; i < height_; ++i)
+            std::copy_n(&padded_planes_[(std::size_t(m) * padded_height_ + i) * padded_width_], width_,
+                        &to[(std::size_t(m) * height_ + i) * width_]);
+}
+
 void Denoiser::run(const float* noisy, float* lambda, float* denoised, const float* weights) {
     const std::size_t pixels = std::size_t(height_) * width_;
     const std::size_t map_bytes = sizeof(float) * pixels * maps_;
@@ -107,22 +123,15 @@ void Denoiser::run(const float* noisy, float* lambda, float* denoised, const flo
         backend_.upload(input(), noisy, sizeof(float) * pixels);
         if (weights_.id >= 0) backend_.upload(this->weights(), weights, sizeof(float) * pixels);
         forward();
-        backend_.download(lambda, map(), map_bytes);
+        if (maps_ > 0) backend_.download(lambda, map(), map_bytes);
         backend_.download(denoised, output(), sizeof(float) * pixels);
         return;
     }
 
-    for (int i = 0; i < padded_height_; ++i)
-        for (int j = 0; j < padded_width_; ++j)
-            padded_image_[std::size_t(i) * padded_width_ + j] =
-                noisy[std::size_t(mirrored(i, height_)) * width_ + mirrored(j, width_)];
-    backend_.upload(plan_->view(noisy_).data, padded_image_.data(), sizeof(float) * padded_image_.size());
+    upload_padded(noisy);
     plan_->forward();
-    backend_.download(padded_map_.data(), plan_->view(lambda_).data, sizeof(float) * padded_map_.size());
-    for (int m = 0; m < maps_; ++m)
-        for (int i = 0; i < height_; ++i)
-            std::copy_n(&padded_map_[(std::size_t(m) * padded_height_ + i) * padded_width_], width_,
-                        &lambda[(std::size_t(m) * height_ + i) * width_]);
+    if (maps_ == 0) return download_cropped(denoised_, 1, denoised);
+    download_cropped(lambda_, maps_, lambda);
 
     BumpAllocator pieces(arena_->memory());
     float* z = pieces.take<float>(pixels);

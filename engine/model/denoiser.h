@@ -25,7 +25,8 @@ class Denoiser {
     void bind(const Arena& arena, const Parameters& parameters);
     const Graph& graph() const { return plan_->graph(); }
 
-    /// Planes of the map: 1 shared, 2 separate; more with other regularisers than tv.
+    /// Planes of the map: 1 shared, 2 separate; more with other regularisers than tv; 0 where there is none
+    /// (network.output: image).
     int maps() const { return maps_; }
 
     /// noisy: H×W as observed (see Observed), lambda: maps×H×W, denoised: H×W, all on the host. weights: H×W, where
@@ -37,10 +38,12 @@ class Denoiser {
     void forward();
     float* input() const { return plan_->view(noisy_).data; }
     float* weights() const { return plan_->view(weights_).data; }
-    const float* map() const { return plan_->view(lambda_).data; }
+    const float* map() const { return maps_ > 0 ? plan_->view(lambda_).data : nullptr; }
     const float* output() const { return plan_->view(denoised_).data; }
 
   private:
+    void upload_padded(const float* image);
+    void download_cropped(Value value, int planes, float* to);
     void solve(const float* z, const float* weights, const float* lambda, float* x, std::byte* workspace);
     bool padded() const { return padded_height_ != height_ || padded_width_ != width_; }
 
@@ -58,7 +61,7 @@ class Denoiser {
     std::unique_ptr<Plan> plan_;
     const Arena* arena_ = nullptr;
     std::vector<const float*> steps_;
-    std::vector<float> padded_image_, padded_map_;
+    std::vector<float> padded_image_, padded_planes_;
 };
 
 }  // namespace tvmap

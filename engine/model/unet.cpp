@@ -1,6 +1,9 @@
 #include "engine/model/unet.h"
 
+#include <cmath>
+
 #include "engine/config/solver_problem.h"
+#include "engine/graph/noise_scale.h"
 #include "engine/graph/operations.h"
 #include "engine/graph/restore.h"
 #include "engine/unrolled/step_sizes.h"
@@ -9,15 +12,41 @@
 namespace tvmap {
 namespace {
 
-Value double_convolution(Graph& graph, Value x, const std::string& name, int channels, float slope) {
-    x = convolution(graph, x, name + ".conv_block.0", channels, 3, slope);
-    return convolution(graph, x, name + ".conv_block.2", channels, 3, slope);
+/// Of a convolution with a leaky ReLU of this slope behind it.
+ConvolutionStart start_of(const NetworkConfig& network, float slope) {
+    if (!network.he) return {};
+    return {.weight = {.gain = std::sqrt(6 / (1 + slope * slope))}, .bias = {.value = 0.0f}};
 }
 
-Value record_map(Graph& graph, const Config& config, Value noisy) {
-    const Value raw = record_unet(graph, config.network, noisy);
+ConvolutionStart last_start(const NetworkConfig& network) {
+    if (!network.he) return {};
+    return {.weight = {.value = 0.0f}, .bias = {.value = 0.0f}};
+}
+
+Value double_convolution(Graph& graph, Value x, const std::string& name, int channels,
+                         const NetworkConfig& network) {
+    const float slope = float(network.slope);
+    const ConvolutionStart start = start_of(network, slope);
+    x = convolution(graph, x, name + ".conv_block.0", channels, 3, slope, start);
+    return convolution(graph, x, name + ".conv_block.2", channels, 3, slope, start);
+}
+
+/// The map; or the denoised image, where the network's output is that.
+void record_network(RecordedModel& model, const Config& config) {
+    Graph& graph = model.graph;
+    const NetworkConfig& network = config.network;
+    const Value level = network.normalise ? noise_level(graph, model.noisy) : Value{};
+    const auto at_scale = [&](Scaling scaling, Value x) {
+        return network.normalise ? scaled(graph, scaling, x, level) : x;
+    };
+    const Value raw = record_unet(graph, network, at_scale(Scaling::divide, model.noisy));
+    if (network.predicts_image) {
+        model.denoised = residual(graph, model.noisy, at_scale(Scaling::multiply, raw));
+        return;
+    }
     const MapFromRaw map{float(config.map.scale), float(config.map.up_bound)};
-    return map_from_raw(graph, raw, map, map_count(config.solver, config.map));
+    const int maps = map_count(config.solver, config.map);
+    model.lambda = at_scale(Scaling::multiply, map_from_raw(graph, raw, map, maps));
 }
 
 /// Where the steps are learned, also adds their parameters, to the graph and to the model.
@@ -66,24 +95,24 @@ Value record_unet(Graph& graph, const NetworkConfig& network, Value image) {
     if (shape.h % multiple != 0 || shape.w % multiple != 0)
         fail("network: images of ", shape.h, "x", shape.w, " cannot be halved ", levels - 1,
              " times; sides must be multiples of ", multiple);
-    const float slope = float(network.slope);
 
     std::vector<Value> skips;
-    Value x = double_convolution(graph, image, "c0x0", network.channels[0], slope);
+    Value x = double_convolution(graph, image, "c0x0", network.channels[0], network);
     for (int i = 0; i + 1 < levels; ++i) {
         skips.push_back(x);
         x = double_convolution(graph, max_pool(graph, x), "encoder." + std::to_string(i) + ".double_conv",
-                               network.channels[i + 1], slope);
+                               network.channels[i + 1], network);
     }
     for (int i = 0; i + 1 < levels; ++i) {
         const int channels = network.channels[levels - 2 - i];
         const std::string name = "decoder." + std::to_string(i);
-        x = upsample(graph, convolution(graph, x, name + ".upsampling.1", channels, 1, 1.0f));
+        x = convolution(graph, x, name + ".upsampling.1", channels, 1, 1.0f, start_of(network, 1.0f));
+        x = upsample(graph, x);
         x = concatenate(graph, {skips.back(), x});
         skips.pop_back();
-        x = double_convolution(graph, x, name + ".double_conv", channels, slope);
+        x = double_convolution(graph, x, name + ".double_conv", channels, network);
     }
-    return convolution(graph, x, "c1x1", network.outputs, 1, 1.0f);
+    return convolution(graph, x, "c1x1", network.outputs, 1, 1.0f, last_start(network));
 }
 
 RecordedModel record_training_model(const Backend& backend, const Config& config, int n, int h, int w) {
@@ -91,8 +120,8 @@ RecordedModel record_training_model(const Backend& backend, const Config& config
     Graph& graph = model.graph;
     model.noisy = graph.input("noisy", n, 1, h, w);
     model.target = graph.input("target", n, 1, h, w);
-    model.lambda = record_map(graph, config, model.noisy);
-    record_solver(model, config, config.solver.iterations);
+    record_network(model, config);
+    if (!config.network.predicts_image) record_solver(model, config, config.solver.iterations);
     model.loss = loss(graph, model.denoised, model.target, config.train.loss);
     return model;
 }
@@ -102,7 +131,11 @@ RecordedModel record_inference_model(const Backend& backend, const Config& confi
     RecordedModel model{.graph = Graph(network_block(backend, config.network))};
     Graph& graph = model.graph;
     model.noisy = graph.input("noisy", n, 1, h, w);
-    model.lambda = record_map(graph, config, model.noisy);
+    record_network(model, config);
+    if (config.network.predicts_image) {
+        graph.keep(model.denoised);
+        return model;
+    }
     graph.keep(model.lambda);
     record_solver(model, config, iterations);
     if (iterations > 0) graph.keep(model.denoised);

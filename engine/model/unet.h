@@ -5,6 +5,13 @@
 //         double convolution;  c1x1: 1×1 convolution C₀→outputs
 // The 1×1 convolution and the upsampling commute exactly (the interpolation's weights add up to 1), so the
 // 1×1 goes first, on a quarter of the pixels. Parameter names are those of the reference's PyTorch model.
+//
+// network.initialisation: reference starts every weight and bias uniform in ±1/√fan_in, which shrinks what passes by
+// some 0.4 at each layer. he starts weights uniform in ±√(6 / ((1 + slope²)·fan_in)), which keeps its mean square (He et
+// al., Delving deep into rectifiers, ICCV 2015), biases at 0, and the last layer at 0: all of the map starts as one number.
+// network.normalise: noise divides the image by σ̂ (kernels/layers/noise_level.h) and multiplies what the network makes
+// of it by σ̂. Since x(c·z, c·Λ) = c·x(z, Λ), the whole then scales with its input.
+// network.output: image takes the first channel of the raw output from the image, as a denoiser of its own.
 #pragma once
 #include "engine/config/config.h"
 #include "engine/graph/graph.h"
@@ -22,7 +29,7 @@ Value record_unet(Graph& graph, const NetworkConfig& network, Value image);
 /// A whole model: graph and the values that its user reads or fills.
 struct RecordedModel {
     Graph graph;
-    /// target and loss only when recorded for training
+    /// target and loss only when recorded for training, lambda where network.output is map
     Value noisy = {}, target = {}, lambda = {}, denoised = {}, loss = {};
     Value weights = {};           ///< of the pixels of `noisy`, where solver.operator is mask
     std::vector<int> steps = {};  ///< the parameters of learned steps, if there are any

@@ -50,7 +50,8 @@ void Validation::work() {
     backend_.copy(denoiser_.input(), noisy, pixels_);
     if (observer_.weighs()) backend_.copy(denoiser_.weights(), noisy + 2 * pixels_, pixels_);
     denoiser_.forward();
-    backend_.find_not_finite(denoiser_.map(), denoiser_.maps() * pixels_, &found->not_finite);
+    if (denoiser_.maps() > 0)
+        backend_.find_not_finite(denoiser_.map(), denoiser_.maps() * pixels_, &found->not_finite);
     backend_.find_not_finite(denoiser_.output(), pixels_, &found->not_finite);
     const auto measure = [&](const float* image, ImageQuality* quality) {
         backend_.image_quality({.images = image, .truths = clean, .height = side, .width = side}, quality);

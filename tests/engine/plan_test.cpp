@@ -177,6 +177,30 @@ TEST_CASE("initial weights: uniform in ±1/√fan_in, by the seed alone") {
     }
 }
 
+TEST_CASE("initial weights by He: ±√(6 / ((1 + slope²)·fan_in)), no bias, and a last layer of zeros") {
+    Config config;
+    config.network.he = true;
+    config.network.slope = 0.2;
+    const auto backend = make_backend("cpu");
+    const Graph graph = record_training_model(*backend, config, 1, 8, 8).graph;
+    Parameters parameters(*backend, graph.parameters(), false);
+    parameters.initialise(42);
+    const std::vector<float> weights = parameters.host_weights();
+    for (const Parameter& p : graph.parameters()) {
+        CAPTURE(p.name);
+        const bool zero = p.name.ends_with(".bias") || p.name.starts_with("c1x1");
+        const double slope =
+            p.name.find("upsampling") == std::string::npos ? 0.2 : 1;  // no ReLU behind that one
+        const double bound = zero ? 0 : std::sqrt(6 / ((1 + slope * slope) * double(p.fan_in)));
+        double largest = 0;
+        for (std::int64_t k = p.offset; k < p.offset + p.size; ++k)
+            largest = std::max(largest, std::abs(double(weights[k])));
+        CHECK(largest <= bound * 1.000001);  // the bound itself is rounded to single precision
+        if (!zero)
+            CHECK(largest > 0.97 * bound);  // of 288 numbers or more: by chance below it in 2e-4 of all
+    }
+}
+
 TEST_CASE("an input that the loss does not depend on gets a gradient of zero") {
     const auto backend = make_backend("cpu");
     Graph graph(1);

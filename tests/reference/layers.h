@@ -9,6 +9,20 @@ namespace reference {
 
 using Array = std::vector<double>;
 
+/// The noise's standard deviation by Immerkær (1996), from the mask's nine numbers.
+inline double noise_level(const double* z, int h, int w) {
+    const int mask[3][3] = {{1, -2, 1}, {-2, 4, -2}, {1, -2, 1}};
+    double sum = 0;
+    for (int i = 1; i < h - 1; ++i)
+        for (int j = 1; j < w - 1; ++j) {
+            double response = 0;
+            for (int a = -1; a <= 1; ++a)
+                for (int b = -1; b <= 1; ++b) response += mask[a + 1][b + 1] * z[(i + a) * w + j + b];
+            sum += std::abs(response);
+        }
+    return std::sqrt(std::acos(-1.0) / 2) * sum / (6.0 * (w - 2) * (h - 2));
+}
+
 inline Array max_pool(const Array& x, int planes, int h, int w) {
     const int h2 = h / 2, w2 = w / 2;
     Array y(std::size_t(planes) * h2 * w2);

@@ -237,6 +237,36 @@ class Tape {
         return y;
     }
 
+    /// Each image times its factor.
+    Value scaled(Value x, const Doubles& factors) {
+        const Node in = nodes_[x];
+        const Value y = push(in.n, in.c, in.h, in.w, in.value);
+        const std::size_t size = in.value.size() / in.n;
+        for (std::size_t k = 0; k < in.value.size(); ++k) nodes_[y].value[k] *= factors[k / size];
+        note([=, this] {
+            for (std::size_t k = 0; k < in.value.size(); ++k)
+                nodes_[x].gradient[k] += factors[k / size] * nodes_[y].gradient[k];
+        });
+        return y;
+    }
+
+    /// z − the first channel of x.
+    Value residual(Value z, Value x) {
+        const Node image = nodes_[z], in = nodes_[x];
+        const Value y = push(image.n, 1, image.h, image.w, image.value);
+        for_each(image, [&](int n, int c, int i, int j) {
+            nodes_[y].value[image.at(n, c, i, j)] -= in.value[in.at(n, 0, i, j)];
+        });
+        note([=, this] {
+            for_each(image, [&](int n, int c, int i, int j) {
+                const double gradient = nodes_[y].gradient[image.at(n, c, i, j)];
+                nodes_[z].gradient[image.at(n, c, i, j)] += gradient;
+                nodes_[x].gradient[in.at(n, 0, i, j)] -= gradient;
+            });
+        });
+        return y;
+    }
+
     /// Mean over the images of the mean squared error, or of its logarithm.
     Value loss(Value x, Value target, bool logarithm) {
         const Node a = nodes_[x], b = nodes_[target];
