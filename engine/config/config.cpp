@@ -74,6 +74,8 @@ const std::vector<Key>& keys() {
         key("data.val", Bearing::place, MEMBER(data.val)),
         key("data.test", Bearing::result, MEMBER(data.test)),
         key("data.size", Bearing::training, MEMBER(data.size)),
+        choice("data.prepare", Bearing::training, MEMBER(data.own_sizes),
+               Flags{{"square", false}, {"none", true}}),
         key("data.limit.train", Bearing::place, MEMBER(data.limit.train)),
         key("data.limit.val", Bearing::place, MEMBER(data.limit.val)),
         key("data.limit.test", Bearing::result, MEMBER(data.limit.test)),

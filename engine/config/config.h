@@ -21,6 +21,9 @@ struct Range {
 struct DataConfig {
     std::string train, val, test;  ///< folders of images
     int size = 256;                ///< side of the square that images are cropped and resized to
+    /// prepare: square | none. none: images at their own sizes, of which training sees squares of train.crop, validation
+    /// the centre of data.size, and the test all.
+    bool own_sizes = false;
     struct Limit {
         int train = 200, val = 8, test = 100;  ///< at most so many, in sorted order
     } limit;

@@ -63,11 +63,32 @@ double deviation_of(const T* samples, std::size_t count, double levels) {
     return std::sqrt(squares / double(count - 1)) / levels;
 }
 
+/// A picture's values as samples of its own depth.
+std::vector<std::uint8_t> samples_of(const Picture& picture) {
+    const std::size_t pixels = picture.values.size();
+    std::vector<std::uint8_t> samples(picture.bits == 16 ? 2 * pixels : pixels);
+    auto* wide = reinterpret_cast<std::uint16_t*>(samples.data());
+    for (std::size_t k = 0; k < pixels; ++k)
+        if (picture.bits == 16)
+            wide[k] = std::uint16_t(std::lround(picture.values[k] * 65535.0f));
+        else
+            samples[k] = std::uint8_t(std::lround(picture.values[k] * 255.0f));
+    return samples;
+}
+
+/// 8-bit samples become 16-bit ones.
+void widen(std::vector<std::uint8_t>& samples) {
+    std::vector<std::uint8_t> twice(2 * samples.size());
+    auto* wide = reinterpret_cast<std::uint16_t*>(twice.data());
+    for (std::size_t k = 0; k < samples.size(); ++k) wide[k] = std::uint16_t(257 * samples[k]);
+    samples = std::move(twice);
+}
+
 }  // namespace
 
 Dataset::Dataset(const std::string& folder, int size, int limit, const std::string& key, int least_side,
-                 std::uint64_t picture_limit)
-    : size_(size) {
+                 std::uint64_t picture_limit, Preparation preparation)
+    : size_(preparation == Preparation::none ? 0 : size) {
     const std::string place = key.empty() ? "" : key + ": ";
     least_side = std::max(least_side, 2);  // a single pixel has no standard deviation
     if (size < least_side)
@@ -76,12 +97,11 @@ Dataset::Dataset(const std::string& folder, int size, int limit, const std::stri
     if (limit < 1) fail(place, "a limit of ", limit, " images for ", folder, "; choose at least 1");
     const std::vector<std::string> paths = list_pictures(folder, limit, place);
     const int images = int(paths.size());
-    const std::size_t pixels = std::size_t(size) * size;
 
     names_.resize(images);
     deviations_.resize(images);
-    pixels_.resize(images * pixels);
-    std::vector<std::vector<std::uint16_t>> wide(images);  // of the 16-bit pictures alone
+    images_.resize(images);
+    std::vector<char> wide(images);  // whether a picture has 16 bits
     PictureReader reader(picture_limit);
     std::exception_ptr failure;
     int failed = images;
@@ -92,18 +112,17 @@ Dataset::Dataset(const std::string& folder, int size, int limit, const std::stri
                 if (std::min(picture.height, picture.width) < least_side)
                     fail(paths[i], ": a picture of ", picture.height, "×", picture.width,
                          " pixels is too small for the network, which halves its image to no less than a "
-                         "pixel; "
-                         "both sides must be at least ",
+                         "pixel, or for crops; both sides must be at least ",
                          least_side);
-                const Picture square = prepare(std::move(picture), size);
-                if (square.bits == 16) {
-                    wide[i].resize(pixels);
-                    for (std::size_t k = 0; k < pixels; ++k)
-                        wide[i][k] = std::uint16_t(std::lround(square.values[k] * 65535.0f));
-                } else {
-                    for (std::size_t k = 0; k < pixels; ++k)
-                        pixels_[i * pixels + k] = std::uint8_t(std::lround(square.values[k] * 255.0f));
-                }
+                if (preparation == Preparation::centre && std::min(picture.height, picture.width) < size)
+                    fail(paths[i], ": a picture of ", picture.height, "×", picture.width,
+                         " pixels, of which the centre of ", size, "×", size,
+                         " is wanted; choose a smaller data.size");
+                const Picture prepared = preparation == Preparation::square
+                                             ? prepare(std::move(picture), size)
+                                             : prepare_unresized(std::move(picture), size_);
+                wide[i] = prepared.bits == 16;
+                images_[i] = {prepared.height, prepared.width, samples_of(prepared)};
             });
             names_[i] = fs::path(paths[i]).stem().string();
         } catch (...) {
@@ -117,49 +136,61 @@ Dataset::Dataset(const std::string& folder, int size, int limit, const std::stri
     }
     if (failure) std::rethrow_exception(failure);
 
-    if (std::any_of(wide.begin(), wide.end(), [](const auto& samples) { return !samples.empty(); })) {
-        std::vector<std::uint8_t> narrow(2 * images * pixels);
-        narrow.swap(pixels_);
+    if (std::find(wide.begin(), wide.end(), 1) != wide.end()) {
         bytes_per_pixel_ = 2;
-        auto* samples = reinterpret_cast<std::uint16_t*>(pixels_.data());
         for (int i = 0; i < images; ++i)
-            for (std::size_t k = 0; k < pixels; ++k)
-                samples[i * pixels + k] =
-                    wide[i].empty() ? std::uint16_t(257 * narrow[i * pixels + k]) : wide[i][k];
+            if (!wide[i]) widen(images_[i].samples);
     }
     for (int i = 0; i < images; ++i) {
-        const std::uint8_t* image = pixels_.data() + i * pixels * bytes_per_pixel_;
-        deviations_[i] = bytes_per_pixel_ == 1
-                             ? deviation_of(image, pixels, 255)
-                             : deviation_of(reinterpret_cast<const std::uint16_t*>(image), pixels, 65535);
+        const std::uint8_t* samples = images_[i].samples.data();
+        deviations_[i] = bytes_per_pixel_ == 1 ? deviation_of(samples, pixels(i), 255)
+                                               : deviation_of(reinterpret_cast<const std::uint16_t*>(samples),
+                                                              pixels(i), 65535);
     }
 }
 
 void Dataset::copy(int image, int top, int left, int side, bool mirror, float* out) const {
-    if (image < 0 || image >= count() || top < 0 || left < 0 || side < 1 || side > size_ - top ||
-        side > size_ - left)
+    if (image < 0 || image >= count() || top < 0 || left < 0 || side < 1 || side > height(image) - top ||
+        side > width(image) - left)
         fail("a square of side ", side, " at (", top, ", ", left, ") of image ", image, " reaches out of ",
-             count(), " images of ", size_, "×", size_, "; choose one inside");
-    const std::uint8_t* first = pixels_.data() + std::size_t(image) * size_ * size_ * bytes_per_pixel_;
+             count(), " images", size_ ? text(" of ", size_, "×", size_) : "", "; choose one inside");
+    const std::uint8_t* samples = images_[image].samples.data();
     if (bytes_per_pixel_ == 1)
-        copy_square(first, size_, top, left, side, mirror, 255.0f, out);
+        copy_square(samples, width(image), top, left, side, mirror, 255.0f, out);
     else
-        copy_square(reinterpret_cast<const std::uint16_t*>(first), size_, top, left, side, mirror, 65535.0f,
-                    out);
+        copy_square(reinterpret_cast<const std::uint16_t*>(samples), width(image), top, left, side, mirror,
+                    65535.0f, out);
+}
+
+void Dataset::copy(int image, float* out) const {
+    const std::uint8_t* samples = images_[image].samples.data();
+    const auto* wide = reinterpret_cast<const std::uint16_t*>(samples);
+    for (std::int64_t k = 0; k < pixels(image); ++k)
+        out[k] = bytes_per_pixel_ == 1 ? float(samples[k]) / 255.0f : float(wide[k]) / 65535.0f;
 }
 
 // FNV-1a over the samples as 16-bit ones.
 std::string Dataset::digest() const {
     std::uint64_t hash = 0xcbf29ce484222325u;
     const auto add = [&](std::uint16_t sample) { hash = (hash ^ sample) * 0x100000001b3u; };
-    const auto* wide = reinterpret_cast<const std::uint16_t*>(pixels_.data());
-    if (bytes_per_pixel_ == 1)
-        for (const std::uint8_t sample : pixels_) add(std::uint16_t(257 * sample));
-    else
-        for (std::size_t i = 0; i < pixels_.size() / 2; ++i) add(wide[i]);
-    return text(count(), " images of ", size_, "x", size_, ", ", std::hex, hash);
+    for (int image = 0; image < count(); ++image) {
+        if (size_ == 0) {
+            add(std::uint16_t(height(image)));
+            add(std::uint16_t(width(image)));
+        }
+        const std::uint8_t* samples = images_[image].samples.data();
+        const auto* wide = reinterpret_cast<const std::uint16_t*>(samples);
+        for (std::int64_t k = 0; k < pixels(image); ++k)
+            add(bytes_per_pixel_ == 1 ? std::uint16_t(257 * samples[k]) : wide[k]);
+    }
+    return text(count(), " images of ", size_ ? text(size_, "x", size_) : "their own sizes", ", ", std::hex,
+                hash);
 }
 
-std::size_t Dataset::bytes() const { return pixels_.size(); }
+std::size_t Dataset::bytes() const {
+    std::size_t sum = 0;
+    for (const Image& image : images_) sum += image.samples.size();
+    return sum;
+}
 
 }  // namespace tvmap

@@ -100,9 +100,10 @@ constexpr int gap = 4;  // between the pictures of a panel
 /// The files of an example; the panel of all the others is the last one.
 std::vector<std::string> example_paths(const std::string& folder, const std::string& name, int maps) {
     std::vector<std::string> paths;
-    for (const char* part : {"clean", "noisy", "scalar", "map", "lambda", "lambda_horizontal", "panel"})
-        if (maps == 2 || part != std::string_view("lambda_horizontal"))
-            paths.push_back(folder + "/images/" + name + "_" + part + ".png");
+    for (const std::string_view part :
+         {"clean", "noisy", "scalar", "map", "lambda", "lambda_horizontal", "panel"})
+        if ((maps > 1 || part != "lambda_horizontal") && (maps > 0 || part != "lambda"))
+            paths.push_back(folder + "/images/" + name + "_" + std::string(part) + ".png");
     return paths;
 }
 
@@ -153,13 +154,14 @@ std::string Evaluation::table() const {
     return table;
 }
 
-void write_example(const std::string& folder, const EvaluatedImage& image, const ExamplePictures& p, int side,
-                   int maps) {
+void write_example(const std::string& folder, const EvaluatedImage& image, const ExamplePictures& p,
+                   int height, int width, int maps) {
     make_folder(folder + "/images");
-    std::vector<Picture> all = {grey_picture(p.clean, side, side), grey_picture(p.noisy, side, side),
-                                grey_picture(p.scalar, side, side), grey_picture(p.map, side, side),
-                                map_picture(p.lambda, side, side)};
-    if (maps == 2) all.push_back(map_picture(p.lambda + std::size_t(side) * side, side, side));
+    std::vector<Picture> all;
+    for (const float* part : {p.clean, p.noisy, p.scalar, p.map})
+        all.push_back(grey_picture(part, height, width));
+    for (int map = 0; map < maps; ++map)
+        all.push_back(map_picture(p.lambda + std::size_t(map) * height * width, height, width));
     all.push_back(panel(all, gap));
     const std::vector<std::string> paths = example_paths(folder, image.name, maps);
     std::vector<std::string> contents;
@@ -169,9 +171,9 @@ void write_example(const std::string& folder, const EvaluatedImage& image, const
     write_files(files);
 }
 
-void check_example_size(const std::string& folder, int side, int maps) {
-    const std::int64_t pictures = maps == 2 ? 6 : 5, width = pictures * (std::int64_t(side) + gap) - gap;
-    check_png_size(folder + "/images", side, int(std::min<std::int64_t>(width, 1 << 30)), 3, 8);
+void check_example_size(const std::string& folder, int height, int width, int maps) {
+    const std::int64_t across = (4 + maps) * (std::int64_t(width) + gap) - gap;
+    check_png_size(folder + "/images", height, int(std::min<std::int64_t>(across, 1 << 30)), 3, 8);
 }
 
 std::vector<Output> evaluation_outputs(const std::string& folder, const std::vector<std::string>& names,

@@ -9,7 +9,7 @@
 
 namespace tvmap {
 
-/// The pictures of one test image, side×side each; lambda has `maps` planes.
+/// The pictures of one test image, height×width each; lambda has `maps` planes.
 struct ExamplePictures {
     const float *clean, *noisy, *scalar, *map, *lambda;
 };
@@ -21,10 +21,10 @@ Picture map_picture(const float* lambda, int height, int width);
 /// images/NAME_{clean,noisy,scalar,map,lambda}.png and NAME_panel.png; Λ in false colours, on a logarithmic
 /// scale.
 void write_example(const std::string& folder, const EvaluatedImage& image, const ExamplePictures& pictures,
-                   int side, int maps);
+                   int height, int width, int maps);
 
 /// Throws Error where one of an example's pictures would be too large.
-void check_example_size(const std::string& folder, int side, int maps);
+void check_example_size(const std::string& folder, int height, int width, int maps);
 
 /// All that write_example writes for the first `pictures` of these images, and write_evaluation's tables.
 std::vector<Output> evaluation_outputs(const std::string& folder, const std::vector<std::string>& names,

@@ -21,10 +21,10 @@ namespace {
 
 /// One λ for the whole image. weights: where solver.operator is mask.
 std::vector<float> restore_by_scalar(Backend& backend, const SolverConfig& solver, const float* observed,
-                                     const float* weights, int side, double lambda) {
-    const std::ptrdiff_t pixels = std::ptrdiff_t(side) * side;
+                                     const float* weights, int height, int width, double lambda) {
+    const std::ptrdiff_t pixels = std::ptrdiff_t(height) * width;
     const Map by{MapKind::scalar, {float(lambda)}};
-    const ImageStack z{1, side, side, {observed, observed + pixels}};
+    const ImageStack z{1, height, width, {observed, observed + pixels}};
     if (is_plain(solver)) return solve(backend, solver, z, by, {}).x;
     const ObservationConfig& o = solver.observation;
     Restoration given;
@@ -36,11 +36,10 @@ std::vector<float> restore_by_scalar(Backend& backend, const SolverConfig& solve
     if (o.data == DataTerm::blur) given.observation.rows = given.observation.columns = o.blur_size;
     if (o.data == DataTerm::super_resolution) {
         given.observation.factor = o.factor;
-        const int small = side / o.factor;
-        given.z = {1, small, small, {}};
-        for (int i = 0; i < small; ++i)
-            for (int j = 0; j < small; ++j)
-                given.z.values.push_back(observed[std::ptrdiff_t(i) * o.factor * side + j * o.factor]);
+        given.z = {1, height / o.factor, width / o.factor, {}};
+        for (int i = 0; i < given.z.height; ++i)
+            for (int j = 0; j < given.z.width; ++j)
+                given.z.values.push_back(observed[std::ptrdiff_t(i) * o.factor * width + j * o.factor]);
     }
     return restore(backend, solver, given, {}).x;
 }
@@ -90,20 +89,23 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
                     const std::string& folder, int pictures, const std::function<void(int, int)>& report,
                     const std::atomic<bool>& stop) {
     const bool tv = config.solver.regulariser == Regulariser::tv;
-    const int maps = tv ? map_count(config.solver, config.map) : 1;  // that are drawn
-    if (pictures > 0) check_example_size(folder, config.data.size, maps);
+    const int maps = std::min(map_count(config), tv ? 2 : 1);  // that are drawn
     const Dataset data(config.data.test, config.data.size, config.data.limit.test, "data.test",
-                       1 << halvings(config.network), config.data.picture_limit);
+                       1 << halvings(config.network), config.data.picture_limit,
+                       config.data.own_sizes ? Preparation::none : Preparation::square);
+    for (int i = 0; i < data.count(); ++i) {
+        const auto where = [&](const std::string& key) { return text(data.name(i), ": ", key); };
+        for (const int side : {data.height(i), data.width(i)})
+            check_observed(config.solver.observation, side, "the image's side", where);
+        if (i < pictures) check_example_size(folder, data.height(i), data.width(i), maps);
+    }
     Evaluation result;
     result.use = check_use(checkpoint, config);
-    const int side = config.data.size;
-    const std::int64_t pixels = std::int64_t(side) * side;
 
     std::vector<std::string> names;
     for (int i = 0; i < data.count(); ++i) names.push_back(data.name(i));
 
-    Model model = Model::load(backend, config, checkpoint, side, side);
-    Denoiser& denoiser = model.denoiser();
+    Model model = Model::load(backend, config, checkpoint, data.height(0), data.width(0));
     if (stop) throw Interrupted("interrupted before the first image; nothing was written");
     prepare_outputs(evaluation_outputs(folder, names, pictures, maps));
     write_file(folder + "/config.yaml", config.to_yaml());
@@ -128,27 +130,34 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
                                " of ", data.count(), " images"));
     };
 
-    const int group = std::min(images_at_once(backend, solver, side, side, search.count), data.count());
     const Observer observer(config.solver.observation);
-    std::vector<float> clean(group * pixels), noisy(group * pixels), lambda(pixels * denoiser.maps()),
-        denoised(pixels), weights(observer.weighs() ? group * pixels : 0);
-    const auto weights_of = [&](int n) { return observer.weighs() ? &weights[n * pixels] : nullptr; };
-    for (int first = 0; first < data.count(); first += group) {
+    std::vector<float> clean, noisy, lambda, denoised, weights;
+    for (int first = 0, together; first < data.count(); first += together) {
         leave_if_asked();
-        const int together = std::min(group, data.count() - first);
+        const int h = data.height(first), w = data.width(first);
+        const std::int64_t pixels = data.pixels(first);
+        const int most = images_at_once(backend, solver, h, w, search.count);
+        for (together = 1; together < most && first + together < data.count(); ++together)
+            if (data.height(first + together) != h || data.width(first + together) != w) break;
+        clean.resize(together * pixels);
+        noisy.resize(together * pixels);
+        weights.resize(observer.weighs() ? together * pixels : 0);
+        const auto weights_of = [&](int n) { return observer.weighs() ? &weights[n * pixels] : nullptr; };
         std::vector<float> sigmas;
         for (int n = 0; n < together; ++n) {
             data.copy(first + n, &clean[n * pixels]);
             sigmas.push_back(make_noisy({config.noise, config.evaluate.sigma, config.seed, test_epoch}, data,
                                         first + n, pixels, &clean[n * pixels], &noisy[n * pixels]));
-            observer.observe(config.seed, test_epoch, std::uint32_t(first + n), side, side,
-                             &clean[n * pixels], &noisy[n * pixels], weights_of(n));
+            observer.observe(config.seed, test_epoch, std::uint32_t(first + n), h, w, &clean[n * pixels],
+                             &noisy[n * pixels], weights_of(n));
         }
         const std::vector<ScalarCurve> curves = scalar_search(
-            backend, solver, {noisy.data(), clean.data(), together, side, side, weights_of(0)}, lambdas);
-        const std::vector<Quality> of_noisy =
-            measure(backend, noisy.data(), clean.data(), together, 1, side, side);
+            backend, solver, {noisy.data(), clean.data(), together, h, w, weights_of(0)}, lambdas);
+        const std::vector<Quality> of_noisy = measure(backend, noisy.data(), clean.data(), together, 1, h, w);
 
+        Denoiser& denoiser = model.denoiser(h, w);
+        lambda.resize(pixels * denoiser.maps());
+        denoised.resize(pixels);
         for (int n = 0; n < together; ++n) {
             leave_if_asked();
             const float *truth = &clean[n * pixels], *z = &noisy[n * pixels];
@@ -163,15 +172,15 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
             const Stopwatch watch;
             denoiser.run(z, lambda.data(), denoised.data(), weights_of(n));
             map_seconds.push_back(watch.seconds());
-            image.map = measure(backend, denoised.data(), truth, 1, 1, side, side).front();
+            image.map = measure(backend, denoised.data(), truth, 1, 1, h, w).front();
             for (float value : lambda) image.lambda_mean += value / double(lambda.size());
             if (first + n < pictures)
                 write_example(
                     folder, image,
                     {truth, z,
-                     restore_by_scalar(backend, solver, z, weights_of(n), side, image.scalar_at.psnr).data(),
+                     restore_by_scalar(backend, solver, z, weights_of(n), h, w, image.scalar_at.psnr).data(),
                      denoised.data(), lambda.data()},
-                    side, maps);
+                    h, w, maps);
             result.images.push_back(std::move(image));
             report(int(result.images.size()), data.count());
         }

@@ -53,7 +53,8 @@ void check_png_size(const std::string& path, int height, int width, int channels
 /// Luma 0.299 R + 0.587 G + 0.114 B (ITU-R 601), a grey picture unchanged.
 Picture to_grey(Picture picture);
 
-/// The largest centred square.
+/// The height×width pixels in the middle, no more than there are; and the largest centred square.
+Picture centre_crop(Picture picture, int height, int width);
 Picture centre_crop(Picture picture);
 
 /// Bicubic (a = −0.5) with antialiasing: the kernel is widened by the scale factor when shrinking, as
@@ -62,6 +63,9 @@ Picture resize_bicubic(const Picture& picture, int height, int width);
 
 /// Grey, centre-cropped, resized to size×size, clamped to [0, 1] and rounded to the file's own bit depth.
 Picture prepare(Picture picture, int size);
+
+/// The same without resizing: grey, and, where `size` is not 0, the centre of size×size of a picture that is no smaller.
+Picture prepare_unresized(Picture picture, int size);
 
 /// Whether a file's name ends like a picture that read_picture knows.
 bool is_picture_name(const std::string& path);

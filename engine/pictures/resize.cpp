@@ -65,19 +65,24 @@ Picture to_grey(Picture picture) {
     return picture;
 }
 
-Picture centre_crop(Picture picture) {
-    const int side = std::min(picture.height, picture.width);
-    const int top = (picture.height - side) / 2, left = (picture.width - side) / 2;
-    const std::size_t row = std::size_t(side) * picture.channels;
-    for (int i = 0; i < side; ++i) {
+Picture centre_crop(Picture picture, int height, int width) {
+    const int top = (picture.height - height) / 2, left = (picture.width - width) / 2;
+    const std::size_t row = std::size_t(width) * picture.channels;
+    for (int i = 0; i < height; ++i) {
         const std::size_t from = (std::size_t(top + i) * picture.width + left) * picture.channels;
         if (from != i * row)
             std::copy_n(picture.values.begin() + std::ptrdiff_t(from), row,
                         picture.values.begin() + std::ptrdiff_t(i * row));
     }
-    picture.height = picture.width = side;
-    picture.values.resize(row * side);
+    picture.height = height;
+    picture.width = width;
+    picture.values.resize(row * height);
     return picture;
+}
+
+Picture centre_crop(Picture picture) {
+    const int side = std::min(picture.height, picture.width);
+    return centre_crop(std::move(picture), side, side);
 }
 
 Picture resize_bicubic(const Picture& picture, int height, int width) {
@@ -118,12 +123,25 @@ Picture resize_bicubic(const Picture& picture, int height, int width) {
     return resized;
 }
 
-Picture prepare(Picture picture, int size) {
-    Picture prepared = resize_bicubic(centre_crop(to_grey(std::move(picture))), size, size);
-    const float levels = prepared.bits == 16 ? 65535.0f : 255.0f;
-    for (float& value : prepared.values)
+namespace {
+
+/// Clamped to [0, 1] and rounded to the picture's bit depth.
+Picture in_levels(Picture picture) {
+    const float levels = picture.bits == 16 ? 65535.0f : 255.0f;
+    for (float& value : picture.values)
         value = std::floor(std::clamp(value, 0.0f, 1.0f) * levels + 0.5f) / levels;
-    return prepared;
+    return picture;
+}
+
+}  // namespace
+
+Picture prepare(Picture picture, int size) {
+    return in_levels(resize_bicubic(centre_crop(to_grey(std::move(picture))), size, size));
+}
+
+Picture prepare_unresized(Picture picture, int size) {
+    picture = to_grey(std::move(picture));
+    return in_levels(size > 0 ? centre_crop(std::move(picture), size, size) : std::move(picture));
 }
 
 }  // namespace tvmap

@@ -26,7 +26,7 @@ std::vector<BatchItem> epoch_items(const Config& config, const Dataset& data, in
     const std::uint32_t epoch = std::uint32_t(epoch_number);
     std::vector<int> order = shuffled(config.seed, epoch, data.count());
     order.resize(std::size_t(Batches::steps_per_epoch(config, data)) * config.train.batch);
-    const int room = data.size() - Batches::side(config) + 1;
+    const int side = Batches::side(config);
     std::vector<BatchItem> items;
     for (const int image : order) {
         const auto draw = [&](Purpose purpose, std::uint32_t index, int count) {
@@ -36,8 +36,8 @@ std::vector<BatchItem> epoch_items(const Config& config, const Dataset& data, in
         };
         const float sigma = noise_level(config.noise.sigma, config.seed, epoch, image);
         items.push_back({.image = std::uint32_t(image),
-                         .top = draw(Purpose::crop, 0, room),
-                         .left = draw(Purpose::crop, 1, room),
+                         .top = draw(Purpose::crop, 0, data.height(image) - side + 1),
+                         .left = draw(Purpose::crop, 1, data.width(image) - side + 1),
                          .mirror = config.train.flip && draw(Purpose::flip, 0, 2) == 1,
                          .scale = noise_scale(config.noise, sigma, data, image),
                          .epoch = epoch});

@@ -78,13 +78,19 @@ struct Trainer::State {
 void Trainer::State::read_data() {
     const DataConfig& data = config.data;
     const int least_side = 1 << halvings(config.network);
-    train = std::make_unique<Dataset>(data.train, data.size, data.limit.train, "data.train", least_side,
-                                      data.picture_limit);
+    if (data.own_sizes && config.train.crop == 0)
+        fail(
+            "train.crop: images at their own sizes (data.prepare: none) make no batches; give the side of a "
+            "square");
+    train = std::make_unique<Dataset>(data.train, data.size, data.limit.train, "data.train",
+                                      std::max(least_side, config.train.crop), data.picture_limit,
+                                      data.own_sizes ? Preparation::none : Preparation::square);
     if (train->count() < config.train.batch)
         fail(data.train, ": ", train->count(),
              " images are fewer than one batch (train.batch: ", config.train.batch, ")");
     val = std::make_unique<Dataset>(data.val, data.size, data.limit.val, "data.val", least_side,
-                                    data.picture_limit);
+                                    data.picture_limit,
+                                    data.own_sizes ? Preparation::centre : Preparation::square);
 }
 
 // Nothing is allocated before it is known to fit.

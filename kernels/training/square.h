@@ -14,13 +14,13 @@ inline void copy_row(const float* row, int count, bool mirror, float* to) {
         std::copy(row, row + count, to);
 }
 
-/// Copies the square of `side` whose upper left corner is (top, left) from a square image of `size`, mirrored left-right
+/// Copies the square of `side` whose upper left corner is (top, left) from an image of `width` columns, mirrored left-right
 /// if asked, its samples divided by `levels` (255 where they have 8 bits). It lies inside.
 template <class Sample>
-void copy_square(const Sample* image, int size, int top, int left, int side, bool mirror, float levels,
+void copy_square(const Sample* image, int width, int top, int left, int side, bool mirror, float levels,
                  float* out) {
     for (int i = 0; i < side; ++i) {
-        const Sample* row = image + std::size_t(top + i) * std::size_t(size) + left;
+        const Sample* row = image + std::size_t(top + i) * std::size_t(width) + left;
         float* to = out + std::size_t(i) * std::size_t(side);
         if (mirror)
             for (int j = 0; j < side; ++j) to[j] = float(row[side - 1 - j]) / levels;

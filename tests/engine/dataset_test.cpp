@@ -161,6 +161,52 @@ TEST_CASE("what cannot be a data set is refused by name") {
     CHECK(contains(message(folder.path.string()), "it is a folder"));
 }
 
+TEST_CASE("pictures at their own sizes, and their centres, keep every sample") {
+    const TemporaryFolder folder;
+    const std::array<Picture, 3> pictures{picture(1, 17, 30, 255), picture(2, 31, 20, 255),
+                                          picture(3, 40, 16, 255)};
+    for (int i = 0; i < 3; ++i) tvmap::write_png(folder / (char('a' + i) + std::string(".png")), pictures[i]);
+    const std::string path = folder.path.string();
+    const Dataset whole(path, 16, 3, "", 8, 0, tvmap::Preparation::none);
+    const Dataset centre(path, 16, 3, "", 8, 0, tvmap::Preparation::centre);
+    CHECK(whole.size() == 0);
+    CHECK(whole.bytes() == 17 * 30 + 31 * 20 + 40 * 16);
+    for (int n = 0; n < 3; ++n) {
+        const Picture read = tvmap::read_picture(folder / (char('a' + n) + std::string(".png")));
+        const int h = read.height, w = read.width;
+        REQUIRE(whole.height(n) == h);
+        REQUIRE(whole.width(n) == w);
+        std::vector<float> values(whole.pixels(n)), square(16 * 16), corner(13 * 13);
+        whole.copy(n, values.data());
+        CHECK(values == read.values);
+        CHECK(whole.deviation(n) == doctest::Approx(deviation(read.values)));
+        centre.copy(n, square.data());
+        whole.copy(n, h - 13, w - 13, 13, true, corner.data());
+        for (int i = 0; i < 16; ++i)
+            for (int j = 0; j < 16; ++j)
+                CHECK(square[16 * i + j] == read.values[((h - 16) / 2 + i) * w + (w - 16) / 2 + j]);
+        for (int i = 0; i < 13; ++i)
+            for (int j = 0; j < 13; ++j)
+                CHECK(corner[13 * i + j] == read.values[(h - 13 + i) * w + w - 1 - j]);
+    }
+    std::vector<float> square(18 * 18);
+    CHECK_THROWS_WITH_AS(whole.copy(0, 0, 0, 18, false, square.data()), doctest::Contains("reaches out of"),
+                         tvmap::Error);
+    CHECK_THROWS_WITH_AS(Dataset(path, 17, 3, "", 8, 0, tvmap::Preparation::centre),
+                         doctest::Contains("c.png: a picture of 40×16 pixels, of which the centre of 17×17"),
+                         tvmap::Error);
+    CHECK_THROWS_WITH_AS(Dataset(path, 0, 3, "", 17, 0, tvmap::Preparation::none),
+                         doctest::Contains("both sides must be at least 17"), tvmap::Error);
+
+    // A matter of the digest, too, though the samples are the same in the same order.
+    const TemporaryFolder turned;
+    Picture flat = pictures[0];
+    std::swap(flat.height, flat.width);
+    tvmap::write_png(turned / "a.png", flat);
+    CHECK(Dataset(path, 0, 1, "", 8, 0, tvmap::Preparation::none).digest() !=
+          Dataset(turned.path.string(), 0, 1, "", 8, 0, tvmap::Preparation::none).digest());
+}
+
 TEST_CASE("the digest is the samples', in their order, and nothing else's") {
     const TemporaryFolder folder;
     const auto write = [&](const std::string& name, const std::vector<Picture>& pictures) {

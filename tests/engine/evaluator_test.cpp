@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <limits>
 #include <sstream>
 
@@ -184,6 +185,46 @@ TEST_CASE("operators: what is observed is measured, and the best scalar is that 
             for (std::size_t l = 0; l < lambdas.size(); ++l)
                 CHECK(image.curve[l].psnr == curve[0].quality[l].psnr);
             CHECK(std::isfinite(image.map.psnr));
+        }
+    }
+}
+
+TEST_CASE("images at their own sizes, by a map and by a network that gives images") {
+    for (const bool image_output : {false, true}) {
+        CAPTURE(image_output);
+        Workshop w;
+        w.config.data.own_sizes = true;
+        w.config.network.predicts_image = image_output;
+        w.config.network.normalise = true;
+        w.write_weights();
+        // The second one is wider than high, and no side of it can be halved.
+        write_png(w.folder / "test/image_1.png",
+                  Picture{side - 3, side + 5, 1, 8, std::vector<float>((side - 3) * (side + 5), 0.4f)});
+        const Evaluation evaluation = w.run(count);
+        REQUIRE(evaluation.images.size() == count);
+        const auto backend = make_backend("cpu");
+        Algorithms algorithms = Algorithms::of_machine();
+        const Dataset data(w.config.data.test, 0, count, "", 8, 0, Preparation::none);
+        for (int i = 0; i < count; ++i) {
+            const int height = data.height(i), width = data.width(i);
+            CHECK(height == (i == 1 ? side - 3 : side));
+            Denoiser denoiser(*backend, algorithms, w.config, height, width);
+            CHECK(denoiser.maps() == (image_output ? 0 : 1));
+            Parameters parameters(*backend, denoiser.graph().parameters(), false);
+            read_weights(w.checkpoint, w.config, parameters);
+            const Arena arena(*backend, denoiser.arena_bytes());
+            denoiser.bind(arena, parameters);
+            std::vector<float> clean(data.pixels(i)), noisy(clean.size()), x(clean.size()),
+                lambda(clean.size());
+            data.copy(i, clean.data());
+            make_noisy({w.config.noise, w.config.evaluate.sigma, w.config.seed, test_epoch}, data, i,
+                       data.pixels(i), clean.data(), noisy.data());
+            denoiser.run(noisy.data(), lambda.data(), x.data());
+            CHECK(evaluation.images[i].map.psnr == cpu::psnr(x.data(), clean.data(), data.pixels(i)));
+            CHECK(evaluation.images[i].map.ssim == cpu::ssim_gaussian(x.data(), clean.data(), height, width));
+            const std::string stem = w.folder / ("evaluation/images/image_" + std::to_string(i));
+            CHECK(read_picture(stem + "_map.png").width == width);
+            CHECK(std::filesystem::exists(stem + "_lambda.png") == !image_output);
         }
     }
 }
