@@ -52,6 +52,10 @@ SKIMAGE = {"chambolle": "scikit-image, Chambolle, isotropic", "bregman": "scikit
 CONTENDERS = (*TORCH, "skimage")
 
 
+def environment_of(contender):
+    return TORCH[contender].environment if contender in TORCH else "current"
+
+
 def limited(threads):
     """The environment of a process that may use so many threads."""
     return dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
@@ -84,24 +88,24 @@ class Worker:
         self.errors = tempfile.TemporaryFile("w+", errors="replace")
         self.process = subprocess.Popen([*(str(part) for part in command), "--serve"], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=self.errors, env=limited(threads), cwd=ROOT, text=True)
-        watch = threading.Timer(longest_start, self.process.kill)
+        late = threading.Event()
+        watch = threading.Timer(longest_start, lambda: (late.set(), self.process.kill()))
         watch.start()
         try:
-            self.answer(f"not ready after {longest_start} s")
-        except Failed:
+            self.answer()
+        except Failed as reason:
             self.close()
-            raise
+            raise Failed(f"not ready after {longest_start} s" if late.is_set() else str(reason)) from None
         finally:
             watch.cancel()
 
-    def answer(self, when_killed="was killed"):
+    def answer(self):
         line = self.process.stdout.readline()
         if line:
             return json.loads(line)
-        if self.process.wait() < 0:
-            raise Failed(when_killed)
+        code = self.process.wait()
         self.errors.seek(0)
-        raise Failed(last_line(self.errors.read(), f"ended with {self.process.returncode}"))
+        raise Failed(f"ended by signal {-code}" if code < 0 else last_line(self.errors.read(), f"ended with {code}"))
 
     def __call__(self):
         """One turn."""
@@ -135,6 +139,20 @@ def python_of_pypi():
     if made.returncode != 0:
         raise Failed(last_line(made.stderr, f"tools/pytorch ended with {made.returncode}"))
     return made.stdout.strip()
+
+
+def environments(contenders, finders=None):
+    """environment → interpreter for those that the contenders need, and a sentence for each that is not to be had."""
+    pythons, left_out = {}, []
+    for environment, find in (finders or {"debian": python_of_debian, "current": python_of_pypi}).items():
+        needing = [name for name in contenders if environment_of(name) == environment]
+        if not needing:
+            continue
+        try:
+            pythons[environment] = find()
+        except Failed as reason:
+            left_out.append(f"Left out: {', '.join(needing)}: {reason}.")
+    return pythons, left_out
 
 
 def turns(count, starts, key, tell, around=contextlib.nullcontext):

@@ -12,10 +12,11 @@ def summary(results, key):
 
 
 def digits(value):
-    """Three significant digits."""
-    if value >= 1000:
+    """Three significant digits, of more the whole number."""
+    rounded = float(f"{value:.3g}")
+    if rounded >= 100:
         return f"{value:,.0f}"
-    return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
+    return f"{value:.{1 if rounded >= 10 else 2}f}"
 
 
 def scale(value, unit):
@@ -35,7 +36,7 @@ def shown(found, unit):
 
 
 def times(ratio):
-    return f"{ratio:,.0f}×" if ratio >= 10 else f"{ratio:.1f}×"
+    return f"{ratio:,.0f}×" if ratio >= 9.95 else f"{ratio:.1f}×"
 
 
 def cell(found, own, unit):
