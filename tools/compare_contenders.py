@@ -35,17 +35,18 @@ class Torch:
     shown: str        # in the table, after the version
     stride: int       # a search computes every so many values of the 81
     repeat: int       # runs in one turn
+    memory_format: str = "contiguous_format"  # of the network in a training step
 
     def options(self):
-        return ["--form", self.form, "--mode", self.mode, "--repeat", self.repeat]
+        return ["--form", self.form, "--mode", self.mode, "--repeat", self.repeat, "--memory-format", self.memory_format]
 
 
 TORCH = {
     "roll": Torch("debian", "roll", "eager", "roll", 3, 3),
     "convolution": Torch("debian", "convolution", "eager", "convolution", 10, 1),
     "published": Torch("debian", "published", "eager", "published", 27, 1),
-    "eager": Torch("current", "roll", "eager", "roll", 3, 3),
-    "compile": Torch("current", "roll", "compile", "roll, torch.compile", 3, 3),
+    "eager": Torch("current", "roll", "eager", "roll", 3, 3, "channels_last"),
+    "compile": Torch("current", "roll", "compile", "roll, torch.compile", 3, 3, "channels_last"),
 }
 SKIMAGE = {"chambolle": "scikit-image, Chambolle, isotropic", "bregman": "scikit-image, split Bregman, isotropic",
            "bregman_anisotropic": "scikit-image, split Bregman, anisotropic"}

@@ -75,6 +75,18 @@ def denoising_table(found, titles):
     return lines(["TV denoising alone, one scalar", "time", "iterations", "weight", "PSNR"], rows)
 
 
+def memory_formats(found, titles):
+    """Which order of channels and pixels each PyTorch ran the network in, and what the other one took."""
+    parts = []
+    for name, result in found.items():
+        if "memory_format" not in result:
+            continue
+        chosen, seconds = result["memory_format"], result["seconds_by_format"]
+        others = [f"{other} takes {seconds[other] / seconds[chosen]:.2f} times as long" for other in seconds if other != chosen]
+        parts.append(f"{titles[name]}: {chosen} ({', '.join(others)})")
+    return "; ".join(parts)
+
+
 def failures(rows, titles):
     """A sentence for every contender that failed in a row."""
     return [f"{titles.get(name, name)} failed in “{row['name']}”: {found['failed']}" for row in rows

@@ -85,22 +85,11 @@ def squares(image, side, count):
     return torch.cat([image[:, :, at:at + side, at:at + side] for at in corners]).contiguous()
 
 
-def faster_format(trial):
-    """Which of PyTorch's two orders of channels and pixels makes the work faster that trial(format) prepares: its name and the
-    work."""
-    work = {name: trial(getattr(torch, name)) for name in ("contiguous_format", "channels_last")}
-    seconds = {}
-    for name, run in work.items():
-        run()
-        seconds[name] = median([timed(run) for _ in range(3)])
-    name = min(seconds, key=seconds.get)
-    return name, work[name]
-
-
 def network(options, z, clean):
-    """The U-Net and its map, forward and backward, without solver and optimiser, in the faster format."""
+    """The U-Net and its map, forward and backward, without solver and optimiser, in the faster of PyTorch's orders of channels and
+    pixels."""
 
-    def trial(memory_format):
+    def prepared(memory_format):
         torch.manual_seed(42)
         net = UNet().to(z.dtype).to(memory_format=memory_format)
         forward, image = maybe_compiled(options, net), z.to(memory_format=memory_format)
@@ -110,9 +99,14 @@ def network(options, z, clean):
             loss("mse", map_from_raw(forward(image)), clean).backward()
         return run
 
-    name, run = faster_format(trial)
-    for result in measure(run, run, options.repeat, options.serve):
-        yield result | {"memory_format": name}
+    work = {name: prepared(getattr(torch, name)) for name in ("contiguous_format", "channels_last")}
+    seconds = {}
+    for name, run in work.items():
+        run()
+        seconds[name] = median([timed(run) for _ in range(3)])
+    faster = min(seconds, key=seconds.get)
+    for result in measure(work[faster], work[faster], options.repeat, options.serve):
+        yield result | {"memory_format": faster, "seconds_by_format": seconds}
 
 
 def step(options, z, clean):
@@ -120,13 +114,16 @@ def step(options, z, clean):
     torch.manual_seed(42)
     if options.crop:
         z, clean = (squares(image, options.crop, options.batch) for image in (z, clean))
-    net = UNet().to(z.dtype)
+    memory_format = getattr(torch, options.memory_format)
+    net = UNet().to(z.dtype).to(memory_format=memory_format)
+    image = z.to(memory_format=memory_format)
     forward, solver_step = maybe_compiled(options, net), maybe_compiled(options, pdhg_step)
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-4)
 
     def run(iterations=options.iterations):
         optimiser.zero_grad()
-        loss("mse", pdhg(z, map_from_raw(forward(z)), iterations, options.form, step=solver_step), clean).backward()
+        lambda_ = map_from_raw(forward(image)).contiguous()
+        loss("mse", pdhg(z, lambda_, iterations, options.form, step=solver_step), clean).backward()
         optimiser.step()
 
     yield from measure(run, lambda: run(8), options.repeat, options.serve)
@@ -311,6 +308,8 @@ parser.add_argument("--precisions", nargs="+", default=["fp32"], choices=["fp32"
 parser.add_argument("--batches", nargs="+", type=int, default=[1])
 parser.add_argument("--crop", type=int, default=0, help="step: squares of this side instead of the image")
 parser.add_argument("--batch", type=int, default=1, help="step: how many of them")
+parser.add_argument("--memory-format", default="contiguous_format", choices=["contiguous_format", "channels_last"],
+                    help="step: of the network")
 parser.add_argument("--size", type=int, default=256)
 parser.add_argument("--seconds", type=float, default=2.0, help="measuring time of a step on a GPU")
 parser.add_argument("--threads", type=int, default=2)

@@ -82,6 +82,13 @@ class Table(unittest.TestCase):
             "| Chambolle | 12.0 ms **1.5×** | 23, tolerance 0.0002, at most 200 | 0.14 | 28.83 dB |",
             "| Bregman | failed |  |  |  |"])
 
+    def test_memory_formats(self):
+        results = {"tvmap": found(0.1), "a": found(0.2, memory_format="channels_last", seconds_by_format={"contiguous_format": 0.23,
+                                                                                                          "channels_last": 0.2}),
+                   "b": {"failed": "x"}}
+        self.assertEqual(compare_table.memory_formats(results, {"a": "PyTorch A", "b": "PyTorch B"}),
+                         "PyTorch A: channels_last (contiguous_format takes 1.15 times as long)")
+
     def test_page(self):
         self.assertEqual(compare_table.page([["| a |", "|---|"], [], ["| b |"]], ["one", "two"]),
                          "| a |\n|---|\n\n| b |\n\n- one\n- two\n")
