@@ -9,6 +9,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 
@@ -125,7 +126,7 @@ class Worker:
 
 def python_of_debian():
     """The interpreter that finds Debian's PyTorch, which serves the system's own; installs what is missing."""
-    install = subprocess.run([TOOLS / "install", "torch"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    install = subprocess.run([TOOLS / "install", "torch"], stdin=subprocess.DEVNULL, stdout=sys.stderr,
                              stderr=subprocess.PIPE, text=True, check=False)
     for interpreter in ("/usr/bin/python3", "python3"):
         if subprocess.run([interpreter, "-c", "import torch, numpy, PIL"], stderr=subprocess.DEVNULL,
@@ -157,9 +158,9 @@ def environments(contenders, finders=None):
 
 
 def turns(count, starts, key, tell, around=contextlib.nullcontext):
-    """contender → what it says in `count` rounds in which all take turns, inside around(): see compare_table.summary(). starts:
-    contender → function that returns what measures it, which is closed at the end where it can be. One that fails is left out from
-    then on, but for the program itself. tell: takes lines of progress."""
+    """contender → what it says in `count` rounds in which all take turns, each inside around(): see compare_table.summary().
+    starts: contender → function that returns what measures it, which is closed at the end where it can be. One that fails is left
+    out from then on; the program itself, tvmap…, must not fail. tell: takes lines of progress."""
     measures, results, failed = {}, {name: [] for name in starts}, {}
     with contextlib.ExitStack() as stack:
         def attempt(name, action):

@@ -8,8 +8,8 @@ Methods, with the library's own tolerance and limit of iterations (one thread, s
     chambolle              min ½‖x − z‖² + w·TV(x), isotropic, by Chambolle's projection
     bregman                isotropic, by split Bregman
     bregman_anisotropic    anisotropic, by split Bregman
-The weight w (split Bregman takes 1/w) is the one of a grid that brings the noisy picture closest to the clean one, as the best scalar
-λ does for the program. The folder is that of compare_torch.py inputs.
+The weight w (split Bregman takes 1/w) is the one of a grid that brings the noisy picture closest to the clean one, as the best
+scalar λ does for the program. The folder is that of compare_torch.py inputs.
 """
 import argparse
 import os

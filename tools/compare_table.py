@@ -1,7 +1,7 @@
 """The tables of tools/compare, from what was measured.
 
-A row: {"name", "unit": seconds or bytes, "found": {contender: {"median", "all", …} or {"failed": why}}}. A contender that takes no
-part in a row is not in it."""
+A row: {"name", "unit": seconds or bytes, "found": {contender: {"median", "all", …} or {"failed": why}}}. A contender that takes
+no part in a row is not in it."""
 import statistics
 
 

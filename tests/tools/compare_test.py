@@ -61,7 +61,8 @@ class Table(unittest.TestCase):
 
     def test_lines(self):
         rows = [{"name": "solver", "unit": "seconds",
-                 "found": {"tvmap": found(0.008, 0.009, 0.0085), "roll": found(0.500, 0.520, 0.510), "compile": {"failed": "no g++"}}},
+                 "found": {"tvmap": found(0.008, 0.009, 0.0085), "roll": found(0.500, 0.520, 0.510),
+                           "compile": {"failed": "no g++"}}},
                 {"name": "network", "unit": "seconds", "found": {"tvmap": found(0.08), "compile": found(0.18)}}]
         titles = {"roll": "PyTorch 1.13, roll", "compile": "PyTorch 2.15, compile"}
         self.assertEqual(compare_table.table("256×256", rows, titles), [
@@ -77,14 +78,15 @@ class Table(unittest.TestCase):
         results = {"tvmap": found(0.008, weight=0.1, psnr=28.834, iterations=256),
                    "chambolle": found(0.012, weight=0.14, psnr=28.826, iterations=23, limit=200, tolerance=2e-4),
                    "bregman": {"failed": "x"}}
-        self.assertEqual(compare_table.denoising_table(results, {"tvmap": "tvmap", "chambolle": "Chambolle", "bregman": "Bregman"})[2:], [
+        titles = {"tvmap": "tvmap", "chambolle": "Chambolle", "bregman": "Bregman"}
+        self.assertEqual(compare_table.denoising_table(results, titles)[2:], [
             "| tvmap | 8.00 ms | 256 | 0.10 | 28.83 dB |",
             "| Chambolle | 12.0 ms **1.5×** | 23, tolerance 0.0002, at most 200 | 0.14 | 28.83 dB |",
             "| Bregman | failed |  |  |  |"])
 
     def test_memory_formats(self):
-        results = {"tvmap": found(0.1), "a": found(0.2, memory_format="channels_last", seconds_by_format={"contiguous_format": 0.23,
-                                                                                                          "channels_last": 0.2}),
+        by_format = {"contiguous_format": 0.23, "channels_last": 0.2}
+        results = {"tvmap": found(0.1), "a": found(0.2, memory_format="channels_last", seconds_by_format=by_format),
                    "b": {"failed": "x"}}
         self.assertEqual(compare_table.memory_formats(results, {"a": "PyTorch A", "b": "PyTorch B"}),
                          "PyTorch A: channels_last (contiguous_format takes 1.15 times as long)")
@@ -198,8 +200,8 @@ class Workers(unittest.TestCase):
 
 class Arguments(unittest.TestCase):
     def test_unknown_names_are_refused(self):
-        for option, value, words in (("--contenders", "roll,rol", "no rol: choose from roll,"), ("--rows", "", "choose from solver,"),
-                                     ("--rounds", "0", "--rounds: give 1 or more")):
+        for option, value, words in (("--contenders", "roll,rol", "no rol: choose from roll,"),
+                                     ("--rows", "", "choose from solver,"), ("--rounds", "0", "--rounds: give 1 or more")):
             result = subprocess.run([SOURCE / "tools/compare", option, value], capture_output=True, text=True, check=False)
             self.assertEqual(result.returncode, 2)
             self.assertIn(words, result.stderr)
