@@ -20,7 +20,7 @@ ROOT = TOOLS.parent
 PROGRAM = ROOT / "build" / "tvmap"
 COUNT = 81  # values of a search
 CROP, BATCH = 64, 4
-LONGEST_START = 400  # seconds until a process is warm; torch.compile compiles meanwhile
+LONGEST_START = 600  # seconds until a process is warm; torch.compile compiles meanwhile
 
 
 class Failed(Exception):

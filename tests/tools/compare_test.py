@@ -45,7 +45,8 @@ class Table(unittest.TestCase):
         self.assertEqual(found(1.0, 2.0)["median"], 1.5)
 
     def test_three_digits(self):
-        for value, shown in ((0.0456, "0.05"), (8.104, "8.10"), (9.996, "10.0"), (10.94, "10.9"), (99.97, "100"), (504.2, "504"), (1354.4, "1,354")):
+        for value, shown in ((0.0456, "0.05"), (8.104, "8.10"), (9.996, "10.0"), (10.94, "10.9"), (99.97, "100"), (504.2, "504"),
+                             (1354.4, "1,354")):
             self.assertEqual(compare_table.digits(value), shown)
 
     def test_ratio(self):
