@@ -46,7 +46,7 @@ TORCH = {
     "roll": Torch("debian", "roll", "eager", "roll", 3, 3),
     "convolution": Torch("debian", "convolution", "eager", "convolution", 10, 1),
     "published": Torch("debian", "published", "eager", "published", 27, 1),
-    "eager": Torch("current", "roll", "eager", "roll", 3, 3, "channels_last"),
+    "eager": Torch("current", "roll", "eager", "roll, eager", 3, 3, "channels_last"),
     "compile": Torch("current", "roll", "compile", "roll, torch.compile", 3, 3, "channels_last"),
 }
 SKIMAGE = {"chambolle": "scikit-image, Chambolle, isotropic", "bregman": "scikit-image, split Bregman, isotropic",
