@@ -4,6 +4,7 @@
 
 #include "engine/config/config.h"
 #include "engine/graph/algorithms.h"
+#include "engine/graph/operations.h"
 #include "engine/graph/parameters.h"
 #include "engine/graph/plan.h"
 #include "engine/graph/solver_mapping.h"
@@ -44,6 +45,7 @@ class Cases {
         elementwise(wide);
         losses();
         solver();
+        network();
         training();
     }
 
@@ -267,44 +269,77 @@ class Cases {
         pdhg("pdhg_search", search, forward);
     }
 
+    /// A recorded graph that ends in a loss, with memory of its own.
+    struct Step {
+        std::unique_ptr<Parameters> parameters;
+        std::unique_ptr<Plan> plan;
+        std::unique_ptr<Arena> arena;
+    };
+
+    /// Ready to be run: weights initialised, both images filled with numbers.
+    std::shared_ptr<Step> planned(Graph graph, Value noisy, Value target) const {
+        const auto step = std::make_shared<Step>();
+        step->parameters = std::make_unique<Parameters>(backend_, graph.parameters(), true);
+        step->parameters->initialise(1);
+        Algorithms algorithms = Algorithms::of_machine();
+        step->plan = std::make_unique<Plan>(std::move(graph), backend_, algorithms, true);
+        algorithms.save_for_machine();
+        step->arena = std::make_unique<Arena>(backend_, step->plan->arena_bytes());
+        step->plan->bind(*step->arena, *step->parameters);
+        for (const Value input : {noisy, target}) {
+            const View view = step->plan->view(input);
+            std::vector<float> values(std::size_t(view.shape.size()));
+            for (std::size_t i = 0; i < values.size(); ++i)
+                values[i] = uniform(1, Purpose::phantom, 0, std::uint32_t(input.id), std::uint32_t(i));
+            backend_.upload(view.data, values.data(), sizeof(float) * values.size());
+        }
+        return step;
+    }
+
+    /// Of the convolutions: forward, and twice as much backward. Some 53.4 GFLOP at 256².
+    static double operations(const Step& step, int images) {
+        double sum = 0;
+        for (const Parameter& p : step.parameters->list())
+            if (p.shape.size() == 4) sum += 6.0 * double(p.size) * pixels_of(p, *step.plan) * images;
+        return sum;
+    }
+
+    /// The network alone, forward and backward, with the error of its map as the loss: neither solver nor optimiser.
+    void network() {
+        add("network_step", [this] {
+            const Config config;
+            const int n = options_.batch, s = options_.size;
+            Graph graph(network_block(backend_, config.network));
+            const Value noisy = graph.input("noisy", n, 1, s, s), target = graph.input("target", n, 1, s, s);
+            const Value map = map_from_raw(graph, record_unet(graph, config.network, noisy), MapFromRaw{}, 1);
+            loss(graph, map, target, LossKind::mse);
+            const auto step = planned(std::move(graph), noisy, target);
+            BenchCase c;
+            c.shape = text(n, "×1×", s, "×", s);
+            c.operations = operations(*step, n);
+            c.run = [step] {
+                step->plan->forward();
+                step->plan->backward();
+            };
+            return c;
+        });
+    }
+
     /// Network, solver, loss, backward pass and optimiser of the reference experiment, batches not counted.
-    /// Some 53.4 GFLOP at 256² (convolutions: forward, and twice as much backward).
     void training() {
         add("training_step", [this] {
-            struct State {
-                std::unique_ptr<Parameters> parameters;
-                std::unique_ptr<Plan> plan;
-                std::unique_ptr<Arena> arena;
-            };
             Config config;
             config.solver.iterations = options_.iterations;
             const int n = options_.batch, s = options_.size;
             RecordedModel model = record_training_model(backend_, config, n, s, s);
-            const Value noisy = model.noisy, clean = model.target;
-            const auto state = std::make_shared<State>();
-            state->parameters = std::make_unique<Parameters>(backend_, model.graph.parameters(), true);
-            state->parameters->initialise(1);
-            Algorithms algorithms = Algorithms::of_machine();
-            state->plan = std::make_unique<Plan>(std::move(model.graph), backend_, algorithms, true);
-            algorithms.save_for_machine();
-            state->arena = std::make_unique<Arena>(backend_, state->plan->arena_bytes());
-            state->plan->bind(*state->arena, *state->parameters);
-            for (const Value input : {noisy, clean}) {
-                std::vector<float> values(std::size_t(n) * s * s);
-                for (std::size_t i = 0; i < values.size(); ++i)
-                    values[i] = uniform(1, Purpose::phantom, 0, std::uint32_t(input.id), std::uint32_t(i));
-                backend_.upload(state->plan->view(input).data, values.data(), sizeof(float) * values.size());
-            }
+            const auto step = planned(std::move(model.graph), model.noisy, model.target);
             BenchCase c;
             c.shape = text(n, "×1×", s, "×", s, ", T = ", options_.iterations);
-            double operations = 0;
-            for (const Parameter& p : state->parameters->list())
-                if (p.shape.size() == 4) operations += 6.0 * double(p.size) * pixels_of(p, *state->plan) * n;
-            c.operations = operations;
-            c.run = [state] {
-                state->plan->forward();
-                state->plan->backward();
-                state->parameters->adam_step(Adam{});
+            c.operations = operations(*step, n);
+            c.run = [step] {
+                step->plan->forward();
+                step->plan->backward();
+                step->parameters->adam_step(Adam{});
             };
             return c;
         });

@@ -1,5 +1,5 @@
-// What `tvmap bench` measures: every operation of a backend on the shapes of the reference network, and the
-// whole training step.
+// What `tvmap bench` measures: every operation of a backend on the shapes of the reference network, the network's
+// step and the whole training step.
 #pragma once
 #include <functional>
 #include <string>

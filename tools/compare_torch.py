@@ -4,15 +4,17 @@ standard output.
 
     compare_torch.py versions [--device cuda]            PyTorch, its BLAS, threads; fails where it cannot use the device
     compare_torch.py inputs --image PNG --folder DIR     clean.npy, noisy.npy, lambda.npy from a picture
-    compare_torch.py solver|search|step --form F …       seconds (each repetition) and memory
+    compare_torch.py solver|search|network|step --form F --mode M …
+                                                         seconds (each repetition) and memory; with --serve for each line of
+                                                         standard input, until it ends (tools/compare_worker.py)
     compare_torch.py difference --files A.npy B.npy      ‖A − B‖₂/‖B‖₂
     compare_torch.py device-steps --form F --mode M --precisions … --batches …
                                                          whole training steps on a GPU, a line for each precision and batch
     compare_torch.py device-solver --folder DIR --form F --mode M
                                                          the solver alone on a GPU: solve, gradient, search, a line for each
 
-Before anything is timed, the same code runs once with few iterations (libraries choose their kernels then) and, where more
-than one repetition is asked for, once in full.
+Before anything is timed, the same code runs once with few iterations (libraries choose their kernels then, torch.compile
+compiles) and, where more than one repetition is asked for, once in full.
 """
 import argparse
 import contextlib
@@ -26,31 +28,10 @@ import time
 import numpy
 import torch
 
+from compare_worker import answer, measure, median, timed
 from reference_model import UNet, loss, map_from_raw, pdhg, pdhg_step
 
 NOISE = 0.5  # standard deviation of the noise, relative to the image's own
-
-
-def resident(key):
-    """A figure of /proc/self/status in bytes: VmRSS (now) or VmHWM (the peak so far)."""
-    with open("/proc/self/status", encoding="ascii") as status:
-        return int(re.search(rf"^{key}:\s*(\d+) kB", status.read(), re.MULTILINE)[1]) * 1024
-
-
-def measure(run, warm_up, repeat):
-    """Times run() `repeat` times; memory is the peak above what was resident before the first full run."""
-    warm_up()
-    start = resident("VmRSS")
-    if repeat > 1:
-        run()
-    seconds = []
-    for _ in range(repeat):
-        begin = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - begin)
-    peak = resident("VmHWM")
-    return {"seconds": sorted(seconds)[len(seconds) // 2], "all_seconds": seconds,
-            "peak_bytes_above_start": peak - start, "peak_bytes": peak}
 
 
 def load(folder, name, dtype):
@@ -58,39 +39,43 @@ def load(folder, name, dtype):
     return torch.from_numpy(values).to(dtype)[None, None]
 
 
+def maybe_compiled(options, function):
+    return torch.compile(function) if options.mode == "compile" else function
+
+
 def solver(options, z, clean):
     """x_T and the gradient of its mean squared error for the map."""
     lambda_ = load(options.folder, "lambda", z.dtype)
+    solver_step = maybe_compiled(options, pdhg_step)
 
     def run(iterations=options.iterations):
         weighted = lambda_.clone().requires_grad_()
-        loss("mse", pdhg(z, weighted, iterations, options.form), clean).backward()
+        loss("mse", pdhg(z, weighted, iterations, options.form, step=solver_step), clean).backward()
         return weighted.grad
 
-    result = measure(run, lambda: run(8), options.repeat)
+    yield from measure(run, lambda: run(8), options.repeat, options.serve)
     if options.out:
         numpy.save(options.out, run()[0, 0].numpy().astype(numpy.float32))
-    return result
 
 
 @torch.no_grad()
 def search(options, z, clean):
     """The best of `count` scalar parameters; only every `stride`-th is computed, the time is scaled up."""
     values = numpy.linspace(options.first, options.last, options.count)[::options.stride]
-
+    scale = options.count / len(values)
+    solver_step = maybe_compiled(options, pdhg_step)
     results = {}
 
     def run(iterations=options.iterations, some=values):
         for value in some:
-            results[float(value)] = pdhg(z, torch.full_like(z, value), iterations, options.form)
+            results[float(value)] = pdhg(z, torch.full_like(z, value), iterations, options.form, step=solver_step)
 
-    result = measure(run, lambda: run(8, values[:1]), options.repeat)
-    result["best"] = min(results, key=lambda value: loss("mse", results[value], clean).item())
-    scale = options.count / len(values)
-    result["seconds"] *= scale
-    result["all_seconds"] = [seconds * scale for seconds in result["all_seconds"]]
-    result["computed_values"] = len(values)
-    return result
+    for result in measure(run, lambda: run(8, values[:1]), options.repeat, options.serve):
+        result["best"] = min(results, key=lambda value: loss("mse", results[value], clean).item())
+        result["seconds"] *= scale
+        result["all_seconds"] = [seconds * scale for seconds in result["all_seconds"]]
+        result["computed_values"] = len(values)
+        yield result
 
 
 def squares(image, side, count):
@@ -100,20 +85,48 @@ def squares(image, side, count):
     return torch.cat([image[:, :, at:at + side, at:at + side] for at in corners]).contiguous()
 
 
+def network(options, z, clean):
+    """The U-Net and its map, forward and backward, without solver and optimiser, in the faster of PyTorch's orders of channels and
+    pixels."""
+
+    def prepared(memory_format):
+        torch.manual_seed(42)
+        net = UNet().to(z.dtype).to(memory_format=memory_format)
+        forward, image = maybe_compiled(options, net), z.to(memory_format=memory_format)
+
+        def run():
+            net.zero_grad(set_to_none=True)
+            loss("mse", map_from_raw(forward(image)), clean).backward()
+        return run
+
+    work = {name: prepared(getattr(torch, name)) for name in ("contiguous_format", "channels_last")}
+    seconds = {}
+    for name, run in work.items():
+        run()
+        seconds[name] = median([timed(run) for _ in range(3)])
+    faster = min(seconds, key=seconds.get)
+    for result in measure(work[faster], work[faster], options.repeat, options.serve):
+        yield result | {"memory_format": faster, "seconds_by_format": seconds}
+
+
 def step(options, z, clean):
     """A whole training step: network, map, solver, loss, gradients, Adam. On the image or, with --crop, a batch of squares."""
     torch.manual_seed(42)
     if options.crop:
         z, clean = (squares(image, options.crop, options.batch) for image in (z, clean))
-    net = UNet().to(z.dtype)
+    memory_format = getattr(torch, options.memory_format)
+    net = UNet().to(z.dtype).to(memory_format=memory_format)
+    image = z.to(memory_format=memory_format)
+    forward, solver_step = maybe_compiled(options, net), maybe_compiled(options, pdhg_step)
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-4)
 
     def run(iterations=options.iterations):
         optimiser.zero_grad()
-        loss("mse", pdhg(z, map_from_raw(net(z)), iterations, options.form), clean).backward()
+        lambda_ = map_from_raw(forward(image)).contiguous()
+        loss("mse", pdhg(z, lambda_, iterations, options.form, step=solver_step), clean).backward()
         optimiser.step()
 
-    return measure(run, lambda: run(8), options.repeat)
+    yield from measure(run, lambda: run(8), options.repeat, options.serve)
 
 
 def device_step(options, precision, batch):
@@ -159,7 +172,7 @@ def device_step(options, precision, batch):
         torch.cuda.reset_peak_memory_stats()
     seconds = time_on_device(run, options.seconds, cuda)
     result = {"form": options.form, "mode": options.mode, "precision": precision, "batch": batch,
-              "seconds": sorted(seconds)[len(seconds) // 2], "all_seconds": seconds}
+              "seconds": median(seconds), "all_seconds": seconds}
     if cuda:
         # (What a recorded graph keeps for its replays counts as reserved alone.)
         result |= {"peak_bytes": torch.cuda.max_memory_allocated(), "reserved_bytes": torch.cuda.memory_reserved()}
@@ -198,7 +211,7 @@ def device_solver(options):
         run()
         seconds = time_on_device(run, options.seconds, cuda)
         print(json.dumps({"task": name, "form": options.form, "mode": options.mode,
-                          "seconds": sorted(seconds)[len(seconds) // 2], "all_seconds": seconds}), flush=True)
+                          "seconds": median(seconds), "all_seconds": seconds}), flush=True)
 
 
 def recorded(run):
@@ -218,9 +231,7 @@ def recorded(run):
 def time_on_device(run, seconds, cuda):
     """Times of one run among many queued back to back, by events on the GPU; at least ten, for some `seconds` in all."""
     if not cuda:
-        begin = time.perf_counter()
-        run()
-        return [time.perf_counter() - begin]
+        return [timed(run)]
     begin = time.perf_counter()
     run()
     torch.cuda.synchronize()
@@ -256,8 +267,11 @@ def versions():
     config = torch.__config__.show()
     bundled = "BLAS_INFO=mkl" in config
     onednn = re.search(r"MKL-DNN v([\d.]+)", config)
+    mkl = re.search(r"Math Kernel Library Version ([\d.]+)", config)
+    blas = " ".join(["MKL", *(mkl.groups() if mkl else [])]) if bundled else ", ".join(fast or named)
+    capability = re.search(r"CPU capability usage: (\S+)", config)[1]
     return {"torch": torch.__version__, "onednn": onednn[1] if onednn else "unknown",
-            "blas": "MKL" if bundled else ", ".join(fast or named), "blas_is_reference": not (bundled or fast),
+            "blas": blas, "blas_is_reference": not (bundled or fast), "cpu_capability": capability,
             "threads": torch.get_num_threads(), "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
 
 
@@ -280,8 +294,8 @@ def difference(path, reference_path):
 
 
 parser = argparse.ArgumentParser(description="One measurement of PyTorch for tools/compare.")
-parser.add_argument("task", choices=["versions", "inputs", "solver", "search", "step", "difference", "device-steps",
-                                     "device-solver"])
+parser.add_argument("task", choices=["versions", "inputs", "solver", "search", "network", "step", "difference",
+                                     "device-steps", "device-solver"])
 parser.add_argument("--files", nargs=2)
 parser.add_argument("--form", default="roll")
 parser.add_argument("--folder", default=".")
@@ -294,11 +308,14 @@ parser.add_argument("--precisions", nargs="+", default=["fp32"], choices=["fp32"
 parser.add_argument("--batches", nargs="+", type=int, default=[1])
 parser.add_argument("--crop", type=int, default=0, help="step: squares of this side instead of the image")
 parser.add_argument("--batch", type=int, default=1, help="step: how many of them")
+parser.add_argument("--memory-format", default="contiguous_format", choices=["contiguous_format", "channels_last"],
+                    help="step: of the network")
 parser.add_argument("--size", type=int, default=256)
 parser.add_argument("--seconds", type=float, default=2.0, help="measuring time of a step on a GPU")
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--iterations", type=int, default=256)
 parser.add_argument("--repeat", type=int, default=1)
+parser.add_argument("--serve", action="store_true", help="measure for each line of standard input")
 parser.add_argument("--first", type=float, default=0.0)
 parser.add_argument("--last", type=float, default=0.8)
 parser.add_argument("--count", type=int, default=81)
@@ -313,13 +330,13 @@ if arguments.task.startswith("device-"):
     {"device-steps": device_steps, "device-solver": device_solver}[arguments.task](arguments)
     sys.exit()
 if arguments.task == "versions":
-    answer = versions()
+    results = [versions()]
 elif arguments.task == "inputs":
-    answer = inputs(arguments.image, arguments.folder)
+    results = [inputs(arguments.image, arguments.folder)]
 elif arguments.task == "difference":
-    answer = difference(*arguments.files)
+    results = [difference(*arguments.files)]
 else:
     kind = getattr(torch, arguments.dtype)
-    task = {"solver": solver, "search": search, "step": step}[arguments.task]
-    answer = task(arguments, load(arguments.folder, "noisy", kind), load(arguments.folder, "clean", kind))
-print(json.dumps(answer))
+    task = {"solver": solver, "search": search, "network": network, "step": step}[arguments.task]
+    results = task(arguments, load(arguments.folder, "noisy", kind), load(arguments.folder, "clean", kind))
+answer(results)
