@@ -19,7 +19,7 @@ struct Range {
 };
 
 struct DataConfig {
-    std::string train, val, test;  ///< folders of images
+    std::string train, val, test;  ///< folders of images, lists or patterns: see engine/data/image_list.h
     int size = 256;                ///< side of the square that images are cropped and resized to
     struct Limit {
         int train = 200, val = 8, test = 100;  ///< at most so many, in sorted order
@@ -103,6 +103,11 @@ struct EvaluateConfig {
     } search;
 };
 
+struct DenoiseConfig {
+    /// colour: channels (each is denoised by a map of its own) | luminance (all of them by the map of their luminance)
+    bool luminance = false;
+};
+
 /// What `tvmap study` measures: gradients of every mode, T and size, and what short trainings come to.
 struct StudyConfig {
     std::vector<std::string> modes{"masks", "checkpoint", "stored", "truncated:1", "truncated:8", "implicit"};
@@ -135,6 +140,7 @@ struct Config {
     OptimiserConfig optimiser;
     TrainConfig train;
     EvaluateConfig evaluate;
+    DenoiseConfig denoise;
     StudyConfig study;
     OutputConfig output;
 

@@ -1,4 +1,4 @@
-// A folder of images, prepared once and kept in memory at their own bit depth.
+// A set of images, prepared once and kept in memory at their own bit depth, up to 16.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -13,12 +13,12 @@ struct ImageCounts {
     int train = 0, val = 0;
 };
 
-/// Square grey images in the sorted order of their file names. Does not change: threads may share it.
+/// Square grey images in the order of list_images. Does not change: threads may share it.
 class Dataset {
   public:
-    /// Reads at most `limit` pictures (sorted by name) of `folder`. Throws Error for a missing or empty
-    /// folder, for two pictures of one name, and for a picture that cannot be read or has a side below
-    /// `least_side` (what the network can halve). `key` is the configuration's key that gave the folder, like
+    /// Reads at most `limit` pictures of `folder`, which may be a list or a pattern too: see list_images. Throws Error
+    /// for a missing or empty folder, for two pictures of one name, and for a picture that cannot be read, has real
+    /// numbers beyond 0 … 1 or a side below `least_side` (what the network can halve). `key` is the configuration's key that gave the folder, like
     /// data.train: it opens the messages on the folder. Pictures are read in parallel, within `picture_limit` bytes
     /// all together; see PictureReader.
     Dataset(const std::string& folder, int size, int limit, const std::string& key = "", int least_side = 8,
@@ -26,9 +26,7 @@ class Dataset {
 
     int count() const { return int(names_.size()); }
     int size() const { return size_; }
-    const std::string& name(int image) const {
-        return names_[image];
-    }  ///< file name without folder and ending
+    const std::string& name(int image) const { return names_[image]; }  ///< see ListedImage
 
     /// The standard deviation (N−1) of the whole image, in double.
     double deviation(int image) const { return deviations_[image]; }

@@ -1,4 +1,4 @@
-// NumPy's .npy files: float32 or float64 in, C order, float32 out.
+// NumPy's .npy files: real numbers of any type and order in, float32 in C order out.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -11,8 +11,9 @@ struct NpyArray {
     std::vector<float> values;
 };
 
-/// Throws Error for anything but little-endian float32/float64 in C order, for a truncated file, and for NaN
-/// or infinite values.
+/// Reads floats of 16 to 128 bits, integers of 8 to 64 and booleans, of either byte order, in C or Fortran order; the
+/// values are rounded to float32. Throws Error for other types, for a truncated file, and for values that are NaN or
+/// infinite, or become so.
 NpyArray read_npy(const std::string& path);
 
 /// The file of an array, float32 in C order.

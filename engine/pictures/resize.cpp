@@ -120,10 +120,20 @@ Picture resize_bicubic(const Picture& picture, int height, int width) {
 
 Picture prepare(Picture picture, int size) {
     Picture prepared = resize_bicubic(centre_crop(to_grey(std::move(picture))), size, size);
+    prepared.bits = std::min(prepared.bits, 16);
     const float levels = prepared.bits == 16 ? 65535.0f : 255.0f;
     for (float& value : prepared.values)
         value = std::floor(std::clamp(value, 0.0f, 1.0f) * levels + 0.5f) / levels;
     return prepared;
+}
+
+void check_unit_range(const std::string& path, const Picture& picture) {
+    constexpr float beyond = 0.1f;
+    if (!picture.real || picture.values.empty()) return;
+    const auto [least, most] = std::minmax_element(picture.values.begin(), picture.values.end());
+    if (*least < -beyond || *most > 1 + beyond)
+        fail(path, ": values from ", *least, " to ", *most,
+             " where 0 to 1 are needed; divide them by their white");
 }
 
 }  // namespace tvmap
