@@ -128,7 +128,7 @@ TEST_CASE("what cannot be a data set is refused by name") {
     CHECK(contains(message(folder / "missing"), (folder / "missing") + " does not exist"));
     CHECK(contains(message(folder.path.string()), "no pictures in " + folder.path.string()));
     std::ofstream(folder / "file.txt") << "text";
-    CHECK(contains(message(folder / "file.txt"), "is not a folder"));
+    CHECK(contains(message(folder / "file.txt"), "file.txt, line 1"));
     CHECK(contains(message(folder.path.string()), "no pictures"));
 
     for (const char* name : {"a.png", "b.png", "c.png"})
