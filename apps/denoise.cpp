@@ -161,8 +161,7 @@ void denoise(const InputImages& noisy, const std::vector<std::string>& paths,
 /// What the noise of each image seems to be, plane by plane; nothing where what is observed says nothing of it.
 class NoiseEstimates {
   public:
-    explicit NoiseEstimates(DataTerm data)
-        : possible_(data != DataTerm::weights && data != DataTerm::super_resolution) {}
+    explicit NoiseEstimates(const ObservationConfig& observation) : possible_(shows_noise(observation)) {}
 
     void add(const std::string& path, const InputImages& noisy) {
         if (!possible_) return;
@@ -235,7 +234,7 @@ int run(const Options& options, const CommonOptions& common) {
     print_banner(common, options.checkpoint, backend->description());
 
     ProgressLine progress("denoising", double(options.images.size()), "images", common.quiet);
-    NoiseEstimates noise(observation.data);
+    NoiseEstimates noise(observation);
     interrupted();
     for (std::size_t done = 0; done < options.images.size();) {
         if (interrupted())

@@ -7,6 +7,10 @@
 
 namespace tvmap {
 
+bool shows_noise(const ObservationConfig& observation) {
+    return observation.data == DataTerm::identity || observation.data == DataTerm::blur;
+}
+
 double estimate_noise(const float* image, int height, int width) {
     if (height < 3 || width < 3) return std::numeric_limits<double>::quiet_NaN();
     // Second differences along a row; the mask is their second difference across rows.

@@ -1,7 +1,11 @@
 // How much noise an image seems to have, where nobody knows.
 #pragma once
+#include "engine/config/config.h"
 
 namespace tvmap {
+
+/// Whether an image that was observed so shows its noise: missing pixels, and blocks of equal ones, would be taken for it.
+bool shows_noise(const ObservationConfig& observation);
 
 /// The standard deviation of white Gaussian noise in an H×W image (Immerkær, Fast Noise Variance Estimation, Computer
 /// Vision and Image Understanding 64, 1996):

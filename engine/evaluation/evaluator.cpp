@@ -6,6 +6,7 @@
 #include "engine/config/equally_spaced.h"
 #include "engine/config/solver_problem.h"
 #include "engine/data/noise.h"
+#include "engine/data/noise_estimate.h"
 #include "engine/data/observation.h"
 #include "engine/evaluation/evaluation_files.h"
 #include "engine/files/file.h"
@@ -132,6 +133,8 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
     const Observer observer(config.solver.observation);
     std::vector<float> clean(group * pixels), noisy(group * pixels), lambda(pixels * denoiser.maps()),
         denoised(pixels), weights(observer.weighs() ? group * pixels : 0);
+    const bool estimates = shows_noise(config.solver.observation);
+    constexpr double no_estimate = std::numeric_limits<double>::quiet_NaN();
     const auto weights_of = [&](int n) { return observer.weighs() ? &weights[n * pixels] : nullptr; };
     for (int first = 0; first < data.count(); first += group) {
         leave_if_asked();
@@ -155,6 +158,8 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
             EvaluatedImage image;
             image.name = data.name(first + n);
             image.sigma = sigmas[n];
+            image.noise = noise_scale(config.noise, sigmas[n], data, first + n);
+            image.noise_estimated = estimates ? estimate_noise(z, side, side) : no_estimate;
             image.noisy = of_noisy[n];
             image.curve = curves[n].quality;
             pick_best(image, result.lambdas);
