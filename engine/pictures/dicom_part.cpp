@@ -106,7 +106,7 @@ class DicomReader {
 
     Picture read() {
         prepare_dcmtk();
-        memory_.need(content_.size());  // for the copy
+        memory_.need(2 * content_.size());  // the copy, and what is unpacked of it
         const NamedFile file(content_);
         refuse_deflated(file.path());
         DcmFileFormat whole;

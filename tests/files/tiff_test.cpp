@@ -165,6 +165,22 @@ TEST_CASE("a truncated TIFF is refused, unless all of its pixels are there") {
     }
 }
 
+TEST_CASE("samples that end early are refused, though decoders go on with grey") {
+    constexpr unsigned strip_bytes = 279;
+    for (const std::string name : {"jpeg", "bilevel", "palette"}) {
+        CAPTURE(name);
+        std::string content = content_of(fixtures + name + ".tif");
+        const std::size_t at = entry_of(content, strip_bytes) + 8;
+        const auto bytes = std::uint32_t(static_cast<unsigned char>(content[at])) |
+                           std::uint32_t(static_cast<unsigned char>(content[at + 1])) << 8;
+        put(content, at, bytes * 2 / 3, 2);
+        CHECK(complaint(content) != "accepted");
+    }
+    std::string damaged = content_of(fixtures + "bilevel.tif");
+    damaged[15] = 0;  // of which libtiff merely warns
+    CHECK(has(complaint(damaged), "Premature EOL"));
+}
+
 TEST_CASE("what cannot be a picture is refused by what it is") {
     CHECK(has(refusal([] { tvmap::read_picture(fixtures + "not_finite.tif"); }), "row 2, column 3 is nan"));
     CHECK(has(refusal([] { tvmap::read_picture(fixtures + "cmyk.tif"); }), "in colours of kind 5"));

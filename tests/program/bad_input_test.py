@@ -184,7 +184,7 @@ evaluate: {iterations: 8, search: {count: 3}}
     refused(2, "solve image.npy --lambda 0.1 --out x.npy --gap -1", "--gap")
     refused(2, "solve image.npy --lambda 0.1 --out x.npy --gap 1e-3 --repeat 2", "--repeat")
     refused(2, "solve image.npy --lambda 0.1 --out x.npy --device gpu", "--device")
-    refused(2, "solve image.npy --lambda 0.1 --out x.tif", ".npy or .png")
+    refused(2, "solve image.npy --lambda 0.1 --out x.jpg", ".npy, .png or .tif")
     refused(2, "solve stack.npy --lambda 0.1 --out x.png", "2 images")
     refused(2, "gradient image.npy --lambda 0.1 --target image.npy --out d.npy --mode magic", "--mode magic", "masks | checkpoint")
     refused(2, "gradient image.npy --lambda 0.1 --target image.npy --out d.png", ".npy")
