@@ -50,16 +50,26 @@ class NamedFile {
     int descriptor_;
 };
 
-void prepare_dcmtk() {
-    static const bool prepared = [] {
-        OFLog::configure(OFLogger::OFF_LOG_LEVEL);  // it would print, names of patients among it
+/// DCMTK with its decoders, and silent: it would print what files say, names of patients among it.
+class Dcmtk {
+  public:
+    static void prepare() { static const Dcmtk prepared; }
+    Dcmtk(const Dcmtk&) = delete;
+    Dcmtk& operator=(const Dcmtk&) = delete;
+
+  private:
+    Dcmtk() {
+        OFLog::configure(OFLogger::OFF_LOG_LEVEL);
         DcmRLEDecoderRegistration::registerCodecs();
         DJDecoderRegistration::registerCodecs();
         DJLSDecoderRegistration::registerCodecs();
-        return true;
-    }();
-    static_cast<void>(prepared);
-}
+    }
+    ~Dcmtk() {
+        DcmRLEDecoderRegistration::cleanup();
+        DJDecoderRegistration::cleanup();
+        DJLSDecoderRegistration::cleanup();
+    }
+};
 
 /// How the numbers of a file become values.
 class Scale {
@@ -105,7 +115,7 @@ class DicomReader {
         : content_(content), memory_(memory), path_(path) {}
 
     Picture read() {
-        prepare_dcmtk();
+        Dcmtk::prepare();
         memory_.need(2 * content_.size());  // the copy, and what is unpacked of it
         const NamedFile file(content_);
         refuse_deflated(file.path());
