@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "apps/arrays.h"
@@ -115,42 +116,49 @@ const float luma_noise = std::sqrt(luma[0] * luma[0] + luma[1] * luma[1] + luma[
 
 /// Denoises planes of H×W: each by a map of its own or, if `shared`, the channels of a picture by one. That is what the
 /// network makes of their luminance, divided by luma_noise: a solution scales with image and map, so a channel, in
-/// which the noise is stronger, needs a map that is as much stronger. lambda: of each map in turn.
+/// which the noise is stronger, needs a map that is as much stronger. maps: gets each map in turn, unless null.
 std::vector<float> denoise_planes(Denoiser& denoiser, const std::vector<float>& planes, std::size_t pixels,
-                                  bool shared, const float* weights, std::vector<float>& lambda) {
-    const std::size_t count = planes.size() / pixels, map_size = pixels * std::size_t(denoiser.maps());
-    std::vector<float> result(planes.size());
-    lambda.resize((shared ? 1 : count) * map_size);
+                                  bool shared, const float* weights, std::vector<float>* maps) {
+    const std::size_t count = planes.size() / pixels;
+    std::vector<float> result(planes.size()), lambda(pixels * std::size_t(denoiser.maps()));
+    const auto keep_map = [&] {
+        if (maps != nullptr) maps->insert(maps->end(), lambda.begin(), lambda.end());
+    };
     if (shared) {
         std::vector<float> luminance(pixels);
         for (std::size_t c = 0; c < count; ++c)
             for (std::size_t i = 0; i < pixels; ++i) luminance[i] += luma[c] * planes[c * pixels + i];
         denoiser.run(luminance.data(), lambda.data(), result.data(), weights);
         for (float& value : lambda) value /= luma_noise;
+        keep_map();
     }
     for (std::size_t c = 0; c < count; ++c) {
         const float* const plane = &planes[c * pixels];
-        if (shared)
-            denoiser.restore(plane, lambda.data(), &result[c * pixels], weights);
-        else
-            denoiser.run(plane, &lambda[c * map_size], &result[c * pixels], weights);
+        float* const denoised = &result[c * pixels];
+        if (shared) {
+            denoiser.restore(plane, lambda.data(), denoised, weights);
+        } else {
+            denoiser.run(plane, lambda.data(), denoised, weights);
+            keep_map();
+        }
     }
     return result;
 }
 
 /// Denoises an image and writes its results, all of them or none. weights: H×W where the network takes any.
-void denoise(const InputImages& noisy, const std::vector<std::string>& paths,
-             const std::vector<float>& weights, Model& model, bool shared) {
+void denoise(InputImages noisy, const std::vector<std::string>& paths, const std::vector<float>& weights,
+             Model& model, bool shared) {
     const int h = noisy.height, w = noisy.width;
     const auto pixels = std::size_t(noisy.pixels());
-    Denoiser& denoiser = model.denoiser(h, w);
-    std::vector<float> planes = noisy.values, maps;
+    const bool with_map = paths.size() > 1;
     if (!weights.empty())
-        for (std::size_t i = 0; i < planes.size(); ++i)
-            if (weights[i % pixels] == 0) planes[i] = 0;
-    const std::vector<float> result = denoise_planes(denoiser, planes, pixels, shared, weights.data(), maps);
+        for (std::size_t i = 0; i < noisy.values.size(); ++i)
+            if (weights[i % pixels] == 0) noisy.values[i] = 0;
+    std::vector<float> maps;
+    const std::vector<float> result = denoise_planes(model.denoiser(h, w), noisy.values, pixels, shared,
+                                                     weights.data(), with_map ? &maps : nullptr);
     const std::string image = encode_images(paths[0], noisy, result);
-    if (paths.size() == 1) return write_file(paths[0], image);
+    if (!with_map) return write_file(paths[0], image);
     const auto count = std::int64_t(maps.size() / pixels);
     const std::string map = encode_npy(
         count == 1 ? std::vector<std::int64_t>{h, w} : std::vector<std::int64_t>{count, h, w}, maps.data());
@@ -240,9 +248,10 @@ int run(const Options& options, const CommonOptions& common) {
         if (interrupted())
             throw Interrupted(text("interrupted; ", options.out, " holds the first ", done, " of ",
                                    options.images.size(), " images"));
-        const InputImages noisy = input(done);
+        InputImages noisy = input(done);
         noise.add(options.images[done], noisy);
-        denoise(noisy, results[done], mask.values, *model, shares_map(config, noisy));
+        const bool shared = shares_map(config, noisy);
+        denoise(std::move(noisy), results[done], mask.values, *model, shared);
         progress.update(double(++done));
     }
     print_result(common,
