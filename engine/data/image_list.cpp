@@ -91,7 +91,8 @@ std::vector<fs::path> of_pattern(const std::string& pattern, const std::string& 
     const int outcome = ::glob(pattern.c_str(), GLOB_ERR, nullptr, &matches);
     std::vector<fs::path> pictures;
     for (std::size_t i = 0; outcome == 0 && i < matches.gl_pathc; ++i)
-        if (is_picture_name(matches.gl_pathv[i])) pictures.emplace_back(matches.gl_pathv[i]);
+        if (const std::string path = matches.gl_pathv[i]; is_picture_name(path) || path.ends_with(".npy"))
+            pictures.emplace_back(path);
     ::globfree(&matches);
     if (outcome != 0 && outcome != GLOB_NOMATCH)
         fail(place, "cannot read all that ", pattern, " may match; check the permissions of its folders");

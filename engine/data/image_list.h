@@ -14,7 +14,7 @@ struct ListedImage {
 ///     a folder    its pictures in the order of their names; where it holds none itself, those of its folders (classes),
 ///                 a picture of each in turn, so that a limit takes as many of each
 ///     a file      a list: one path a line, relative to the list's own folder, in the list's order
-///     a pattern   with * ? […]: the pictures that it matches, in the order of their paths
+///     a pattern   with * ? […]: the pictures, and .npy arrays, that it matches, in the order of their paths
 /// Hidden files are passed over: some systems leave "._NAME.png" beside a picture. A picture is called by its file's name
 /// without the ending; where pictures lie in several folders, with the folder's in front: CLASS_NAME. `place` opens
 /// messages. Throws Error where there are no pictures, and for two of one name.

@@ -231,10 +231,13 @@ const Type* type_of(std::string_view descr) {
 
 }  // namespace
 
-NpyArray read_npy(const std::string& path) {
-    const std::string content = read_file(path);
+bool is_npy(std::string_view content) { return content.starts_with(kMagic); }
+
+NpyArray read_npy(const std::string& path) { return parse_npy(read_file(path), path); }
+
+NpyArray parse_npy(std::string_view content, const std::string& path) {
     std::string_view rest = content;
-    if (!rest.starts_with(kMagic)) fail(path, ": not a .npy file", kConvert);
+    if (!is_npy(content)) fail(path, ": not a .npy file", kConvert);
     const auto byte = [&](std::size_t at) { return std::size_t(static_cast<unsigned char>(content[at])); };
     const auto truncated = [&]() { fail(path, ": the .npy header is truncated; write the file again"); };
     if (rest.size() < 10) truncated();

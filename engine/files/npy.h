@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace tvmap {
@@ -15,6 +16,10 @@ struct NpyArray {
 /// values are rounded to float32. Throws Error for other types, for a truncated file, and for values that are NaN or
 /// infinite, or become so.
 NpyArray read_npy(const std::string& path);
+
+/// Whether a file's content says that it is one; the same for the content, of which `path` is told in messages.
+bool is_npy(std::string_view content);
+NpyArray parse_npy(std::string_view content, const std::string& path);
 
 /// The file of an array, float32 in C order.
 std::string encode_npy(const std::vector<std::int64_t>& shape, const float* values);

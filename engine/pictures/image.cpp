@@ -18,6 +18,7 @@
 #include "engine/files/ascii.h"
 #include "engine/files/checksum.h"
 #include "engine/files/file.h"
+#include "engine/files/npy.h"
 #include "engine/pictures/picture_formats.h"
 #include "engine/pictures/picture_part.h"
 #include "kernels/base/error.h"
@@ -157,10 +158,21 @@ Picture decode(Bytes content, int orientation, bool whole_palette, PictureAllowa
     return picture;
 }
 
+/// A NumPy array of H×W numbers.
+Picture read_array(Bytes content, PictureAllowance& memory, const std::string& path) {
+    memory.need(content.size() * sizeof(float));  // a value takes a byte at least
+    NpyArray array = parse_npy(content, path);
+    constexpr std::int64_t most = 1 << 30;
+    if (array.shape.size() != 2 || std::max(array.shape[0], array.shape[1]) > most)
+        fail(path, ": an array of ", array.shape.size(), " dimensions is no picture; give height×width");
+    return {int(array.shape[0]), int(array.shape[1]), 1, 32, std::move(array.values), true};
+}
+
 Picture parse(Bytes content, PictureAllowance& memory, const std::string& path) {
     if (content.empty()) fail(path, ": the file is empty; copy or download it again");
     if (content.size() > 2 && content[0] == 'P' && content[1] >= '1' && content[1] <= '6')
         return read_pnm(content, memory, path);
+    if (is_npy(content)) return read_array(content, memory, path);
     if (is_tiff(content)) return tiff_part(path).read(content, memory, path);
     if (is_dicom(content)) return dicom_part(path).read(content, memory, path);
     int orientation = 1;

@@ -31,7 +31,8 @@ class PictureReader {
     explicit PictureReader(std::uint64_t limit = usual_picture_limit);
 
     /// Reads JPEG, PNG (both turned upright as EXIF says), BMP, TGA, PBM, PGM or PPM, and, where these parts were built,
-    /// TIFF (upright as its tag says) and DICOM (see engine/pictures/dicom_part.cpp); an alpha channel is dropped.
+    /// TIFF (upright as its tag says) and DICOM (see engine/pictures/dicom_part.cpp); also .npy arrays of H×W. An alpha
+    /// channel is dropped.
     /// Hands the picture to `use`; its memory counts until that returns. The file is read once if it is no regular
     /// file. Throws Error (path and reason), also for a picture that is not complete.
     void read(const std::string& path, const std::function<void(Picture)>& use);

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/files/npy.h"
 #include "engine/pictures/image.h"
 #include "kernels/base/error.h"
 #include "tests/support/temporary_folder.h"
@@ -96,6 +97,25 @@ TEST_CASE("one picture of 16 bits makes all 16 bits wide and changes no value") 
         CHECK(values == tvmap::read_picture(folder / (image == 0 ? "a.png" : "b.png")).values);
         CHECK(data.deviation(image) == doctest::Approx(deviation(values)).epsilon(1e-7));
     }
+}
+
+TEST_CASE("arrays in a list are pictures of 16 bits, and must be 0 to 1") {
+    const TemporaryFolder folder;
+    const Picture one = picture(2, 12, 12, 65535);
+    tvmap::write_npy(folder / "a.npy", {12, 12}, one.values.data());
+    std::ofstream(folder / "list.txt") << "a.npy\n";
+    const Dataset data(folder / "list.txt", 12, 2);
+    CHECK(data.bytes() == 2 * 12 * 12);
+    std::vector<float> values(12 * 12);
+    data.copy(0, values.data());
+    for (std::size_t i = 0; i < values.size(); ++i)
+        CHECK(std::abs(values[i] - one.values[i]) <= 0.5001 / 65535);
+    std::vector<float> wide = one.values;
+    wide[5] = 1.2f;
+    tvmap::write_npy(folder / "a.npy", {12, 12}, wide.data());
+    CHECK(contains(message(folder / "list.txt", 12), "a.npy: values from"));
+    tvmap::write_npy(folder / "a.npy", {1, 12, 12}, wide.data());
+    CHECK(contains(message(folder / "list.txt", 12), "3 dimensions"));
 }
 
 TEST_CASE("squares are cut and mirrored in place") {

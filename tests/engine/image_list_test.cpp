@@ -77,7 +77,10 @@ TEST_CASE("a list names pictures from its own folder on") {
 }
 
 TEST_CASE("a pattern names what it matches, in the order of the paths") {
-    const Files files({"a/n1.png", "a/n2.png", "b/n1.png", "b/m1.png", "b/n1.txt", "c[1]/n3.png"});
+    const Files files(
+        {"a/n1.png", "a/n2.png", "b/n1.png", "b/m1.png", "b/n1.txt", "c[1]/n3.png", "d/map.npy"});
+    CHECK(files.names(files / "d/*") == Names{"map"});
+    CHECK(has(files.refused(files / "d"), "no pictures"));  // arrays may be anything
     CHECK(files.names(files / "*/n1.png") == Names{"a_n1", "b_n1"});
     CHECK(files.names(files / "b/*") == Names{"m1", "n1"});
     CHECK(files.names(files / "a/n?.png", 1) == Names{"n1"});
