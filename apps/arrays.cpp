@@ -7,6 +7,7 @@
 #include "apps/command.h"
 #include "engine/files/ascii.h"
 #include "engine/files/decimal.h"
+#include "engine/files/file.h"
 #include "engine/files/npy.h"
 #include "engine/pictures/image.h"
 #include "kernels/base/shapes.h"
@@ -37,6 +38,17 @@ NpyArray read_map_array(const std::string& path, int height, int width, bool may
     return map;
 }
 
+void divide(InputImages& input, double peak) {
+    input.peak = peak;
+    if (peak == 1) return;
+    for (float& value : input.values) value = float(value / peak);
+}
+
+bool is_tiff_name(const std::string& path) { return ends_with(path, ".tif") || ends_with(path, ".tiff"); }
+
+/// Of a PNG, which has no more than 16.
+int png_bits(const InputImages& input) { return std::min(input.bits, 16); }
+
 }  // namespace
 
 bool ends_with(const std::string& path, const std::string& ending) {
@@ -59,10 +71,14 @@ InputImages read_images(const std::string& path, const ImageOptions& options) {
         input.is_picture = true;
         input.is_single = picture.channels == 1;
         input.bits = picture.bits;
+        input.real = picture.real;
+        input.pages = picture.pages;
+        if (picture.is_tiff) input.own_ending = ".tif";
         input.values.resize(picture.values.size());
         for (std::int64_t i = 0; i < input.pixels(); ++i)
             for (int c = 0; c < input.images; ++c)
                 input.values[c * input.pixels() + i] = picture.values[i * input.images + c];
+        if (input.real) divide(input, options.peak);
         return input;
     }
     NpyArray array = read_npy(path);
@@ -75,42 +91,51 @@ InputImages read_images(const std::string& path, const ImageOptions& options) {
     input.height = as_side(path, array.shape[1]);
     input.width = as_side(path, array.shape[2]);
     input.bits = 16;
+    input.real = true;
+    input.own_ending = ".npy";
     input.values = std::move(array.values);
-    input.peak = options.peak;
-    if (input.peak != 1)
-        for (float& value : input.values) value = float(value / input.peak);
+    divide(input, options.peak);
     return input;
 }
 
 Output float_output(const std::string& path, std::size_t values) { return {path, sizeof(float) * values}; }
 
 Output image_output(const std::string& path, const InputImages& input) {
-    if (!ends_with(path, ".npy") && !ends_with(path, ".png"))
-        throw UsageError(text("--out ", path, ": give a name that ends in .npy or .png"));
-    if (ends_with(path, ".png") && !input.is_picture && input.images != 1)
+    if (ends_with(path, ".npy")) return float_output(path, input.values.size());
+    if (!ends_with(path, ".png") && !is_tiff_name(path))
+        throw UsageError(text("--out ", path, ": give a name that ends in .npy, .png or .tif"));
+    if (!input.is_picture && input.images != 1)
         throw UsageError(
             text("--out ", path, ": a picture cannot hold ", input.images, " images; give a .npy name"));
-    if (ends_with(path, ".npy")) return float_output(path, input.values.size());
-    check_png_size(path, input.height, input.width, input.images, input.bits);
+    if (is_tiff_name(path))
+        check_tiff_can_be_written(path);
+    else
+        check_png_size(path, input.height, input.width, input.images, png_bits(input));
     return {path};
 }
 
-void write_images(const std::string& path, const InputImages& input, const std::vector<float>& values) {
-    if (ends_with(path, ".npy")) {
-        if (input.peak == 1) return write_npy(path, input.shape(), values.data());
-        std::vector<float> multiplied = values;
-        for (float& value : multiplied) value = float(value * input.peak);
-        return write_npy(path, input.shape(), multiplied.data());
-    }
+std::string encode_images(const std::string& path, const InputImages& input,
+                          const std::vector<float>& values) {
+    std::vector<float> multiplied;
+    if (input.peak != 1 && !ends_with(path, ".png"))
+        for (const float value : values) multiplied.push_back(float(value * input.peak));
+    const std::vector<float>& written = multiplied.empty() ? values : multiplied;
+    if (ends_with(path, ".npy")) return encode_npy(input.shape(), written.data());
     Picture picture;
     picture.height = input.height;
     picture.width = input.width;
     picture.channels = input.images;
-    picture.values.resize(values.size());
+    picture.bits = input.bits;
+    picture.real = input.real;
+    picture.values.resize(written.size());
     for (std::int64_t i = 0; i < input.pixels(); ++i)
         for (int c = 0; c < input.images; ++c)
-            picture.values[i * input.images + c] = values[c * input.pixels() + i];
-    write_png(path, picture, input.bits);
+            picture.values[i * input.images + c] = written[c * input.pixels() + i];
+    return is_tiff_name(path) ? encode_tiff(path, picture) : encode_png(path, picture, png_bits(input));
+}
+
+void write_images(const std::string& path, const InputImages& input, const std::vector<float>& values) {
+    write_file(path, encode_images(path, input, values));
 }
 
 Map read_map(const std::string& lambda, const std::string& lambda_y, int height, int width) {

@@ -1,9 +1,11 @@
-// tvmap denoise: a trained network on pictures of any size, grey or colour.
+// tvmap denoise: a trained network on pictures and arrays of any size, grey or colour.
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "apps/arrays.h"
@@ -12,6 +14,7 @@
 #include "apps/progress_line.h"
 #include "apps/read_twice.h"
 #include "engine/config/solver_problem.h"
+#include "engine/data/noise_estimate.h"
 #include "engine/data/observation.h"
 #include "engine/evaluation/evaluation_files.h"
 #include "engine/evaluation/figures.h"
@@ -24,54 +27,65 @@ namespace {
 
 struct Options {
     std::vector<std::string> images, set;
-    std::string checkpoint, out, mask;
+    std::string checkpoint, out, mask, colour;
+    bool map = false;
+    ImageOptions reading;
 };
 
-/// What an image's results are called: OUT/NAME with these endings.
-constexpr const char* endings[] = {".png", "_lambda.npy", "_lambda.png"};
-
-std::string result_stem(const std::string& out, const std::string& image) {
-    return out + "/" + std::filesystem::path(image).stem().string();
+/// What an image's results are called, the image first: OUT/NAME with its own ending, and with --map OUT/NAME_lambda.
+std::vector<std::string> result_paths(const Options& options, const std::string& image,
+                                      const std::string& ending) {
+    const std::string stem = options.out + "/" + std::filesystem::path(image).stem().string();
+    if (!options.map) return {stem + ending};
+    return {stem + ending, stem + "_lambda.npy", stem + "_lambda.png"};
 }
 
-/// Refuses results that would take each other's names, or an input's.
-void check_names(const std::vector<std::string>& images, const std::string& out) {
+/// Refuses results that would take each other's names, or an input's. results: of each image.
+void check_names(const std::vector<std::string>& images,
+                 const std::vector<std::vector<std::string>>& results) {
     const auto place = [](const std::string& path) {
         std::error_code ignored;
         return std::filesystem::weakly_canonical(path, ignored).string();
     };
-    std::map<std::string, std::string> inputs, results;
+    std::map<std::string, std::string> inputs, taken;
     for (const std::string& image : images) inputs.emplace(place(image), image);
-    for (const std::string& image : images)
-        for (const char* ending : endings) {
-            const std::string result = result_stem(out, image) + ending;
-            if (const auto [other, fresh] = results.emplace(result, image); !fresh)
-                fail(image, " and ", other->second, " would both be written as ", result,
+    for (std::size_t i = 0; i < images.size(); ++i)
+        for (const std::string& result : results[i]) {
+            if (const auto [other, fresh] = taken.emplace(result, images[i]); !fresh)
+                fail(images[i], " and ", other->second, " would both be written as ", result,
                      "; denoise them into two folders");
             if (const auto input = inputs.find(place(result)); input != inputs.end())
-                fail(input->second, ": would be overwritten by the result of ", image,
+                fail(input->second, ": would be overwritten by the result of ", images[i],
                      "; choose another --out");
         }
 }
 
-/// What `denoise` will write for a picture.
-void add_outputs(std::vector<Output>& outputs, const std::string& image, const std::string& out,
-                 const Picture& noisy, int maps) {
-    const std::string stem = result_stem(out, image);
-    check_png_size(stem + endings[0], noisy.height, noisy.width, noisy.channels, noisy.bits);
-    check_png_size(stem + endings[2], noisy.height, noisy.width, 3, 8);
-    outputs.push_back({stem + endings[0]});
-    outputs.push_back(float_output(stem + endings[1], noisy.values.size() * std::size_t(maps)));
-    outputs.push_back({stem + endings[2]});
+/// Images in the size of what they are restored to: each value stands in all pixels of its block.
+void enlarge(InputImages& images, int factor) {
+    std::vector<float> large;
+    for (int c = 0; c < images.images; ++c) {
+        const std::vector<float> plane =
+            in_blocks(&images.values[c * images.pixels()], images.height, images.width, 1, factor);
+        large.insert(large.end(), plane.begin(), plane.end());
+    }
+    images.height *= factor;
+    images.width *= factor;
+    images.values = std::move(large);
 }
 
-/// The picture in the size of what it is restored to: each value stands in all pixels of its block.
-Picture enlarged(const Picture& picture, int factor) {
-    Picture large = picture;
-    large.height *= factor;
-    large.width *= factor;
-    large.values = in_blocks(picture.values.data(), picture.height, picture.width, picture.channels, factor);
-    return large;
+/// Whether all channels of a picture are denoised by one map.
+bool shares_map(const Config& config, const InputImages& images) {
+    return config.denoise.luminance && images.is_picture && images.images == 3;
+}
+
+/// What `denoise` will write for an image.
+void add_outputs(std::vector<Output>& outputs, const std::vector<std::string>& paths,
+                 const InputImages& noisy, std::size_t maps) {
+    outputs.push_back(image_output(paths[0], noisy));
+    if (paths.size() == 1) return;
+    check_png_size(paths[2], noisy.height, noisy.width, 3, 8);
+    outputs.push_back(float_output(paths[1], std::size_t(noisy.pixels()) * maps));
+    outputs.push_back({paths[2]});
 }
 
 /// The weights that a network for missing pixels needs, H×W; empty for any other.
@@ -95,61 +109,134 @@ NpyArray read_weights_of(const Options& options, const Config& config) {
     return mask;
 }
 
-/// Denoises each channel by itself and writes NAME.png, NAME_lambda.npy and NAME_lambda.png, all of them or none.
-/// weights: H×W where the network takes any.
-void denoise(const std::string& path, const Picture& noisy, const std::vector<float>& weights, Model& model,
-             const std::string& out) {
-    const int h = noisy.height, w = noisy.width;
-    const std::size_t pixels = std::size_t(h) * w;
-    Denoiser& denoiser = model.denoiser(h, w);
-    std::vector<float> plane(pixels), result(pixels), maps(pixels * denoiser.maps() * noisy.channels);
-    Picture denoised = noisy;
-    for (int c = 0; c < noisy.channels; ++c) {
-        for (std::size_t i = 0; i < pixels; ++i)
-            plane[i] = !weights.empty() && weights[i] == 0 ? 0 : noisy.values[i * noisy.channels + c];
-        denoiser.run(plane.data(), &maps[c * pixels * denoiser.maps()], result.data(), weights.data());
-        for (std::size_t i = 0; i < pixels; ++i) denoised.values[i * noisy.channels + c] = result[i];
+/// The luminance of a picture's channels (ITU-R 601), and its noise over that of a channel, where the noise of the
+/// channels is independent and as strong in each.
+constexpr float luma[] = {0.299f, 0.587f, 0.114f};
+const float luma_noise = std::sqrt(luma[0] * luma[0] + luma[1] * luma[1] + luma[2] * luma[2]);
+
+/// Denoises planes of H×W: each by a map of its own or, if `shared`, the channels of a picture by one. That is what the
+/// network makes of their luminance, divided by luma_noise: a solution scales with image and map, so a channel, in
+/// which the noise is stronger, needs a map that is as much stronger. maps: gets each map in turn, unless null.
+std::vector<float> denoise_planes(Denoiser& denoiser, const std::vector<float>& planes, std::size_t pixels,
+                                  bool shared, const float* weights, std::vector<float>* maps) {
+    const std::size_t count = planes.size() / pixels;
+    std::vector<float> result(planes.size()), lambda(pixels * std::size_t(denoiser.maps()));
+    const auto keep_map = [&] {
+        if (maps != nullptr) maps->insert(maps->end(), lambda.begin(), lambda.end());
+    };
+    if (shared) {
+        std::vector<float> luminance(pixels);
+        for (std::size_t c = 0; c < count; ++c)
+            for (std::size_t i = 0; i < pixels; ++i) luminance[i] += luma[c] * planes[c * pixels + i];
+        denoiser.run(luminance.data(), lambda.data(), result.data(), weights);
+        for (float& value : lambda) value /= luma_noise;
+        keep_map();
     }
-    const std::string stem = result_stem(out, path);
-    const int planes = denoiser.maps() * noisy.channels;
-    const std::string paths[] = {stem + endings[0], stem + endings[1], stem + endings[2]};
-    const std::string picture = encode_png(paths[0], denoised, noisy.bits),
-                      map = encode_npy(planes == 1 ? std::vector<std::int64_t>{h, w}
-                                                   : std::vector<std::int64_t>{planes, h, w},
-                                       maps.data()),
-                      map_colours = encode_png(paths[2], map_picture(maps.data(), h, w));
-    write_files({{paths[0], {picture}}, {paths[1], {map}}, {paths[2], {map_colours}}});
+    for (std::size_t c = 0; c < count; ++c) {
+        const float* const plane = &planes[c * pixels];
+        float* const denoised = &result[c * pixels];
+        if (shared) {
+            denoiser.restore(plane, lambda.data(), denoised, weights);
+        } else {
+            denoiser.run(plane, lambda.data(), denoised, weights);
+            keep_map();
+        }
+    }
+    return result;
 }
+
+/// Denoises an image and writes its results, all of them or none. weights: H×W where the network takes any.
+void denoise(InputImages noisy, const std::vector<std::string>& paths, const std::vector<float>& weights,
+             Model& model, bool shared) {
+    const int h = noisy.height, w = noisy.width;
+    const auto pixels = std::size_t(noisy.pixels());
+    const bool with_map = paths.size() > 1;
+    if (!weights.empty())
+        for (std::size_t i = 0; i < noisy.values.size(); ++i)
+            if (weights[i % pixels] == 0) noisy.values[i] = 0;
+    std::vector<float> maps;
+    const std::vector<float> result = denoise_planes(model.denoiser(h, w), noisy.values, pixels, shared,
+                                                     weights.data(), with_map ? &maps : nullptr);
+    const std::string image = encode_images(paths[0], noisy, result);
+    if (!with_map) return write_file(paths[0], image);
+    const auto count = std::int64_t(maps.size() / pixels);
+    const std::string map = encode_npy(
+        count == 1 ? std::vector<std::int64_t>{h, w} : std::vector<std::int64_t>{count, h, w}, maps.data());
+    const std::string map_colours = encode_png(paths[2], map_picture(maps.data(), h, w));
+    write_files({{paths[0], {image}}, {paths[1], {map}}, {paths[2], {map_colours}}});
+}
+
+/// What the noise of each image seems to be, plane by plane; nothing where what is observed says nothing of it.
+class NoiseEstimates {
+  public:
+    explicit NoiseEstimates(const ObservationConfig& observation) : possible_(shows_noise(observation)) {}
+
+    void add(const std::string& path, const InputImages& noisy) {
+        if (!possible_) return;
+        Json sigmas = Json::array();
+        for (int c = 0; c < noisy.images; ++c) {
+            const double sigma =
+                estimate_noise(&noisy.values[std::size_t(c) * noisy.pixels()], noisy.height, noisy.width);
+            sigmas.push_back(sigma);
+            if (std::isfinite(sigma)) all_.push_back(sigma);
+        }
+        json_.push_back({{"image", path}, {"sigma", sigmas}});
+    }
+
+    const Json& json() const { return json_; }
+    /// One line, or "".
+    std::string line() const {
+        if (all_.empty()) return "";
+        const auto [least, most] = std::minmax_element(all_.begin(), all_.end());
+        const std::string range = number(*least, 3) + (all_.size() > 1 ? " … " + number(*most, 3) : "");
+        return "estimated noise (white is 1): σ = " + range + "\n";
+    }
+
+  private:
+    bool possible_;
+    std::vector<double> all_;
+    Json json_ = Json::array();
+};
 
 int run(const Options& options, const CommonOptions& common) {
     Config config = checkpoint_config(options.checkpoint);
     if (!options.set.empty()) config = parse_config(config.to_yaml(), options.checkpoint, options.set);
     if (common.device != "auto") config.device = common.device;
+    if (!options.colour.empty()) config.denoise.luminance = options.colour == "luminance";
+    if (config.network.predicts_image && (options.map || config.denoise.luminance))
+        throw UsageError(text(options.map ? "--map" : "--colour luminance", ": ", options.checkpoint,
+                              " has no map: it was trained with network.output: image"));
     const std::string settings = check_use(options.checkpoint, config).line();
-    check_names(options.images, options.out);
     // All images are read once before the first is worked on, and the weights with the first one's plan.
     const std::unique_ptr<Backend> backend = make_backend(config.device, config.network.precision);
     std::optional<Model> model;
     std::vector<Output> outputs;
-    ReadTwice<Picture> pictures;
+    std::vector<std::vector<std::string>> results;
+    ReadTwice<InputImages> inputs;
+    ImageOptions reading = options.reading;
+    reading.picture_limit = config.data.picture_limit;
     const ObservationConfig& observation = config.solver.observation;
     const NpyArray mask = read_weights_of(options, config);
     const auto read = [&](const std::string& path) {
-        Picture picture = read_picture(path, config.data.picture_limit);
-        if (observation.data == DataTerm::super_resolution) picture = enlarged(picture, observation.factor);
-        if (!mask.values.empty() && (mask.shape[0] != picture.height || mask.shape[1] != picture.width))
+        InputImages images = read_images(path, reading);
+        if (observation.data == DataTerm::super_resolution) enlarge(images, observation.factor);
+        if (!mask.values.empty() && (mask.shape[0] != images.height || mask.shape[1] != images.width))
             fail(options.mask, ": ", mask.shape[0], "×", mask.shape[1], " does not fit ", path, ", ",
-                 picture.height, "×", picture.width);
-        return picture;
+                 images.height, "×", images.width);
+        return images;
     };
-    const auto picture_of = [&](std::size_t i) {
-        return pictures.read(i, {options.images[i]}, [&] { return read(options.images[i]); });
+    const auto input = [&](std::size_t i) {
+        return inputs.read(i, {options.images[i]}, [&] { return read(options.images[i]); });
     };
     for (std::size_t i = 0; i < options.images.size(); ++i) {
-        const Picture picture = picture_of(i);
-        if (i == 0) model = Model::load(*backend, config, options.checkpoint, picture.height, picture.width);
-        add_outputs(outputs, options.images[i], options.out, picture, map_count(config.solver, config.map));
+        const InputImages images = input(i);
+        reading.warn("denoise", options.images[i], images, noisy_beyond);
+        if (i == 0) model = Model::load(*backend, config, options.checkpoint, images.height, images.width);
+        results.push_back(result_paths(options, options.images[i], images.own_ending));
+        const int maps = map_count(config) * (shares_map(config, images) ? 1 : images.images);
+        add_outputs(outputs, results.back(), images, std::size_t(maps));
     }
+    check_names(options.images, results);
     if (!settings.empty()) outputs.push_back({options.out + "/settings.txt"});
     prepare_outputs(outputs);
     if (!settings.empty())
@@ -157,12 +244,16 @@ int run(const Options& options, const CommonOptions& common) {
     print_banner(common, options.checkpoint, backend->description());
 
     ProgressLine progress("denoising", double(options.images.size()), "images", common.quiet);
+    NoiseEstimates noise(observation);
     interrupted();
     for (std::size_t done = 0; done < options.images.size();) {
         if (interrupted())
             throw Interrupted(text("interrupted; ", options.out, " holds the first ", done, " of ",
                                    options.images.size(), " images"));
-        denoise(options.images[done], picture_of(done), mask.values, *model, options.out);
+        InputImages noisy = input(done);
+        noise.add(options.images[done], noisy);
+        const bool shared = shares_map(config, noisy);
+        denoise(std::move(noisy), results[done], mask.values, *model, shared);
         progress.update(double(++done));
     }
     print_result(common,
@@ -170,8 +261,10 @@ int run(const Options& options, const CommonOptions& common) {
                       {"device", backend->description()},
                       {"out", options.out},
                       {"images", options.images.size()},
+                      {"noise", noise.json()},
                       {"settings", settings}},
-                 text(options.out, ": ", options.images.size(), " images, each with its map\n", settings,
+                 text(options.out, ": ", options.images.size(), " images",
+                      options.map ? ", each with its map\n" : "\n", noise.line(), settings,
                       settings.empty() ? "" : "\n"));
     return success;
 }
@@ -184,7 +277,11 @@ void add_denoise(Program& program) {
         "denoise", "denoise pictures of any size with a trained network",
         "tvmap denoise noisy/*.png --checkpoint runs/quickstart/checkpoints/best.safetensors --out denoised",
         [options](const CommonOptions& common) { return run(*options, common); });
-    command.add_option("images", options->images, "noisy pictures, grey or colour (each channel by itself)")
+    command
+        .add_option(
+            "images", options->images,
+            "noisy pictures, grey or colour, or .npy arrays (H×W, N×H×W); each result has its image's "
+            "samples: .npy, .tif, or .png of 8 or 16 bits")
         ->required();
     command
         .add_option("--checkpoint", options->checkpoint, "weights (.safetensors) with their configuration")
@@ -196,6 +293,14 @@ void add_denoise(Program& program) {
     command.add_option(
         "--mask", options->mask,
         "for networks of solver.operator: mask: .npy H×W, 0 where a pixel is missing, 1 elsewhere");
+    command
+        .add_option("--colour", options->colour,
+                    "channels (each is denoised by a map of its own) or luminance (all by the map of their "
+                    "luminance); default: denoise.colour of the configuration")
+        ->check(CLI::IsMember({"channels", "luminance"}));
+    command.add_flag("--map", options->map,
+                     "also write the maps: NAME_lambda.npy and, the first in colours, _lambda.png");
+    options->reading.add_peak(command);
     command.add_option("--out", options->out, "folder, made if need be")->required();
 }
 

@@ -29,6 +29,11 @@ Json to_json(const std::vector<EvaluatedImage>& images, Quality EvaluatedImage::
             {"ssim_uniform", entry(&Quality::ssim_uniform)}};
 }
 
+Json to_json(const std::vector<EvaluatedImage>& images, double EvaluatedImage::*what) {
+    const Statistic s = statistic(images, [&](const EvaluatedImage& i) { return i.*what; });
+    return {{"mean", s.mean}, {"deviation", s.deviation}};
+}
+
 /// 95 %, or null where there are too few images.
 Json interval_of(const std::vector<double>& gains) {
     const Interval interval = mean_interval(gains);
@@ -86,6 +91,8 @@ int run(Options options, const CommonOptions& common) {
              {"differences", to_json(result.use.differences)},
              {"images", result.images.size()},
              {"left_out", result.left_out()},
+             {"noise", to_json(result.images, &EvaluatedImage::noise)},
+             {"noise_estimated", to_json(result.images, &EvaluatedImage::noise_estimated)},
              {"noisy", to_json(result.images, &EvaluatedImage::noisy)},
              {"scalar", to_json(result.images, &EvaluatedImage::scalar)},
              {"map", to_json(result.images, &EvaluatedImage::map)},

@@ -58,7 +58,7 @@ int run(const Options& options, const CommonOptions& common) {
     const Map& lambda = given.lambda;
     const InputImages target = read_images(options.target, options.problem.reading);
     if (!family) check_target(input, target);
-    options.problem.reading.warn("gradient", options.target, target.values, clean_beyond);
+    options.problem.reading.warn("gradient", options.target, target, clean_beyond);
     std::vector<Output> outputs{float_output(options.out, lambda.values.size())};
     if (with_d_z) outputs.push_back(float_output(options.out_z, input.values.size()));
     prepare_outputs(outputs);

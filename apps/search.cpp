@@ -145,7 +145,7 @@ int run(const Options& options, const CommonOptions& common) {
                           [&] { return read_pair(options, i, solver); });
     };
     for (std::size_t i = 0; i < options.inputs.size(); ++i)
-        options.reading.warn("search", options.clean[i], pair(i).second.values, clean_beyond);
+        options.reading.warn("search", options.clean[i], pair(i).second, clean_beyond);
     if (!options.out.empty()) prepare_outputs({{options.out}});
     const std::vector<double> lambdas = equally_spaced(options.from, options.to, options.count);
     const std::vector<float> parameters(lambdas.begin(), lambdas.end());

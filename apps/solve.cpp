@@ -36,7 +36,7 @@ int run_family(const Options& options, const CommonOptions& common) {
         throw UsageError("--repeat goes with --regulariser tv and --operator identity");
     InputImages input;
     const Restoration given = options.restoration.read(options.problem, solver, input);
-    options.problem.reading.warn("solve", options.problem.input, input.values, noisy_beyond);
+    options.problem.reading.warn("solve", options.problem.input, input, noisy_beyond);
     const SolverProblem problem = restoration_problem(solver, given);
     SolverState state;
     if (!options.state_in.empty()) state = read_solver_state(options.state_in, problem);
@@ -126,7 +126,7 @@ int run(const Options& options, const CommonOptions& common) {
         throw UsageError("--repeat does not go with --gap, --trace, --state-in or --state-out");
 
     const auto [input, lambda] = read_problem(options.problem, solver);
-    options.problem.reading.warn("solve", options.problem.input, input.values, noisy_beyond);
+    options.problem.reading.warn("solve", options.problem.input, input, noisy_beyond);
     SolverState state;
     if (!options.state_in.empty())
         state = read_solver_state(options.state_in, input.images, input.height, input.width);
@@ -207,7 +207,7 @@ void add_solve(Program& program) {
                                     [options](const CommonOptions& common) { return run(*options, common); });
     options->problem.add(command);
     options->restoration.add(command);
-    command.add_option("--out", options->out, "result, .npy or .png (clamped to [0, 1])")->required();
+    command.add_option("--out", options->out, "result: .npy, .png (clamped to [0, 1]) or .tif")->required();
     options->gap_given = add_number(command, "--gap", options->gap,
                                     "stop at this relative primal-dual gap; exit code 3 if not reached", 0.0)
                              ->default_str("");

@@ -164,6 +164,8 @@ const std::vector<Key>& keys() {
         key("evaluate.search.from", Bearing::result, MEMBER(evaluate.search.from)),
         key("evaluate.search.to", Bearing::result, MEMBER(evaluate.search.to)),
         key("evaluate.search.count", Bearing::result, MEMBER(evaluate.search.count)),
+        choice("denoise.colour", Bearing::result, MEMBER(denoise.luminance),
+               Flags{{"channels", false}, {"luminance", true}}),
         key("study.modes", Bearing::place, MEMBER(study.modes)),
         key("study.iterations", Bearing::place, MEMBER(study.iterations)),
         key("study.sizes", Bearing::place, MEMBER(study.sizes)),

@@ -19,7 +19,7 @@ struct Range {
 };
 
 struct DataConfig {
-    std::string train, val, test;  ///< folders of images
+    std::string train, val, test;  ///< folders of images, lists or patterns: see engine/data/image_list.h
     int size = 256;                ///< side of the square that images are cropped and resized to
     /// prepare: square | none. none: images at their own sizes, of which training sees squares of train.crop, validation
     /// the centre of data.size, and the test all.
@@ -109,6 +109,11 @@ struct EvaluateConfig {
     } search;
 };
 
+struct DenoiseConfig {
+    /// colour: channels (each is denoised by a map of its own) | luminance (all of them by the map of their luminance)
+    bool luminance = false;
+};
+
 /// What `tvmap study` measures: gradients of every mode, T and size, and what short trainings come to.
 struct StudyConfig {
     std::vector<std::string> modes{"masks", "checkpoint", "stored", "truncated:1", "truncated:8", "implicit"};
@@ -141,6 +146,7 @@ struct Config {
     OptimiserConfig optimiser;
     TrainConfig train;
     EvaluateConfig evaluate;
+    DenoiseConfig denoise;
     StudyConfig study;
     OutputConfig output;
 

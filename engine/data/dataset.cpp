@@ -1,4 +1,4 @@
-// A folder of pictures, read in parallel, prepared, and kept as 8-bit samples, or as 16-bit ones where any
+// Pictures, read in parallel, prepared, and kept as 8-bit samples, or as 16-bit ones where any
 // picture has more than 8 bits. Sample v stands for v / 255 or v / 65535, whichever is kept: 257·v / 65535 is
 // the same float.
 #include "engine/data/dataset.h"
@@ -7,46 +7,14 @@
 #include <cmath>
 #include <cstring>
 #include <exception>
-#include <filesystem>
-#include <map>
 
+#include "engine/data/image_list.h"
 #include "engine/pictures/image.h"
 #include "kernels/base/error.h"
 #include "kernels/training/square.h"
 
 namespace tvmap {
 namespace {
-
-namespace fs = std::filesystem;
-
-/// Paths of the first `limit` pictures by file name. Hidden files are passed over: some systems leave
-/// "._NAME.png" beside a picture. `place` opens messages.
-std::vector<std::string> list_pictures(const std::string& folder, int limit, const std::string& place) {
-    std::error_code error;
-    if (folder.empty()) fail(place, "no image folder is given; name a folder of pictures");
-    if (!fs::exists(folder, error))
-        fail(place, "the image folder ", folder, " does not exist; correct its path or make it");
-    if (!fs::is_directory(folder, error)) fail(place, folder, " is not a folder; give a folder of pictures");
-    std::vector<std::string> names;
-    fs::directory_iterator entry(folder, error);
-    for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
-        const std::string name = entry->path().filename().string();
-        if (name[0] != '.' && is_picture_name(name)) names.push_back(name);
-    }
-    if (error)
-        fail(place, "cannot list the folder ", folder, ": ", error.message(), "; check its permissions");
-    if (names.empty())
-        fail(place, "no pictures in ", folder, "; put JPEG, PNG, BMP, TGA, PGM or PPM files there");
-    std::sort(names.begin(), names.end());
-    names.resize(std::min(names.size(), std::size_t(limit)));
-    std::map<std::string, std::string> stems;
-    for (const std::string& name : names)
-        if (const auto [other, fresh] = stems.emplace(fs::path(name).stem().string(), name); !fresh)
-            fail(place, folder, " holds ", other->second, " and ", name,
-                 ", whose results would share one name; rename one of them");
-    for (std::string& name : names) name = (fs::path(folder) / name).string();
-    return names;
-}
 
 /// The standard deviation (N−1) of samples / levels. Two passes: the mean is exact, and no large squares
 /// cancel.
@@ -91,12 +59,12 @@ Dataset::Dataset(const std::string& folder, int size, int limit, const std::stri
     : size_(preparation == Preparation::none ? 0 : size) {
     const std::string place = key.empty() ? "" : key + ": ";
     least_side = std::max(least_side, 2);  // a single pixel has no standard deviation
-    if (size < least_side)
+    if (preparation != Preparation::none && size < least_side)
         fail(place, "images of ", size, "×", size,
              " are too small for the network; choose a size of at least ", least_side);
     if (limit < 1) fail(place, "a limit of ", limit, " images for ", folder, "; choose at least 1");
-    const std::vector<std::string> paths = list_pictures(folder, limit, place);
-    const int images = int(paths.size());
+    const std::vector<ListedImage> listed = list_images(folder, limit, place);
+    const int images = int(listed.size());
 
     names_.resize(images);
     deviations_.resize(images);
@@ -108,23 +76,24 @@ Dataset::Dataset(const std::string& folder, int size, int limit, const std::stri
 #pragma omp parallel for schedule(dynamic)
     for (int i = 0; i < images; ++i) {
         try {
-            reader.read(paths[i], [&](Picture picture) {
+            reader.read(listed[i].path, [&](Picture picture) {
                 if (std::min(picture.height, picture.width) < least_side)
-                    fail(paths[i], ": a picture of ", picture.height, "×", picture.width,
+                    fail(listed[i].path, ": a picture of ", picture.height, "×", picture.width,
                          " pixels is too small for the network, which halves its image to no less than a "
                          "pixel, or for crops; both sides must be at least ",
                          least_side);
                 if (preparation == Preparation::centre && std::min(picture.height, picture.width) < size)
-                    fail(paths[i], ": a picture of ", picture.height, "×", picture.width,
+                    fail(listed[i].path, ": a picture of ", picture.height, "×", picture.width,
                          " pixels, of which the centre of ", size, "×", size,
                          " is wanted; choose a smaller data.size");
+                check_unit_range(listed[i].path, picture);
                 const Picture prepared = preparation == Preparation::square
                                              ? prepare(std::move(picture), size)
                                              : prepare_unresized(std::move(picture), size_);
                 wide[i] = prepared.bits == 16;
                 images_[i] = {prepared.height, prepared.width, samples_of(prepared)};
             });
-            names_[i] = fs::path(paths[i]).stem().string();
+            names_[i] = listed[i].name;
         } catch (...) {
             // Always the first of the list, so that the message does not depend on the threads' order.
 #pragma omp critical(tvmap_dataset)

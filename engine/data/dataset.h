@@ -1,4 +1,4 @@
-// A folder of images, prepared once and kept in memory at their own bit depth.
+// A set of images, prepared once and kept in memory at their own bit depth, up to 16.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -20,13 +20,14 @@ enum class Preparation {
     none,    ///< all of it, as it is
 };
 
-/// Grey images in the sorted order of their file names. Does not change: threads may share it.
+/// Grey images in the order of list_images. Does not change: threads may share it.
 class Dataset {
   public:
-    /// Reads at most `limit` pictures (sorted by name) of `folder` and makes size×size images of them, or leaves them at
-    /// their own sizes (Preparation::none). Throws Error for a missing or empty folder, for two pictures of one name, and
-    /// for a picture that cannot be read or has a side below `least_side` (what the network can halve, or crops are cut
-    /// from) or, where its centre is taken, below `size`. `key` is the configuration's key that gave the folder, like
+    /// Reads at most `limit` pictures of `folder`, which may be a list or a pattern too (see list_images), and makes
+    /// size×size images of them, or leaves them at their own sizes (Preparation::none). Throws Error for a missing or
+    /// empty folder, for two pictures of one name, and for a picture that cannot be read, has real numbers beyond 0 … 1 or
+    /// a side below `least_side` (what the network can halve, or crops are cut from) or, where its centre is taken, below
+    /// `size`. `key` is the configuration's key that gave the folder, like
     /// data.train: it opens the messages on the folder. Pictures are read in parallel, within `picture_limit` bytes
     /// all together; see PictureReader.
     Dataset(const std::string& folder, int size, int limit, const std::string& key = "", int least_side = 8,
@@ -38,9 +39,7 @@ class Dataset {
     std::int64_t pixels(int image) const { return std::int64_t(height(image)) * width(image); }
     /// Side of the images, 0 where they have their own sizes.
     int size() const { return size_; }
-    const std::string& name(int image) const {
-        return names_[image];
-    }  ///< file name without folder and ending
+    const std::string& name(int image) const { return names_[image]; }  ///< see ListedImage
 
     /// The standard deviation (N−1) of the whole image, in double.
     double deviation(int image) const { return deviations_[image]; }

@@ -21,6 +21,8 @@ struct Column {
 const std::vector<Column>& columns() {
     static const std::vector<Column> list = {
         {"sigma", [](auto& i) { return i.sigma; }},
+        {"noise", [](auto& i) { return i.noise; }},
+        {"noise_estimated", [](auto& i) { return i.noise_estimated; }},
         {"noisy_psnr", [](auto& i) { return i.noisy.psnr; }},
         {"noisy_ssim", [](auto& i) { return i.noisy.ssim; }},
         {"noisy_ssim_uniform", [](auto& i) { return i.noisy.ssim_uniform; }},
@@ -149,6 +151,11 @@ std::string Evaluation::table() const {
                  format("; the map is better on %zd of %zu images, p = %.2g (sign flips)\n",
                         std::ptrdiff_t(wins), counted, sign_flip_p(gained));
     }
+    const Statistic noise = statistic(images, [](auto&i) { return i.noise; }),
+                    estimated = statistic(images, [](auto&i) { return i.noise_estimated; });
+    if (std::isfinite(estimated.mean))
+        table += "noise (white is 1) " + cell(noise, 0, 3) + ", estimated from the noisy images " +
+                 cell(estimated, 0, 3) + "\n";
     if (!names.empty()) table += left_out_of_means(names) + "\n";
     if (const std::string line = use.line(); !line.empty()) table += line + "\n";
     return table;

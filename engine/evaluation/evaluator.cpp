@@ -6,6 +6,7 @@
 #include "engine/config/equally_spaced.h"
 #include "engine/config/solver_problem.h"
 #include "engine/data/noise.h"
+#include "engine/data/noise_estimate.h"
 #include "engine/data/observation.h"
 #include "engine/evaluation/evaluation_files.h"
 #include "engine/files/file.h"
@@ -131,6 +132,8 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
     };
 
     const Observer observer(config.solver.observation);
+    const bool estimates = shows_noise(config.solver.observation);
+    constexpr double no_estimate = std::numeric_limits<double>::quiet_NaN();
     std::vector<float> clean, noisy, lambda, denoised, weights;
     for (int first = 0, together; first < data.count(); first += together) {
         leave_if_asked();
@@ -164,6 +167,8 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
             EvaluatedImage image;
             image.name = data.name(first + n);
             image.sigma = sigmas[n];
+            image.noise = noise_scale(config.noise, sigmas[n], data, first + n);
+            image.noise_estimated = estimates ? estimate_noise(z, h, w) : no_estimate;
             image.noisy = of_noisy[n];
             image.curve = curves[n].quality;
             pick_best(image, result.lambdas);

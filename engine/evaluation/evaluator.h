@@ -15,6 +15,8 @@ namespace tvmap {
 struct EvaluatedImage {
     std::string name;
     double sigma = 0;
+    double noise = 0;            ///< the standard deviation of the noise, white being 1
+    double noise_estimated = 0;  ///< what the noisy image seems to say of it; NaN where it cannot
     Quality noisy, map;
     Quality scalar;              ///< each entry the best over λ, apart from the others
     Quality scalar_at;           ///< the λ that gave each; NaN where no λ has a value

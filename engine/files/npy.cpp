@@ -2,9 +2,11 @@
 // in version 1, else 4), a Python dictionary with descr, fortran_order and shape, then the values.
 #include "engine/files/npy.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <string_view>
 
 #include "engine/files/file.h"
@@ -83,7 +85,7 @@ class HeaderReader {
     std::string dtype() {
         skip_space();
         if (!rest_.empty() && rest_.front() == '[')
-            fail(path_, ": a structured array where float32 or float64 is needed", kConvert);
+            fail(path_, ": a structured array where one of numbers is needed", kConvert);
         return quoted();
     }
     bool boolean() {
@@ -133,24 +135,109 @@ std::string tuple_text(const std::vector<std::int64_t>& shape) {
     return out + ")";
 }
 
+/// IEEE 754's binary16: sign, 5 bits of exponent, 10 of mantissa.
+struct Half {
+    std::uint16_t bits;
+};
+float number_of(Half half) {
+    const int exponent = half.bits >> 10 & 31, mantissa = half.bits & 1023;
+    float magnitude = 0;
+    if (exponent == 31)
+        magnitude = mantissa == 0 ? std::numeric_limits<float>::infinity() : std::nanf("");
+    else if (exponent > 0)
+        magnitude = std::ldexp(float(1024 + mantissa), exponent - 25);
+    else
+        magnitude = std::ldexp(float(mantissa), -24);
+    return half.bits >> 15 ? -magnitude : magnitude;
+}
 template <class T>
-void convert(std::string_view bytes, const std::string& path, std::vector<float>& values) {
-    for (std::size_t i = 0; i < values.size(); ++i) {
-        T value;
-        std::memcpy(&value, bytes.data() + i * sizeof(T), sizeof(T));
-        values[i] = float(value);
-        if (!std::isfinite(values[i]))
-            fail(path, ": the value at index ", i, " (flat, C order) is ", value,
-                 std::isfinite(value) ? ", too large for float32" : "", "; replace it with a finite number");
+T number_of(T value) {
+    return value;
+}
+
+/// Where each value of the C order stands in the file: the same order, or the first index fastest.
+class Places {
+  public:
+    Places(const std::vector<std::int64_t>& shape, bool fortran_order)
+        : shape_(shape), index_(shape.size()), strides_(shape.size()) {
+        std::size_t stride = 1;
+        for (std::size_t d = 0; d < shape.size(); ++d) {
+            const std::size_t axis = fortran_order ? d : shape.size() - 1 - d;
+            strides_[axis] = stride;
+            stride *= std::size_t(shape[axis]);
+        }
     }
+
+    /// The place of the next value.
+    std::size_t next() {
+        const std::size_t place = place_;
+        for (std::size_t axis = shape_.size(); axis-- > 0;) {
+            place_ += strides_[axis];
+            if (++index_[axis] < shape_[axis]) break;
+            place_ -= strides_[axis] * std::size_t(shape_[axis]);
+            index_[axis] = 0;
+        }
+        return place;
+    }
+
+  private:
+    const std::vector<std::int64_t>& shape_;
+    std::vector<std::int64_t> index_;
+    std::vector<std::size_t> strides_;
+    std::size_t place_ = 0;
+};
+
+template <class T>
+void convert(std::string_view bytes, bool big_endian, Places places, const std::string& path,
+             std::vector<float>& values) {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+        char stored[sizeof(T)];
+        std::memcpy(stored, bytes.data() + places.next() * sizeof(T), sizeof(T));
+        if (big_endian) std::reverse(stored, stored + sizeof(T));
+        T value;
+        std::memcpy(&value, stored, sizeof(T));
+        const auto number = number_of(value);
+        values[i] = float(number);
+        if (!std::isfinite(values[i]))
+            fail(path, ": the value at index ", i, " (flat, C order) is ", number,
+                 std::isfinite(double(number)) ? ", too large for float32" : "",
+                 "; replace it with a finite number");
+    }
+}
+
+/// A numeric type of NumPy's: what stands for it behind the sign of the byte order, its size, and its reader.
+struct Type {
+    std::string_view name;
+    std::size_t size;
+    void (*convert)(std::string_view, bool, Places, const std::string&, std::vector<float>&);
+};
+template <class T>
+constexpr Type type(std::string_view name) {
+    return {name, sizeof(T), convert<T>};
+}
+constexpr Type kTypes[] = {type<float>("f4"),         type<double>("f8"),        type<Half>("f2"),
+                           type<std::uint8_t>("u1"),  type<std::uint16_t>("u2"), type<std::uint32_t>("u4"),
+                           type<std::uint64_t>("u8"), type<std::int8_t>("i1"),   type<std::int16_t>("i2"),
+                           type<std::int32_t>("i4"),  type<std::int64_t>("i8"),  type<std::uint8_t>("b1"),
+                           type<long double>("f16")};  // as C has it here
+
+/// The type of a descr like '<f4' or '>i2' ('|' where there is no order to tell); null for any other.
+const Type* type_of(std::string_view descr) {
+    if (descr.size() < 3 || std::string_view("<>|=").find(descr[0]) == std::string_view::npos) return nullptr;
+    for (const Type& known : kTypes)
+        if (descr.substr(1) == known.name && (known.name != "f16" || known.size == 16)) return &known;
+    return nullptr;
 }
 
 }  // namespace
 
-NpyArray read_npy(const std::string& path) {
-    const std::string content = read_file(path);
+bool is_npy(std::string_view content) { return content.starts_with(kMagic); }
+
+NpyArray read_npy(const std::string& path) { return parse_npy(read_file(path), path); }
+
+NpyArray parse_npy(std::string_view content, const std::string& path) {
     std::string_view rest = content;
-    if (!rest.starts_with(kMagic)) fail(path, ": not a .npy file", kConvert);
+    if (!is_npy(content)) fail(path, ": not a .npy file", kConvert);
     const auto byte = [&](std::size_t at) { return std::size_t(static_cast<unsigned char>(content[at])); };
     const auto truncated = [&]() { fail(path, ": the .npy header is truncated; write the file again"); };
     if (rest.size() < 10) truncated();
@@ -165,14 +252,13 @@ NpyArray read_npy(const std::string& path) {
 
     const Header header = HeaderReader(rest.substr(start, length), path).read();
     rest.remove_prefix(start + length);
-    if (header.descr != "<f4" && header.descr != "<f8")
-        fail(path, ": dtype '", header.descr, "' is not read, only '<f4' (float32) and '<f8' (float64)",
+    const Type* const type = type_of(header.descr);
+    if (type == nullptr)
+        fail(path, ": dtype '", header.descr, "' is not read, only real numbers (float, int, bool)",
              kConvert);
-    if (header.fortran_order && header.shape.size() > 1)
-        fail(path, ": the array is in Fortran order, C order is needed", kConvert);
 
     // Divide rather than multiply: a forged shape must not overflow.
-    const std::size_t width = header.descr == "<f8" ? 8 : 4;
+    const std::size_t width = type->size;
     const std::size_t held = rest.size() / width;
     std::size_t count = 1;
     for (const std::int64_t extent : header.shape) {
@@ -191,10 +277,7 @@ NpyArray read_npy(const std::string& path) {
              tuple_text(header.shape), "; write the file again");
 
     NpyArray array{header.shape, std::vector<float>(count)};
-    if (width == 8)
-        convert<double>(rest, path, array.values);
-    else
-        convert<float>(rest, path, array.values);
+    type->convert(rest, header.descr[0] == '>', {header.shape, header.fortran_order}, path, array.values);
     return array;
 }
 

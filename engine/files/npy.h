@@ -1,7 +1,8 @@
-// NumPy's .npy files: float32 or float64 in, C order, float32 out.
+// NumPy's .npy files: real numbers of any type and order in, float32 in C order out.
 #pragma once
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace tvmap {
@@ -11,9 +12,14 @@ struct NpyArray {
     std::vector<float> values;
 };
 
-/// Throws Error for anything but little-endian float32/float64 in C order, for a truncated file, and for NaN
-/// or infinite values.
+/// Reads floats of 16 to 128 bits, integers of 8 to 64 and booleans, of either byte order, in C or Fortran order; the
+/// values are rounded to float32. Throws Error for other types, for a truncated file, and for values that are NaN or
+/// infinite, or become so.
 NpyArray read_npy(const std::string& path);
+
+/// Whether a file's content says that it is one; the same for the content, of which `path` is told in messages.
+bool is_npy(std::string_view content);
+NpyArray parse_npy(std::string_view content, const std::string& path);
 
 /// The file of an array, float32 in C order.
 std::string encode_npy(const std::vector<std::int64_t>& shape, const float* values);

@@ -37,6 +37,7 @@ Denoiser::Denoiser(Backend& backend, Algorithms& algorithms, const Config& confi
       padded_width_(round_up(width, 1 << halvings(config.network))),
       maps_(map_count(config)),
       iterations_(config.evaluate.iterations),
+      weighs_(config.solver.observation.data == DataTerm::weights),
       solver_(settled_problem(backend, algorithms, config, height, width)),
       solver_bytes_(solver_.workspace_bytes()) {
     RecordedModel model =
@@ -51,18 +52,16 @@ Denoiser::Denoiser(Backend& backend, Algorithms& algorithms, const Config& confi
         learned_ = step_training(config.solver, problem_);
     }
     plan_ = std::make_unique<Plan>(std::move(model.graph), backend, algorithms, false);
+    if (!is_plain(config.solver) && maps_ > 0)
+        observed_.emplace(backend, family_problem(config.solver, config.map, 1, height, width),
+                          blur_kernel(config.solver.observation));
     if (padded()) {
-        if (!is_plain(config.solver) && maps_ > 0)
-            observed_.emplace(backend, family_problem(config.solver, config.map, 1, height, width),
-                              blur_kernel(config.solver.observation));
-        weighs_ = config.solver.observation.data == DataTerm::weights;
         padded_image_.resize(std::size_t(padded_height_) * padded_width_);
         padded_planes_.resize(padded_image_.size() * std::max(maps_, 1));
     }
 }
 
 std::size_t Denoiser::arena_bytes() const {
-    if (!padded()) return plan_->arena_bytes();
     // The network's tensors are dead when the solver runs: z, Λ, x and its workspace take their place.
     const std::size_t plane = aligned(sizeof(float) * std::size_t(height_) * width_);
     return std::max(plan_->arena_bytes(), (weighs_ ? 3 : 2) * plane +
@@ -132,7 +131,11 @@ void Denoiser::run(const float* noisy, float* lambda, float* denoised, const flo
     plan_->forward();
     if (maps_ == 0) return download_cropped(denoised_, 1, denoised);
     download_cropped(lambda_, maps_, lambda);
+    restore(noisy, lambda, denoised, weights);
+}
 
+void Denoiser::restore(const float* noisy, const float* lambda, float* denoised, const float* weights) {
+    const std::size_t pixels = std::size_t(height_) * width_;
     BumpAllocator pieces(arena_->memory());
     float* z = pieces.take<float>(pixels);
     float* x = pieces.take<float>(pixels);
@@ -140,7 +143,7 @@ void Denoiser::run(const float* noisy, float* lambda, float* denoised, const flo
     float* known = weighs_ ? pieces.take<float>(pixels) : nullptr;
     if (known) backend_.upload(known, weights, sizeof(float) * pixels);
     backend_.upload(z, noisy, sizeof(float) * pixels);
-    backend_.upload(map, lambda, map_bytes);
+    backend_.upload(map, lambda, sizeof(float) * pixels * maps_);
     solve(z, known, map, x, pieces.take<std::byte>(0));
     backend_.download(denoised, x, sizeof(float) * pixels);
 }

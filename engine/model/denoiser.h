@@ -33,7 +33,10 @@ class Denoiser {
     /// solver.operator is mask, else not used.
     void run(const float* noisy, float* lambda, float* denoised, const float* weights = nullptr);
 
-    /// The same in the backend's memory, without waiting (but for learned steps), for sides that the network can halve
+    /// The solver alone, with a map that is given. As run(), which this is a part of.
+    void restore(const float* noisy, const float* lambda, float* denoised, const float* weights = nullptr);
+
+    /// run() in the backend's memory, without waiting (but for learned steps), for sides that the network can halve
     /// often enough: forward() makes map() and output() of what stands at input() and, with masks, at weights().
     void forward();
     float* input() const { return plan_->view(noisy_).data; }
@@ -50,7 +53,7 @@ class Denoiser {
     Backend& backend_;
     int height_, width_, padded_height_, padded_width_;
     int maps_, iterations_;
-    bool weighs_ = false;  // whether the padded solve reads weights
+    bool weighs_;          // whether the solver reads weights
     PdhgProblem problem_;  // of learned steps
     UnrolledProblem solver_;
     std::optional<ObservedInput> observed_;  // of the family's problems

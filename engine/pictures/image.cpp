@@ -18,7 +18,9 @@
 #include "engine/files/ascii.h"
 #include "engine/files/checksum.h"
 #include "engine/files/file.h"
+#include "engine/files/npy.h"
 #include "engine/pictures/picture_formats.h"
+#include "engine/pictures/picture_part.h"
 #include "kernels/base/error.h"
 
 namespace tvmap {
@@ -116,16 +118,6 @@ struct Source {
 };
 constexpr stbi_io_callbacks kCallbacks{Source::read, Source::skip, Source::eof};
 
-/// Where the value at row i, column j of the upright picture stands in the stored one, of H×W pixels.
-std::size_t stored_place(int orientation, int i, int j, int height, int width) {
-    const bool turned = orientation >= 5;  // rows become columns
-    int row = turned ? j : i, column = turned ? i : j;
-    if (orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7) row = height - 1 - row;
-    if (orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8)
-        column = width - 1 - column;
-    return std::size_t(row) * std::size_t(width) + std::size_t(column);
-}
-
 /// Whatever stb reads; `whole_palette`: a pixel without opacity has a colour that the file lacks.
 Picture decode(Bytes content, int orientation, bool whole_palette, PictureAllowance& memory,
                const std::string& path) {
@@ -166,10 +158,23 @@ Picture decode(Bytes content, int orientation, bool whole_palette, PictureAllowa
     return picture;
 }
 
+/// A NumPy array of H×W numbers.
+Picture read_array(Bytes content, PictureAllowance& memory, const std::string& path) {
+    memory.need(content.size() * sizeof(float));  // a value takes a byte at least
+    NpyArray array = parse_npy(content, path);
+    constexpr std::int64_t most = 1 << 30;
+    if (array.shape.size() != 2 || std::max(array.shape[0], array.shape[1]) > most)
+        fail(path, ": an array of ", array.shape.size(), " dimensions is no picture; give height×width");
+    return {int(array.shape[0]), int(array.shape[1]), 1, 32, std::move(array.values), true};
+}
+
 Picture parse(Bytes content, PictureAllowance& memory, const std::string& path) {
     if (content.empty()) fail(path, ": the file is empty; copy or download it again");
     if (content.size() > 2 && content[0] == 'P' && content[1] >= '1' && content[1] <= '6')
         return read_pnm(content, memory, path);
+    if (is_npy(content)) return read_array(content, memory, path);
+    if (is_tiff(content)) return tiff_part(path).read(content, memory, path);
+    if (is_dicom(content)) return dicom_part(path).read(content, memory, path);
     int orientation = 1;
     std::string palette;
     if (content.starts_with(png_signature)) {
@@ -196,30 +201,6 @@ struct DecoderMemory {
 };
 
 }  // namespace
-
-void truncated_picture(const std::string& path) {
-    fail(path, ": the picture is truncated; copy or download the file again");
-}
-void damaged_picture(const std::string& path, const std::string& what) {
-    fail(path, ": not a picture that can be read (", what,
-         "); give a JPEG, PNG, BMP, TGA, PBM, PGM or PPM file");
-}
-
-bool PictureAllowance::take(std::size_t bytes) noexcept {
-    std::uint64_t left = reader_.left_;
-    do
-        if (bytes > left) return false;
-    while (!reader_.left_.compare_exchange_weak(left, left - bytes));
-    taken_ += bytes;
-    return true;
-}
-void PictureAllowance::give(std::size_t bytes) noexcept {
-    taken_ -= bytes;
-    reader_.left_ += bytes;
-}
-void PictureAllowance::need(std::size_t bytes) {
-    if (!take(bytes)) throw Exceeded();
-}
 
 PictureReader::PictureReader(std::uint64_t limit)
     : limit_(limit > 0 ? limit : std::numeric_limits<std::uint64_t>::max()), left_(limit_) {}
@@ -267,7 +248,8 @@ bool is_picture_name(const std::string& path) {
     if (dot == path.npos) return false;
     std::string ending = path.substr(dot + 1);
     std::transform(ending.begin(), ending.end(), ending.begin(), to_lower);
-    for (const char* known : {"jpg", "jpeg", "png", "bmp", "tga", "pbm", "pgm", "ppm", "pnm"})
+    for (const char* known :
+         {"jpg", "jpeg", "png", "bmp", "tga", "pbm", "pgm", "ppm", "pnm", "tif", "tiff", "dcm", "dicom"})
         if (ending == known) return true;
     return false;
 }

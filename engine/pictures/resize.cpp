@@ -125,8 +125,9 @@ Picture resize_bicubic(const Picture& picture, int height, int width) {
 
 namespace {
 
-/// Clamped to [0, 1] and rounded to the picture's bit depth.
+/// Clamped to [0, 1] and rounded to the picture's bit depth, 16 where it has more.
 Picture in_levels(Picture picture) {
+    picture.bits = std::min(picture.bits, 16);
     const float levels = picture.bits == 16 ? 65535.0f : 255.0f;
     for (float& value : picture.values)
         value = std::floor(std::clamp(value, 0.0f, 1.0f) * levels + 0.5f) / levels;
@@ -142,6 +143,15 @@ Picture prepare(Picture picture, int size) {
 Picture prepare_unresized(Picture picture, int size) {
     picture = to_grey(std::move(picture));
     return in_levels(size > 0 ? centre_crop(std::move(picture), size, size) : std::move(picture));
+}
+
+void check_unit_range(const std::string& path, const Picture& picture) {
+    constexpr float beyond = 0.1f;
+    if (!picture.real || picture.values.empty()) return;
+    const auto [least, most] = std::minmax_element(picture.values.begin(), picture.values.end());
+    if (*least < -beyond || *most > 1 + beyond)
+        fail(path, ": values from ", *least, " to ", *most,
+             " where 0 to 1 are needed; divide them by their white");
 }
 
 }  // namespace tvmap

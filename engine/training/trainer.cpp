@@ -77,18 +77,18 @@ struct Trainer::State {
 
 void Trainer::State::read_data() {
     const DataConfig& data = config.data;
-    const int least_side = 1 << halvings(config.network);
+    const int halved = 1 << halvings(config.network);
     if (data.own_sizes && config.train.crop == 0)
-        fail(
-            "train.crop: images at their own sizes (data.prepare: none) make no batches; give the side of a "
-            "square");
-    train = std::make_unique<Dataset>(data.train, data.size, data.limit.train, "data.train",
-                                      std::max(least_side, config.train.crop), data.picture_limit,
+        fail("train.crop: images at their own sizes (data.prepare: none) make no batches; give the side of a "
+             "square");
+    const int least_side = data.own_sizes ? std::max(halved, config.train.crop) : halved;
+    train = std::make_unique<Dataset>(data.train, data.size, data.limit.train, "data.train", least_side,
+                                      data.picture_limit,
                                       data.own_sizes ? Preparation::none : Preparation::square);
     if (train->count() < config.train.batch)
         fail(data.train, ": ", train->count(),
              " images are fewer than one batch (train.batch: ", config.train.batch, ")");
-    val = std::make_unique<Dataset>(data.val, data.size, data.limit.val, "data.val", least_side,
+    val = std::make_unique<Dataset>(data.val, data.size, data.limit.val, "data.val", halved,
                                     data.picture_limit,
                                     data.own_sizes ? Preparation::centre : Preparation::square);
 }

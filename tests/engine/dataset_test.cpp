@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/files/npy.h"
 #include "engine/pictures/image.h"
 #include "kernels/base/error.h"
 #include "tests/support/temporary_folder.h"
@@ -98,6 +99,25 @@ TEST_CASE("one picture of 16 bits makes all 16 bits wide and changes no value") 
     }
 }
 
+TEST_CASE("arrays in a list are pictures of 16 bits, and must be 0 to 1") {
+    const TemporaryFolder folder;
+    const Picture one = picture(2, 12, 12, 65535);
+    tvmap::write_npy(folder / "a.npy", {12, 12}, one.values.data());
+    std::ofstream(folder / "list.txt") << "a.npy\n";
+    const Dataset data(folder / "list.txt", 12, 2);
+    CHECK(data.bytes() == 2 * 12 * 12);
+    std::vector<float> values(12 * 12);
+    data.copy(0, values.data());
+    for (std::size_t i = 0; i < values.size(); ++i)
+        CHECK(std::abs(values[i] - one.values[i]) <= 0.5001 / 65535);
+    std::vector<float> wide = one.values;
+    wide[5] = 1.2f;
+    tvmap::write_npy(folder / "a.npy", {12, 12}, wide.data());
+    CHECK(contains(message(folder / "list.txt", 12), "a.npy: values from"));
+    tvmap::write_npy(folder / "a.npy", {1, 12, 12}, wide.data());
+    CHECK(contains(message(folder / "list.txt", 12), "3 dimensions"));
+}
+
 TEST_CASE("squares are cut and mirrored in place") {
     const TemporaryFolder folder;
     for (const int bits : {8, 16}) {
@@ -128,7 +148,7 @@ TEST_CASE("what cannot be a data set is refused by name") {
     CHECK(contains(message(folder / "missing"), (folder / "missing") + " does not exist"));
     CHECK(contains(message(folder.path.string()), "no pictures in " + folder.path.string()));
     std::ofstream(folder / "file.txt") << "text";
-    CHECK(contains(message(folder / "file.txt"), "is not a folder"));
+    CHECK(contains(message(folder / "file.txt"), "file.txt, line 1"));
     CHECK(contains(message(folder.path.string()), "no pictures"));
 
     for (const char* name : {"a.png", "b.png", "c.png"})

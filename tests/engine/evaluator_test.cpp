@@ -278,6 +278,9 @@ TEST_CASE("files") {
         const auto value = [&](const char* name) { return std::stod(images[i + 1][column(name)]); };
         // Six digits are written.
         CHECK(value("map_psnr") == doctest::Approx(evaluation.images[i].map.psnr).epsilon(1e-5));
+        CHECK(value("noise") == doctest::Approx(evaluation.images[i].noise).epsilon(1e-5));
+        CHECK(value("noise_estimated") ==
+              doctest::Approx(evaluation.images[i].noise_estimated).epsilon(1e-5));
         CHECK(value("scalar_ssim") == doctest::Approx(evaluation.images[i].scalar.ssim).epsilon(1e-5));
         CHECK(value("scalar_lambda_psnr") ==
               doctest::Approx(evaluation.images[i].scalar_at.psnr).epsilon(1e-5));

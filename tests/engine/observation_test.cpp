@@ -244,6 +244,9 @@ TEST_CASE("a network at work solves the operator's problem with its map, also wh
                 denoiser.run(seen.image.data(), lambda.values.data(), x.data(), seen.weights.data());
             CHECK(x == restore(*backend, config.solver, whole(config.solver, seen, lambda), {}).x);
             CHECK(lambda.values[0] > 0);
+            Floats by_the_map(pixels);
+            denoiser.restore(seen.image.data(), lambda.values.data(), by_the_map.data(), seen.weights.data());
+            CHECK((by_the_map == x));
         }
 }
 

@@ -3,8 +3,10 @@
 
 #include <doctest/doctest.h>
 
+#include <cstdint>
 #include <cstring>
 #include <fstream>
+#include <initializer_list>
 #include <iterator>
 #include <limits>
 #include <string>
@@ -110,15 +112,72 @@ TEST_CASE("what is written is the published format to the byte, and reads back")
     CHECK(tvmap::read_npy(folder / "a.npy").values == std::vector<float>{kSix[0]});
 }
 
-TEST_CASE("other types and orders are refused by name, with the way out") {
-    for (const std::string descr : {"|u1", "<f2", ">f4", "<i8", "<c8"}) {
+TEST_CASE("every numeric type is read, in either byte order") {
+    // Bytes and values as NumPy has them: np.array([...], dtype).tobytes().
+    struct Case {
+        std::string descr, bytes;
+        std::vector<float> values;
+    };
+    const auto text = [](std::initializer_list<int> bytes) {
+        return std::string(bytes.begin(), bytes.end());
+    };
+    const std::vector<Case> cases{
+        {"|u1", text({0, 128, 255}), {0, 128, 255}},
+        {"|i1", text({-128, -1, 127}), {-128, -1, 127}},
+        {"|b1", text({1, 0, 1}), {1, 0, 1}},
+        {"<u2", text({1, 2, 255, 255}), {513, 65535}},
+        {">u2", text({1, 2, 255, 255}), {258, 65535}},
+        {"<i2", text({0, -128, -1, 127}), {-32768, 32767}},
+        {">i4", text({-1, -1, -1, -2, 0, 1, 0, 0}), {-2, 65536}},
+        {"<u4", text({0, 0, 0, -128}), {2147483648.0f}},
+        {">u8", text({-128, 0, 0, 0, 0, 0, 0, 0}), {9223372036854775808.0f}},
+        {"<i8", text({0, 0, 0, 0, 0, 0, 0, -128}), {-9223372036854775808.0f}},
+        {">f4", text({0x40, 0x49, 0x0f, 0xdb}), {3.14159274f}},
+        {">f8", text({0xbf, 0xe0, 0, 0, 0, 0, 0, 0}), {-0.5f}},
+        // 1, −2, the least above 0, the greatest below what the exponent begins to stand for, 65504
+        {"<f2",
+         text({0, 0x3c, 0, 0xc0, 1, 0, 0xff, 3, 0xff, 0x7b}),
+         {1, -2, 5.9604644775390625e-8f, 6.09755516052246e-5f, 65504}},
+        {">f2", text({0x35, 0x55}), {0.333251953125f}}};
+    const TemporaryFolder folder;
+    for (const Case& c : cases) {
+        CAPTURE(c.descr);
+        plain_write(folder / "a.npy",
+                    npy(dictionary(c.descr, "(" + std::to_string(c.values.size()) + ",)"), c.bytes));
+        CHECK(tvmap::read_npy(folder / "a.npy").values == c.values);
+    }
+    if (sizeof(long double) == 16) {
+        const std::vector<long double> numbers{1.5L, -0.25L};
+        plain_write(folder / "a.npy", npy(dictionary("<f16", "(2,)"), bytes_of(numbers)));
+        CHECK(tvmap::read_npy(folder / "a.npy").values == std::vector<float>{1.5f, -0.25f});
+    }
+}
+
+TEST_CASE("Fortran order is read into C order") {
+    const TemporaryFolder folder;
+    // The element at (i, j, k) is 100 i + 10 j + k; the file has i fastest.
+    std::vector<std::int16_t> stored;
+    std::vector<float> expected;
+    for (int k = 0; k < 4; ++k)
+        for (int j = 0; j < 3; ++j)
+            for (int i = 0; i < 2; ++i) stored.push_back(std::int16_t(100 * i + 10 * j + k));
+    for (int i = 0; i < 2; ++i)
+        for (int j = 0; j < 3; ++j)
+            for (int k = 0; k < 4; ++k) expected.push_back(float(100 * i + 10 * j + k));
+    plain_write(folder / "a.npy", npy(dictionary("<i2", "(2, 3, 4)", "True"), bytes_of(stored)));
+    const tvmap::NpyArray array = tvmap::read_npy(folder / "a.npy");
+    CHECK(array.shape == std::vector<std::int64_t>{2, 3, 4});
+    CHECK(array.values == expected);
+}
+
+TEST_CASE("what is no array of real numbers is refused by name, with the way out") {
+    for (const std::string descr : {"<c8", "<M8[s]", "|S3", "<U2", "|O", "<f3", "f4", "!f4", ""}) {
         const std::string said = message(npy(dictionary(descr, "(2, 3)"), std::string(96, '\0')));
         CHECK(contains(said, "'" + descr + "'"));
         CHECK(contains(said, "dtype='float32'"));
     }
     CHECK(contains(message(npy("{'descr': [('x', '<f4')], 'fortran_order': False, 'shape': (1,), }", "0000")),
                    "structured"));
-    CHECK(contains(message(npy(dictionary("<f4", "(2, 3)", "True"), bytes_of(kSix))), "Fortran order"));
 }
 
 TEST_CASE("values that are not finite floats are refused with their index") {
@@ -132,6 +191,12 @@ TEST_CASE("values that are not finite floats are refused with their index") {
     const std::string said = message(npy(dictionary("<f8", "(2,)"), bytes_of(std::vector<double>{1, 1e39})));
     CHECK(contains(said, "at index 1 "));
     CHECK(contains(said, "too large for float32"));
+    CHECK(contains(message(npy(dictionary("<f2", "(2,)"), std::string("\0\0\0\x7c", 4))), "at index 1 "));
+    CHECK(contains(message(npy(dictionary("<f2", "(2,)"), std::string("\1\x7e\0\0", 4))), "at index 0 "));
+    // The index is that of C order, wherever the value stands.
+    std::vector<float> turned = kSix;
+    turned[1] = float(nan);
+    CHECK(contains(message(npy(dictionary("<f4", "(2, 3)", "True"), bytes_of(turned))), "at index 3 "));
 }
 
 TEST_CASE("every truncation is refused, and so is what follows the end") {

@@ -1,6 +1,9 @@
-// Pictures of every kind that is read. One that is accepted is whole: as many values as its size says, in [0, 1],
-// within the limit of memory.
+// Pictures of every kind that is read. One that is accepted is whole: as many values as its size says, in [0, 1] or
+// real numbers, within the limit of memory.
 #include "engine/pictures/image.h"
+
+#include <cmath>
+
 #include "tests/fuzz/input.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -13,7 +16,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         fuzz::demand(picture.values.size() == std::size_t(picture.height) * std::size_t(picture.width) *
                                                   std::size_t(picture.channels),
                      "as many values as the size says");
-        for (const float value : picture.values) fuzz::demand(value >= 0 && value <= 1, "values in [0, 1]");
+        for (const float value : picture.values)
+            fuzz::demand(picture.real ? std::isfinite(value) : value >= 0 && value <= 1, "values in [0, 1]");
     });
     return 0;
 }

@@ -141,7 +141,7 @@ with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory() as cac
         "empty.npy": npy([], (0, 16)),
         "line.npy": npy(image, (192,)),
         "fortran.npy": npy(image, (12, 16), order="True"),
-        "integers.npy": npy(image, (12, 16), "<i4"),
+        "complex.npy": npy(image, (12, 8), "<c8"),
         "text.npy": b"not an array",
         "nothing.npy": b"",
         "picture.png": png(16),
@@ -184,7 +184,7 @@ evaluate: {iterations: 8, search: {count: 3}}
     refused(2, "solve image.npy --lambda 0.1 --out x.npy --gap -1", "--gap")
     refused(2, "solve image.npy --lambda 0.1 --out x.npy --gap 1e-3 --repeat 2", "--repeat")
     refused(2, "solve image.npy --lambda 0.1 --out x.npy --device gpu", "--device")
-    refused(2, "solve image.npy --lambda 0.1 --out x.tif", ".npy or .png")
+    refused(2, "solve image.npy --lambda 0.1 --out x.jpg", ".npy, .png or .tif")
     refused(2, "solve stack.npy --lambda 0.1 --out x.png", "2 images")
     refused(2, "gradient image.npy --lambda 0.1 --target image.npy --out d.npy --mode magic", "--mode magic", "masks | checkpoint")
     refused(2, "gradient image.npy --lambda 0.1 --target image.npy --out d.png", ".npy")
@@ -197,8 +197,8 @@ evaluate: {iterations: 8, search: {count: 3}}
     refused(1, "info --device cuda", "cuda")
 
     # Arrays and pictures.
-    for file in ("missing.npy", "nan.npy", "infinite.npy", "cut.npy", "huge.npy", "empty.npy", "line.npy", "fortran.npy",
-                 "integers.npy", "text.npy", "nothing.npy", "missing.png", "cut.png", "text.png", "folder"):
+    for file in ("missing.npy", "nan.npy", "infinite.npy", "cut.npy", "huge.npy", "empty.npy", "line.npy", "complex.npy",
+                 "text.npy", "nothing.npy", "missing.png", "cut.png", "text.png", "folder"):
         refused(1, f"solve {file} --lambda 0.1 --out x.npy", file)
     refused(1, "gradient image.npy --lambda 0.1 --target small.npy --out d.npy", "target", "3×4")
     refused(1, "search image.npy --clean small.npy", "small.npy")
@@ -317,7 +317,7 @@ evaluate: {iterations: 8, search: {count: 3}}
 
     # Results that would take each other's names, or an input's.
     (folder / "picture_lambda.png").write_bytes(png(16))
-    denoise = f"denoise --checkpoint {weights} "
+    denoise = f"denoise --checkpoint {weights} --map "
     refused(1, denoise + "picture.png picture_lambda.png --out new", "picture_lambda.png", "both")
     refused(1, denoise + "picture.png twins/a.png twins/a.bmp --out new", "twins/a.png", "twins/a.bmp", "both")
     refused(1, denoise + "picture.png --out .", "picture.png", "overwritten")
@@ -331,7 +331,7 @@ evaluate: {iterations: 8, search: {count: 3}}
     # What is right works, so that none of the above fails for want of something else.
     for arguments in ("solve image.npy --lambda 0.1 --out x.npy", "solve double.npy --lambda map.npy --out x.npy",
                       "solve picture.png --lambda 0.1 --lambda-y 0 --out x.png", "solve image.npy --lambda maps.npy --out x.npy",
-                      "solve stack.npy --lambda 0.1 --norm auto --boundary neumann --start image --out x.npy",
+                      "solve fortran.npy --lambda 0.1 --out x.npy", "solve stack.npy --lambda 0.1 --norm auto --boundary neumann --start image --out x.npy",
                       "gradient image.npy --lambda map.npy --target image.npy --out d.npy --out-z z.npy",
                       "search image.npy --clean map.npy --count 3 --out s.csv",
                       "phantoms --out phantoms --count 2 --size 32", "info"):

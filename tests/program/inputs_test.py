@@ -122,7 +122,7 @@ def from_pipes(folder):
     assert len(said["images"]) == 1, said
     piped("search", "images/a.png", "--clean", "PIPE", "--count", 3)
     weights = ["--checkpoint", "run/checkpoints/last.safetensors"]
-    piped("denoise", "images/a.png", "PIPE", *weights, "--out", "denoised")
+    piped("denoise", "images/a.png", "PIPE", *weights, "--out", "denoised", "--map")
     made = sorted(path.name for path in (folder / "denoised").iterdir())
     assert len(made) == 6, made
     number = [name for name in made if re.fullmatch(r"\d+\.png", name)][0]
@@ -163,12 +163,12 @@ def together(folder):
     name = "x" * 245 + ".png"
     (folder / name).write_bytes((folder / "images/a.png").read_bytes())
     weights = ["--checkpoint", "run/checkpoints/last.safetensors", "--quiet"]
-    refused(folder, 1, ["x" * 200], "denoise", name, *weights, "--out", "long")
+    refused(folder, 1, ["x" * 200], "denoise", name, *weights, "--out", "long", "--map")
     assert not list((folder / "long").glob("*")), list((folder / "long").glob("*"))
     for taken in ("a_lambda.npy", "a_lambda.png", "a.png"):
         out = folder / f"taken_{taken}"
         (out / taken).mkdir(parents=True)
-        refused(folder, 1, [taken], "denoise", "images/a.png", *weights, "--out", out)
+        refused(folder, 1, [taken], "denoise", "images/a.png", *weights, "--out", out, "--map")
         assert [path.name for path in out.iterdir()] == [taken], list(out.iterdir())
 
 

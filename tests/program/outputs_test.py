@@ -50,7 +50,7 @@ def names(folder):
     stopped(folder, f"train tiny.yaml --run {'o' * 256}", "too long")
     stopped(folder, f"phantoms --count 100000 --out {'o' * 256}", "choose a shorter name")
     # Results of one picture appear together or not at all, and before the first picture is worked on.
-    stopped(folder, f"denoise picture.png {long}.png --checkpoint {last} --out new", f"{long}_lambda.npy", "choose a shorter name")
+    stopped(folder, f"denoise picture.png {long}.png --checkpoint {last} --map --out new", f"{long}_lambda.npy", "choose a shorter name")
 
 
 def kinds(folder):
@@ -62,12 +62,13 @@ def kinds(folder):
     (folder / "device.npy").symlink_to("/dev/null")
     stopped(folder, f"solve image.npy {hours} --out device.npy", "device.npy", "a device or pipe")
     stopped(folder, f"{gradient} --out device.npy", "device.npy", "a device or pipe")
-    stopped(folder, f"solve image.npy {hours} --out x.tif", ".npy or .png", code=2)
+    stopped(folder, f"solve image.npy {hours} --out x.jpg", ".npy, .png or .tif", code=2)
+    stopped(folder, f"solve stack.npy {hours} --out x.tif", "2 images", code=2)
     stopped(folder, f"solve stack.npy {hours} --out x.png", "2 images", code=2)
     stopped(folder, f"{gradient} --out d.npy --out-z z.png", ".npy", code=2)
     (folder / "taken/picture_lambda.png").mkdir(parents=True)
     (folder / "taken/phantom_00007.png").mkdir()
-    stopped(folder, f"denoise picture.png --checkpoint {last} --out taken", "picture_lambda.png", "it is a folder")
+    stopped(folder, f"denoise picture.png --checkpoint {last} --map --out taken", "picture_lambda.png", "it is a folder")
     stopped(folder, "phantoms --count 100 --size 1024 --out taken", "phantom_00007.png", "it is a folder")
     for path in ("images/a_panel.png", "summary.csv", "run/checkpoints/best.safetensors", "run/metrics.csv"):
         (folder / "taken" / path).mkdir(parents=True)

@@ -81,7 +81,7 @@ def check_denoise(folder, name, checkpoint, options, weights, picture):
     out = folder / name
     image = folder / "image.png"
     write_png(image, picture)
-    tvmap("denoise", image, "--checkpoint", checkpoint, "--out", out, *options)
+    tvmap("denoise", image, "--checkpoint", checkpoint, "--out", out, "--map", *options)
     map_file, x_file = out / "image_lambda.npy", out / "x.npy"
     tvmap("solve", image, "--lambda", map_file, "--iterations", ITERATIONS, "--out", x_file)
     lambda_, x = denoised_by_torch(weights, picture.astype(numpy.float32) / numpy.float32(65535))

@@ -121,6 +121,9 @@ TEST_CASE("a trained model denoises with the steps it has learned, images of any
             const Doubles noisy = random_values(generator, std::size_t(height * width), 0, 1);
             std::vector<float> lambda(noisy.size()), denoised(noisy.size());
             denoiser.run(to_float(noisy).data(), lambda.data(), denoised.data());
+            std::vector<float> by_the_map(noisy.size());
+            denoiser.restore(to_float(noisy).data(), lambda.data(), by_the_map.data());
+            CHECK((by_the_map == denoised));
 
             reference::Pdhg solver{height, width, 9};  // three more than in training: the last steps again
             solver.own_steps = reference_steps(raw, 3, 9);
