@@ -5,6 +5,7 @@
 #include "kernels/backend.h"
 #include "kernels/base/simd.h"
 #include "kernels/base/threads.h"
+#include "kernels/convolution/convolution.h"
 #include "kernels/machine_peak.h"
 
 namespace tvmap {
@@ -20,7 +21,7 @@ constexpr const char* compiler = "unknown";
 
 int run(const CommonOptions& common) {
     const double gibibytes = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE)) / (1 << 30);
-    const std::string set = cpu::instruction_set();
+    const std::string set = cpu::instruction_set(), bf16 = cpu::bf16_instructions();
     const Json json{{"command", "info"},
                     {"version", TVMAP_VERSION},
                     {"processor", cpu::processor_name()},
@@ -29,6 +30,7 @@ int run(const CommonOptions& common) {
                     {"threads_from", common.threads_from},
                     {"memory_gib", gibibytes},
                     {"onednn", cpu::onednn_version()},
+                    {"bf16", bf16},
                     {"compiler", compiler},
                     {"cuda_backend", cuda_status()}};
     print_result(
@@ -36,7 +38,7 @@ int run(const CommonOptions& common) {
         text("tvmap            ", TVMAP_VERSION, "\nprocessor        ", cpu::processor_name(),
              "\ninstruction set  ", set, "\nthreads          ", thread_count(), " (", common.threads_from,
              ")\nmemory           ", number(gibibytes, 4), " GiB\noneDNN           ", cpu::onednn_version(),
-             "\ncompiler         ", compiler, "\nCUDA backend     ", cuda_status(), "\n"));
+             "\nbf16             ", bf16.empty() ? "not on this processor" : "by " + bf16, "\ncompiler         ", compiler, "\nCUDA backend     ", cuda_status(), "\n"));
     return success;
 }
 

@@ -37,7 +37,7 @@ struct NetworkConfig {
     std::vector<int> channels{32, 64, 128, 256};
     int outputs = 2;
     double slope = 0.01;
-    std::string precision = "fp32";  ///< fp32 (the only one on the CPU) | tf32 | bf16
+    std::string precision = "fp32";  ///< fp32 | tf32 (on a GPU alone) | bf16
 };
 
 struct MapConfig {
