@@ -350,8 +350,11 @@ std::string bf16_instructions() {
 void require_bf16() {
     if (!bf16_instructions().empty()) return;
     const int block = onednn_channel_block();
-    fail("network.precision: bf16 needs a processor with ", avx512_bf16, " or ", amx_bf16, "; what may be used of this one is ",
-         block == 16 ? "AVX-512 without them" : block == 8 ? "AVX2" : "neither AVX2 nor AVX-512", "; use fp32");
+    fail("network.precision: bf16 on the CPU needs ", avx512_bf16, " or ", amx_bf16, "; this machine has, or is limited to, ",
+         block == 16  ? "AVX-512 without them"
+         : block == 8 ? "AVX2"
+                      : "less than AVX2",
+         "; use fp32");
 }
 
 std::unique_ptr<Convolution> onednn_convolution(const ConvolutionProblem& problem,

@@ -19,7 +19,7 @@ namespace {
 bool has_bf16() { return !cpu::bf16_instructions().empty(); }
 
 void check_refused() {
-    CHECK(has(refusal([] { make_backend("cpu", "bf16"); }), "bf16 needs a processor with avx512_bf16 or amx_bf16"));
+    CHECK(has(refusal([] { make_backend("cpu", "bf16"); }), "network.precision: bf16 on the CPU needs avx512_bf16 or amx_bf16; this machine has"));
 }
 
 /// A plan with everything that it needs, its arena full of NaNs.
