@@ -153,8 +153,8 @@ class Cases {
 
     void sampling(Features large) {
         if (large.block > 1) large.element = backend_.feature_element();
-        const Features small = dense_features(large.n, large.c, large.h / 2, large.w / 2, large.block,
-                                              large.element);
+        const Features small =
+            dense_features(large.n, large.c, large.h / 2, large.w / 2, large.block, large.element);
         const double l = double(large.size()), s = double(small.size());
         plain("max_pool_forward", {large, small}, l + s,
               [](Backend& on, const auto& v) { max_pool_forward(on, v[0], v[1]); });

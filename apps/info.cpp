@@ -22,23 +22,18 @@ constexpr const char* compiler = "unknown";
 int run(const CommonOptions& common) {
     const double gibibytes = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE)) / (1 << 30);
     const std::string set = cpu::instruction_set(), bf16 = cpu::bf16_instructions();
-    const Json json{{"command", "info"},
-                    {"version", TVMAP_VERSION},
-                    {"processor", cpu::processor_name()},
-                    {"instruction_set", set},
-                    {"threads", thread_count()},
-                    {"threads_from", common.threads_from},
-                    {"memory_gib", gibibytes},
-                    {"onednn", cpu::onednn_version()},
-                    {"bf16", bf16},
-                    {"compiler", compiler},
-                    {"cuda_backend", cuda_status()}};
+    const Json json{
+        {"command", "info"},       {"version", TVMAP_VERSION},        {"processor", cpu::processor_name()},
+        {"instruction_set", set},  {"threads", thread_count()},       {"threads_from", common.threads_from},
+        {"memory_gib", gibibytes}, {"onednn", cpu::onednn_version()}, {"bf16", bf16},
+        {"compiler", compiler},    {"cuda_backend", cuda_status()}};
     print_result(
         common, json,
         text("tvmap            ", TVMAP_VERSION, "\nprocessor        ", cpu::processor_name(),
              "\ninstruction set  ", set, "\nthreads          ", thread_count(), " (", common.threads_from,
              ")\nmemory           ", number(gibibytes, 4), " GiB\noneDNN           ", cpu::onednn_version(),
-             "\nbf16             ", bf16.empty() ? "not on this processor" : "by " + bf16, "\ncompiler         ", compiler, "\nCUDA backend     ", cuda_status(), "\n"));
+             "\nbf16             ", bf16.empty() ? "not on this processor" : "by " + bf16,
+             "\ncompiler         ", compiler, "\nCUDA backend     ", cuda_status(), "\n"));
     return success;
 }
 

@@ -19,7 +19,8 @@ std::size_t bytes_of(const Features& s) { return aligned(element_bytes(s.element
 /// The numbers from channel `from` on of images from `root` on; those before are whole blocks.
 View from_channel(std::byte* root, const Features& shape, int from) {
     const std::int64_t numbers = std::int64_t(from) * shape.h * shape.w;
-    return {at_byte(reinterpret_cast<float*>(root), numbers * std::int64_t(element_bytes(shape.element))), shape};
+    return {at_byte(reinterpret_cast<float*>(root), numbers * std::int64_t(element_bytes(shape.element))),
+            shape};
 }
 
 }  // namespace

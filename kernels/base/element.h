@@ -6,8 +6,8 @@
 
 namespace tvmap {
 
-/// bf16 halves memory and traffic. Kernels widen what they load, and round once what they store: to the nearest, ties
-/// to even; a NaN stays one.
+/// bf16 takes half the memory and traffic. Kernels widen what they load, and round once what they store: to the nearest,
+/// ties to even; a NaN stays one.
 enum class Element { fp32, bf16 };
 
 struct Bfloat16 {
@@ -18,10 +18,11 @@ inline constexpr std::size_t element_bytes(Element element) {
     return element == Element::bf16 ? sizeof(Bfloat16) : sizeof(float);
 }
 
+/// Of float or Bfloat16.
 template <class Number>
 inline constexpr Element element_of = sizeof(Number) == sizeof(Bfloat16) ? Element::bf16 : Element::fp32;
 
-/// body(number) with a number of the element, so that it is compiled for both.
+/// body(number) with some number of the element: a body that goes by decltype(number) is compiled for both.
 template <class Body>
 void for_element(Element element, const Body& body) {
     if (element == Element::bf16)
@@ -30,6 +31,7 @@ void for_element(Element element, const Body& body) {
         body(float());
 }
 
+/// The nearest.
 inline Bfloat16 to_bfloat16(float value) {
     const auto bits = std::bit_cast<std::uint32_t>(value);
     const bool is_nan = value != value;

@@ -35,7 +35,8 @@ inline void require_shape(const char* operation, const char* name, const Feature
 
 /// For kernels that know floats alone.
 inline void require_fp32(const char* operation, const Features& shape) {
-    if (shape.element != Element::fp32) fail(operation, ": a tensor is ", layout_text(shape), ", it must be fp32");
+    if (shape.element != Element::fp32)
+        fail(operation, ": a tensor is ", layout_text(shape), ", it must be fp32");
 }
 
 /// CUDA tensors are planar.

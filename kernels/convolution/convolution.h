@@ -1,9 +1,9 @@
 // Two-dimensional convolution (cross-correlation), stride 1, zero padding that keeps H×W, bias, and an
 // optional leaky ReLU:
 //     a[n,o,i,j] = bias[o] + Σ_c Σ_u Σ_v weight[o,c,u,v]·x[n,c,i+u−k/2,j+v−k/2]        y = leaky_relu(a)
-// Weights are out×in×k×k, plain C order, k = 1 or 3; they and the bias, and their gradients, are floats always. The CPU side stands on oneDNN and a Winograd of our own, the CUDA
-// side on cuDNN and cuBLAS; several algorithms (direct, Winograd, plain matrix products, …) and ways of batching are
-// timed when the object is made, and the fastest is kept.
+// Weights are out×in×k×k, plain C order, k = 1 or 3; they and the bias, and their gradients, are floats always. The CPU
+// side stands on oneDNN and a Winograd of our own, the CUDA side on cuDNN and cuBLAS; several algorithms (direct,
+// Winograd, plain matrix products, …) and ways of batching are timed when the object is made, and the fastest is kept.
 #pragma once
 #include <cstddef>
 #include <memory>

@@ -207,8 +207,9 @@ class OnednnConvolution : public Convolution {
         return counted && problem_.x.dense() && (problem_.y.dense() || direction != Direction::forward);
     }
 
-    // Algorithms of bf16 take turns with those that multiply floats. The caller's layout first. oneDNN's own, through staging buffers, where its best kernels do not take
-    // the caller's; its plain loops where there is nothing else.
+    // The caller's layout first. oneDNN's own, through staging buffers, where its best kernels do not take
+    // the caller's; its plain loops where there is nothing else. For tensors of bf16, oneDNN's algorithms round the
+    // factors of products and ours do not: both take part.
     std::vector<Algorithm> candidates(Direction direction) const {
         const char* widest = onednn_channel_block() == 16 ? "avx512" : "avx2";
         std::vector<Algorithm> fast, slow;
@@ -350,7 +351,8 @@ std::string bf16_instructions() {
 void require_bf16() {
     if (!bf16_instructions().empty()) return;
     const int block = onednn_channel_block();
-    fail("network.precision: bf16 on the CPU needs ", avx512_bf16, " or ", amx_bf16, "; this machine has, or is limited to, ",
+    fail("network.precision: bf16 on the CPU needs ", avx512_bf16, " or ", amx_bf16,
+         "; this machine has, or is limited to, ",
          block == 16  ? "AVX-512 without them"
          : block == 8 ? "AVX2"
                       : "less than AVX2",

@@ -1,7 +1,8 @@
 // 1×1 convolution from blocked x to a few planar channels, the network's last layer:
 //     y[n,o,i,j] = leaky_relu(bias[o] + Σ_c weight[o,c]·x[n,c,i,j])                 o < Cout ≤ 4
 //     d_x[n,c,i,j] = Σ_o weight[o,c]·d_a[n,o,i,j]        d_weight[o,c] = Σ_n Σ_i Σ_j d_a[n,o,i,j]·x[n,c,i,j]
-// x and d_x may be bf16; the products are made of floats all the same. It is bound by memory, so forward and backward each read x once. Backward cuts the pixels into pieces of
+// x and d_x may be bf16; the products are made of floats all the same.
+// It is bound by memory, so forward and backward each read x once. Backward cuts the pixels into pieces of
 // fixed length with a partial sum each, added up in order: the result does not depend on the threads.
 #include <algorithm>
 
@@ -192,7 +193,8 @@ class PointwiseConvolution : public Convolution {
     void forward(const float* x, const float* weight, const float* bias, float* y, void*) override {
         for_each_piece([&](int image, std::int64_t start, std::int64_t, const PointwisePiece& piece) {
             HWY_DYNAMIC_DISPATCH(pointwise_forward)
-            (piece, at_byte(x, x_bytes(image, start)), weight, bias, y + image * y_.image_stride + start, slope_);
+            (piece, at_byte(x, x_bytes(image, start)), weight, bias, y + image * y_.image_stride + start,
+             slope_);
         });
     }
 

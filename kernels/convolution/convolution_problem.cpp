@@ -20,7 +20,8 @@ void ConvolutionProblem::check() const {
     for (const Features* f : {&x, &y}) {
         if (f->block != 1 && f->block != 8 && f->block != 16) refuse("channel blocks must be 1, 8 or 16");
         if (f->c % f->block != 0) refuse("channels must be a multiple of their block");
-        if (f->element == Element::bf16 && f->block == 1) refuse("tensors of bf16 must lie in blocks of channels");
+        if (f->element == Element::bf16 && f->block == 1)
+            refuse("tensors of bf16 must lie in blocks of channels");
         if (f->n > 1 && f->image_stride < f->image_size())
             refuse("images overlap: image_stride is too small");
     }

@@ -52,8 +52,7 @@ void CpuPass::forward(const float* x, const float* weight, const float* bias, fl
     if (const Winograd* own = std::get_if<Winograd>(&way_))
         return own->forward(x, weight, bias, y, workspace);
     onednn::Pass& pass = std::get<onednn::Pass>(way_);
-    const Pointer pointers[] = {
-        tensor(x, problem_.x), tensor(weight), tensor(bias), tensor(y, problem_.y)};
+    const Pointer pointers[] = {tensor(x, problem_.x), tensor(weight), tensor(bias), tensor(y, problem_.y)};
     pass.run(pointers, Write::overwrite, static_cast<std::byte*>(workspace));
     if (!pass.activates()) leaky_relu_forward({y, problem_.y}, {y, problem_.y}, problem_.slope);
 }

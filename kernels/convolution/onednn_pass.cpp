@@ -48,15 +48,15 @@ struct Descriptors {
 Descriptors descriptors(const ConvolutionProblem& problem, Direction direction, bool images, bool staged) {
     const int n = images ? 1 : problem.x.n, k = problem.kernel;
     const type factor = problem.in_bf16() ? type::bf16 : type::f32;
-    return {activations(problem.x, n, staged,
-                        direction == Direction::data ? type_of(problem.x.element) : factor),
-            plain({problem.y.c, problem.x.c, k, k}, tag::any,
-                  direction == Direction::weights ? type::f32 : factor),
-            plain({problem.y.c}, tag::x),
-            activations(problem.y, n, staged,
-                        direction == Direction::forward ? type_of(problem.y.element) : factor),
-            {1, 1},
-            {k / 2, k / 2}};
+    return {
+        activations(problem.x, n, staged, direction == Direction::data ? type_of(problem.x.element) : factor),
+        plain({problem.y.c, problem.x.c, k, k}, tag::any,
+              direction == Direction::weights ? type::f32 : factor),
+        plain({problem.y.c}, tag::x),
+        activations(problem.y, n, staged,
+                    direction == Direction::forward ? type_of(problem.y.element) : factor),
+        {1, 1},
+        {k / 2, k / 2}};
 }
 
 dnnl::primitive_attr attributes() {

@@ -38,7 +38,8 @@ std::vector<Algorithm> available(const ConvolutionProblem& problem, Direction di
 /// A tensor at run time.
 struct Pointer {
     void* data = nullptr;
-    std::int64_t image_bytes = 0;  ///< between images; used where the pass runs image by image, 0: shared by all
+    std::int64_t image_bytes =
+        0;  ///< between images; used where the pass runs image by image, 0: shared by all
 };
 
 /// A planned pass, for one thread at a time.

@@ -160,8 +160,7 @@ HWY_INLINE void transform_columns(D d, const Number* plane, const Features& f, i
     for (int j = first; j < end; ++j, from += f.block) {
         hn::Vec<D> x[6], v[6];
         for (int i = 0; i < 6; ++i) {
-            x[i] =
-                inside || (top + i >= 0 && top + i < f.h) ? load(d, from + i * row_floats) : hn::Zero(d);
+            x[i] = inside || (top + i >= 0 && top + i < f.h) ? load(d, from + i * row_floats) : hn::Zero(d);
         }
         input_line(d, x, v);
         for (int i = 0; i < 6; ++i) hn::Store(v[i], d, to + (j * 6 + i) * lanes);
@@ -171,8 +170,8 @@ HWY_INLINE void transform_columns(D d, const Number* plane, const Features& f, i
 
 /// The channels [from, to) of tiles, of which the first is v's first.
 template <class D, class Number>
-HWY_INLINE void transform_tiles(D d, const FeatureView<const Number>& x, std::int64_t first, int count, int from, int to,
-                                const winograd::TransformedTiles& v) {
+HWY_INLINE void transform_tiles(D d, const FeatureView<const Number>& x, std::int64_t first, int count,
+                                int from, int to, const winograd::TransformedTiles& v) {
     constexpr int lanes = int(hn::MaxLanes(d));
     alignas(64) float columns[(4 * stretch + 2) * 6 * lanes];
     const Features f = x.shape;

@@ -31,7 +31,8 @@ namespace tvmap::cpu::HWY_NAMESPACE {
 
 // One piece of `count` numbers; adds the 16 places' sums to `sums`. y is null where slope is 1.
 template <class Number>
-void piece_of(const Number* y, const Number* d_y, Number* d_a, std::int64_t count, float slope, double* sums) {
+void piece_of(const Number* y, const Number* d_y, Number* d_a, std::int64_t count, float slope,
+              double* sums) {
     const hn::CappedTag<float, places> d;
     constexpr std::int64_t lanes = hn::MaxLanes(hn::CappedTag<float, places>());
     constexpr std::int64_t vectors = places / lanes;

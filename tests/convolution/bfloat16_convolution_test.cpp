@@ -1,6 +1,7 @@
 // Convolutions of tensors of bf16 against the definition in double on the numbers as they are stored: every algorithm of
 // this machine, those that round the factors of products on factors rounded alike. Winograd and the last layer's kernel
-// multiply floats and run on every machine; oneDNN's need a processor that multiplies bf16, and without one bf16 is refused.
+// multiply floats and run on every machine; oneDNN's algorithms need a processor that multiplies bf16, and without one
+// bf16 is refused.
 #include <doctest/doctest.h>
 
 #include <memory>
@@ -44,7 +45,8 @@ Errors run_in_bf16(const Case& c, Convolution& convolution, Write write) {
     const std::string all = convolution.algorithms();
     const auto narrows = [&](const char* direction) { return !is_ours(algorithm_of(all, direction)); };
     Buffers b(c, convolution);
-    const bool narrow_x = b.problem.x.element == Element::bf16, narrow_y = b.problem.y.element == Element::bf16;
+    const bool narrow_x = b.problem.x.element == Element::bf16,
+               narrow_y = b.problem.y.element == Element::bf16;
     const Doubles x = b.x.get(), weight = b.weight.get(), bias = b.bias.get(), d_y = b.d_y.get();
     if (write == Write::accumulate) b.fill(b.d_x, 5), b.fill(b.d_weight, 6), b.fill(b.d_bias, 7);
     const bool adds = write == Write::accumulate;
@@ -53,9 +55,8 @@ Errors run_in_bf16(const Case& c, Convolution& convolution, Write write) {
     Errors errors;
     b.forward(convolution);
     const Doubles y = b.y.get();
-    const Doubles expected_y =
-        reference::convolution_forward(b.shape, rounded_if(narrows("forward"), x),
-                                       rounded_if(narrows("forward"), weight), bias, c.slope);
+    const Doubles expected_y = reference::convolution_forward(
+        b.shape, rounded_if(narrows("forward"), x), rounded_if(narrows("forward"), weight), bias, c.slope);
     errors.y = relative_error(y, rounded_if(narrow_y, expected_y));
 
     b.backward(convolution, write);
@@ -69,7 +70,8 @@ Errors run_in_bf16(const Case& c, Convolution& convolution, Write write) {
     const Doubles d_x = reference::convolution_backward(b.shape, x, rounded_if(narrows("data"), weight), y,
                                                         rounded_if(narrow_y || narrows("data"), d_a), 1.0)
                             .d_x;
-    errors.d_weight = relative_error(b.d_weight.get(), adds ? plus(weights.d_weight, old_d_weight) : weights.d_weight);
+    errors.d_weight =
+        relative_error(b.d_weight.get(), adds ? plus(weights.d_weight, old_d_weight) : weights.d_weight);
     errors.d_bias = relative_error(b.d_bias.get(), adds ? plus(d_bias, old_d_bias) : d_bias);
     // oneDNN adds what it has rounded.
     const Doubles result = rounded_if(narrow_x && narrows("data"), d_x);
@@ -131,7 +133,8 @@ TEST_CASE("bf16 convolution: kernels that multiply floats, on any machine") {
 
 TEST_CASE("bf16 convolution: those chosen, and every algorithm of this machine") {
     if (!has_bf16()) {
-        const std::string needs = "network.precision: bf16 on the CPU needs avx512_bf16 or amx_bf16; this machine has";
+        const std::string needs =
+            "network.precision: bf16 on the CPU needs avx512_bf16 or amx_bf16; this machine has";
         CHECK(refusal([] { make_backend("cpu", "bf16"); }).find(needs) == 0);
         CHECK(refusal([] { cpu::require_bf16(); }).find(needs) == 0);
         return;
@@ -146,16 +149,18 @@ TEST_CASE("bf16 convolution: those chosen, and every algorithm of this machine")
         check_errors(c, *convolution);
         const std::string chosen = convolution->algorithms();
         for (const char* implementation :
-             {"winograd4", "jit_bf16:avx512_core_bf16", "jit_bf16_1x1:avx512_core_bf16", "brgconv:avx512_core_bf16",
-              "brgconv_1x1:avx512_core_bf16", "jit:avx512_core_amx_bf16", "jit_1x1:avx512_core_amx_bf16",
-              "brgconv:avx512_core_amx_bf16", "brgconv_1x1:avx512_core_amx_bf16"})
+             {"winograd4", "jit_bf16:avx512_core_bf16", "jit_bf16_1x1:avx512_core_bf16",
+              "brgconv:avx512_core_bf16", "brgconv_1x1:avx512_core_bf16", "jit:avx512_core_amx_bf16",
+              "jit_1x1:avx512_core_amx_bf16", "brgconv:avx512_core_amx_bf16",
+              "brgconv_1x1:avx512_core_amx_bf16"})
             for (const char* way : {"", "+images", "+staged", "+images+staged"})
                 for (const char* direction : {"forward", "weights", "data"}) {
                     const std::string key = std::string(direction) + "=";
                     std::string algorithms = chosen;
                     if (algorithms.find(key) == std::string::npos) continue;
                     const std::size_t from = algorithms.find(key) + key.size();
-                    algorithms.replace(from, algorithm_of(chosen, direction).size(), std::string(implementation) + way);
+                    algorithms.replace(from, algorithm_of(chosen, direction).size(),
+                                       std::string(implementation) + way);
                     std::unique_ptr<Convolution> other;
                     try {
                         other = cpu::make_convolution(problem, algorithms);
@@ -170,7 +175,8 @@ TEST_CASE("bf16 convolution: those chosen, and every algorithm of this machine")
     for (const std::string& name : seen) all += " " + name;
     MESSAGE("compared:" << all);
     for (const char* direction : {"forward", "weights", "data"})
-        for (const char* implementation : {"=winograd4", "=jit_bf16:avx512_core_bf16", "=jit_bf16_1x1:avx512_core_bf16"})
+        for (const char* implementation :
+             {"=winograd4", "=jit_bf16:avx512_core_bf16", "=jit_bf16_1x1:avx512_core_bf16"})
             CHECK(seen.contains(std::string(direction) + implementation));
 }
 
@@ -209,5 +215,6 @@ TEST_CASE("bf16 convolution: its key, its memory, and what is refused") {
     planar.x.block = 1;
     planar.x.element = Element::bf16;
     CHECK_THROWS_AS(cpu::make_convolution(planar, ""), Error);
-    CHECK(refusal([] { make_backend("cpu", "tf32"); }).find("network.precision: tf32 needs device: cuda") == 0);
+    CHECK(refusal([] { make_backend("cpu", "tf32"); }).find("network.precision: tf32 needs device: cuda") ==
+          0);
 }

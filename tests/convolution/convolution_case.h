@@ -40,7 +40,7 @@ struct Case {
     int n, inputs, outputs, h, w, kernel;
     float slope;
     bool slice_x = false, slice_y = false;
-    bool planar_y = false;  // whatever the number of channels
+    bool planar_y = false;            // whatever the number of channels
     Element element = Element::fp32;  // of tensors in blocks
 };
 

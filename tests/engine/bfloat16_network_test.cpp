@@ -19,7 +19,8 @@ namespace {
 bool has_bf16() { return !cpu::bf16_instructions().empty(); }
 
 void check_refused() {
-    CHECK(has(refusal([] { make_backend("cpu", "bf16"); }), "network.precision: bf16 on the CPU needs avx512_bf16 or amx_bf16; this machine has"));
+    CHECK(has(refusal([] { make_backend("cpu", "bf16"); }),
+              "network.precision: bf16 on the CPU needs avx512_bf16 or amx_bf16; this machine has"));
 }
 
 /// A plan with everything that it needs, its arena full of NaNs.
@@ -55,7 +56,8 @@ constexpr int n = 2, h = 24, w = 32;
 template <class Net, class Value>
 Value denoised_by_unet(Net& net, Value z) {
     const auto twice = [&](Value x, const std::string& name, int channels) {
-        return net.convolution(net.convolution(x, name + ".0", channels, 3, slope), name + ".2", channels, 3, slope);
+        return net.convolution(net.convolution(x, name + ".0", channels, 3, slope), name + ".2", channels, 3,
+                               slope);
     };
     const Value skip = twice(z, "first", 32);
     const Value low = twice(net.max_pool(skip), "low", 48);
@@ -71,7 +73,8 @@ Value denoised_in_parts(Net& net, Value z) {
     const Value a = net.convolution(z, "a", 16, 3, slope), b = net.convolution(a, "b", 32, 3, slope);
     const Value c = net.convolution(net.concatenate({a, b}), "c", 16, 3, slope);
     const Value e = net.convolution(a, "e", 16, 1, slope);
-    const Value lambda = net.map_from_raw(net.convolution(net.concatenate({c, e}), "raw", 1, 3, 1.0), 0.1, 0, 1);
+    const Value lambda =
+        net.map_from_raw(net.convolution(net.concatenate({c, e}), "raw", 1, 3, 1.0), 0.1, 0, 1);
     return net.denoise(z, lambda, reference::Pdhg{0, 0, 8, 1.0f / 3, 1.0f / 3, 1, false, false});
 }
 
@@ -84,7 +87,8 @@ template <class Network>
 Distances distances(const Network& network, unsigned seed) {
     const auto backend = make_backend("cpu", "bf16");
     Recorder recorder(backend->channel_block(16), backend->feature_element());
-    const Value z = recorder.graph.input("z", n, 1, h, w), target = recorder.graph.input("target", n, 1, h, w);
+    const Value z = recorder.graph.input("z", n, 1, h, w),
+                target = recorder.graph.input("target", n, 1, h, w);
     loss(recorder.graph, network(recorder, z), target, LossKind::mse);
     Training training(*backend, std::move(recorder.graph));
     std::mt19937 generator(seed);
@@ -150,13 +154,15 @@ TEST_CASE("bf16 network: features take half the memory") {
         config.network.channels = {32, 64};
         Algorithms algorithms;
         algorithms.plan_untimed(Algorithms::Untimed::least);
-        return Plan(std::move(record_training_model(*backend, config, 1, 64, 64).graph), *backend, algorithms, true);
+        return Plan(std::move(record_training_model(*backend, config, 1, 64, 64).graph), *backend, algorithms,
+                    true);
     };
     const Plan wide = plan_in("fp32"), narrow = plan_in("bf16");
     int halved = 0;
     for (const Plan::Block& block : narrow.blocks())
         for (const Plan::Block& other : wide.blocks()) {
-            if (other.name != block.name || other.purpose != block.purpose || block.shape.block == 1) continue;
+            if (other.name != block.name || other.purpose != block.purpose || block.shape.block == 1)
+                continue;
             if (block.purpose != "value" && block.purpose != "gradient") continue;
             CHECK(2 * block.bytes == other.bytes);
             ++halved;
@@ -173,8 +179,10 @@ TEST_CASE("bf16 network: what cannot be kept in it is refused") {
     CHECK(graph.tensor(max_pool(graph, wide)).shape.element == Element::bf16);
     CHECK(graph.tensor(upsample(graph, wide)).shape.element == Element::bf16);
     CHECK(graph.tensor(convolution(graph, wide, "narrow", 2, 1, 1.0f)).shape.element == Element::fp32);
-    CHECK(has(refusal([&] { add(graph, wide, wide); }), "which it cannot work on; use network.precision: fp32"));
-    CHECK(has(refusal([&] { copy(graph, wide); }), "copy 'wide.copy': 'wide' is 1×16×8×8 in blocks of 16, bf16"));
+    CHECK(has(refusal([&] { add(graph, wide, wide); }),
+              "which it cannot work on; use network.precision: fp32"));
+    CHECK(has(refusal([&] { copy(graph, wide); }),
+              "copy 'wide.copy': 'wide' is 1×16×8×8 in blocks of 16, bf16"));
 
     if (!has_bf16()) return check_refused();
     const auto backend = make_backend("cpu", "bf16");

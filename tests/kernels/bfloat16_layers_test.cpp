@@ -28,7 +28,7 @@ struct Case {
 };
 
 // Odd, tiny, non-square, strided; the last ones are large enough for several threads.
-const Case cases[] = {{2, 8, 3, 2, 8, 8},    {1, 16, 7, 5, 8, 0},     {3, 16, 4, 9, 16, 16},
+const Case cases[] = {{2, 8, 3, 2, 8, 8},   {1, 16, 7, 5, 8, 0},     {3, 16, 4, 9, 16, 16},
                       {1, 32, 2, 2, 16, 0}, {2, 32, 27, 23, 16, 16}, {1, 24, 41, 37, 8, 8}};
 
 Features strided(int n, int c, int h, int w, int block, int slack) {
@@ -118,8 +118,9 @@ TEST_CASE("bf16: stores round to the nearest, ties to even; infinities and NaN s
     constexpr double infinity = std::numeric_limits<double>::infinity();
     const Features shape = dense_features(1, 16, 61, 67, 16, Element::bf16);
     Array d_y = random_values(shape.size(), 1);
-    const Array special = {0.0, infinity, -infinity, std::numeric_limits<double>::quiet_NaN(), 0x1.FEp127, -0x1.FEp127,
-                           0x1p-126, 0x1p-133, -0x1p-130, 0x1.02p0, -0x1.04p0, 0x1.FEp0};
+    const Array special = {0.0,        infinity,    -infinity, std::numeric_limits<double>::quiet_NaN(),
+                           0x1.FEp127, -0x1.FEp127, 0x1p-126,  0x1p-133,
+                           -0x1p-130,  0x1.02p0,    -0x1.04p0, 0x1.FEp0};
     std::copy(special.begin(), special.end(), d_y.begin());
     // Products with these slopes lie in the middle between two numbers of bf16, above it and beyond the largest.
     for (const float slope : {1.00390625f, 0.501953125f, 0.3f, 1.5f}) {
@@ -131,8 +132,8 @@ TEST_CASE("bf16: stores round to the nearest, ties to even; infinities and NaN s
             FeatureBuffer d_a(shape), d_bias = FeatureBuffer::vector(16);
             FeatureBuffer workspace =
                 FeatureBuffer::vector(cpu::activation_gradient_workspace_bytes(shape) / sizeof(float));
-            cpu::activation_gradient(y.view(), gradient.view(), d_a.view(), slope, d_bias.data(), Write::overwrite,
-                                     workspace.data());
+            cpu::activation_gradient(y.view(), gradient.view(), d_a.view(), slope, d_bias.data(),
+                                     Write::overwrite, workspace.data());
             CHECK(same(d_a.get(), expected));
             CHECK(d_a.intact());
         });
@@ -149,7 +150,8 @@ TEST_CASE("bf16: the activation's gradient, its sums not rounded") {
             sums[i / (std::size_t(k.h) * k.w) % k.c] += d_a[i];
         }
         const FeatureBuffer y_buffer = filled(shape, y), d_y_buffer = filled(shape, d_y);
-        FeatureBuffer d_a_buffer(strided(k.n, k.c, k.h, k.w, k.block, 0)), d_bias = FeatureBuffer::vector(k.c);
+        FeatureBuffer d_a_buffer(strided(k.n, k.c, k.h, k.w, k.block, 0)),
+            d_bias = FeatureBuffer::vector(k.c);
         FeatureBuffer workspace =
             FeatureBuffer::vector(cpu::activation_gradient_workspace_bytes(shape) / sizeof(float));
         cpu::activation_gradient(y_buffer.view(), d_y_buffer.view(), d_a_buffer.view(), 0.1f, d_bias.data(),
@@ -187,7 +189,8 @@ TEST_CASE("bf16: max pooling and its gradient are exact") {
 TEST_CASE("bf16: upsampling and its gradient, rounded once") {
     for_each_case([](const Case& k) {
         const int planes = k.n * k.c;
-        const Array x = random_values(std::int64_t(planes) * k.h * k.w, 1), d_y = random_values(4 * std::int64_t(x.size()), 2);
+        const Array x = random_values(std::int64_t(planes) * k.h * k.w, 1),
+                    d_y = random_values(4 * std::int64_t(x.size()), 2);
         const FeatureBuffer x_buffer = filled(strided(k.n, k.c, k.h, k.w, k.block, k.slack), x);
         const FeatureBuffer d_y_buffer = filled(strided(k.n, k.c, 2 * k.h, 2 * k.w, k.block, k.slack), d_y);
         FeatureBuffer y(strided(k.n, k.c, 2 * k.h, 2 * k.w, k.block, 2 * k.slack));

@@ -37,7 +37,8 @@ class FeatureBuffer {
     const tvmap::Features& shape() const { return shape_; }
     float* data() { return view().data; }
     tvmap::View view() {
-        return {tvmap::at_byte(memory_.get(), margin * std::int64_t(tvmap::element_bytes(shape_.element))), shape_};
+        return {tvmap::at_byte(memory_.get(), margin * std::int64_t(tvmap::element_bytes(shape_.element))),
+                shape_};
     }
     tvmap::ConstView view() const { return const_cast<FeatureBuffer*>(this)->view(); }
 
@@ -55,7 +56,8 @@ class FeatureBuffer {
         std::vector<bool> owned(numbers_, false);
         for (std::int64_t i = 0; i < shape_.size(); ++i) owned[place(i)] = true;
         for (std::int64_t i = 0; i < numbers_; ++i)
-            if (!owned[i] && at(i) != (narrow() ? reference::nearest_bfloat16(sentinel) : sentinel)) return false;
+            if (!owned[i] && at(i) != (narrow() ? reference::nearest_bfloat16(sentinel) : sentinel))
+                return false;
         return true;
     }
 
