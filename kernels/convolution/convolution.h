@@ -88,7 +88,8 @@ void require_bf16();
 ///
 /// Where x or y is bf16, products MAY be made of bf16: an algorithm may round x, the weights and d_a to it before it
 /// multiplies, or take them as they are stored (Winograd and the last layer's kernel multiply floats). Sums are floats
-/// always, weights and their gradients too; a result in bf16 is rounded once, when it is stored. Needs bf16_instructions().
+/// always, weights and their gradients too; a result in bf16 is rounded when it is stored, and by oneDNN's algorithms also
+/// before it is added to what is there. Needs bf16_instructions().
 std::unique_ptr<Convolution> make_convolution(const ConvolutionProblem& problem,
                                               const std::string& algorithms);
 
