@@ -144,7 +144,7 @@ void add_bench(Program& program) {
     add_number(command, "--batch", options->batch, "images", 1, 4096);
     add_number(command, "--iterations", options->iterations, "the solver's steps", 1, 1000000);
     add_number(command, "--seconds", options->seconds, "measuring time for each operation", 0.0, 3600.0);
-    command.add_option("--precision", options->precision, "of the network's products on a GPU")
+    command.add_option("--precision", options->precision, "of the network's products; tf32 on a GPU alone")
         ->check(CLI::IsMember({"fp32", "tf32", "bf16"}))
         ->capture_default_str();
     command.add_option("--filter", options->filter, "only operations whose name holds this");

@@ -1,5 +1,6 @@
 #include "apps/bench_cases.h"
 
+#include <algorithm>
 #include <array>
 
 #include "engine/config/config.h"
@@ -57,11 +58,27 @@ class Cases {
     }
 
     /// Numbers in [from, to), the same each time: never zeros, which can run faster than data.
+    static std::vector<float> values(std::int64_t count, float from, float to) {
+        std::vector<float> result(static_cast<std::size_t>(count));
+        for (std::size_t i = 0; i < result.size(); ++i)
+            result[i] = from + (to - from) * uniform(1, Purpose::phantom, 0, 0, std::uint32_t(i));
+        return result;
+    }
     Shared<float> numbers(std::int64_t count, float from, float to) const {
-        std::vector<float> host(static_cast<std::size_t>(count));
-        for (std::size_t i = 0; i < host.size(); ++i)
-            host[i] = from + (to - from) * uniform(1, Purpose::phantom, 0, 0, std::uint32_t(i));
-        return std::make_shared<DeviceArray<float>>(backend_, host);
+        return std::make_shared<DeviceArray<float>>(backend_, values(count, from, to));
+    }
+    /// The same as a tensor of this shape and element.
+    Shared<float> tensor(const Features& shape, float from, float to) const {
+        if (shape.element == Element::fp32) return numbers(shape.size(), from, to);
+        const auto result = memory<float>(floats_of(shape));
+        std::vector<Bfloat16> narrow(static_cast<std::size_t>(shape.size()));
+        std::ranges::transform(values(shape.size(), from, to), narrow.begin(), to_bfloat16);
+        backend_.upload(result->data(), narrow.data(), sizeof(Bfloat16) * narrow.size());
+        return result;
+    }
+    /// Floats that take the tensor's room.
+    static std::size_t floats_of(const Features& shape) {
+        return (std::size_t(shape.size()) * element_bytes(shape.element) + sizeof(float) - 1) / sizeof(float);
     }
     template <class T>
     Shared<T> memory(std::size_t count) const {
@@ -70,17 +87,19 @@ class Cases {
 
     void convolution(Features x, int channels, int kernel, float slope) {
         x.block = std::min(backend_.channel_block(x.c), backend_.channel_block(channels));
-        const Features y = dense_features(x.n, channels, x.h, x.w, x.block);
+        if (x.block > 1) x.element = backend_.feature_element();
+        const Features y = dense_features(x.n, channels, x.h, x.w, x.block, x.element);
         for (const bool backward : {false, true})
             add(backward ? "convolution_backward" : "convolution_forward", [=, this] {
                 const ConvolutionProblem problem{x, y, kernel, slope, true, x.c > 1};
                 const std::shared_ptr<Convolution> planned = backend_.convolution(problem, "");
                 const std::int64_t weights = std::int64_t(channels) * x.c * kernel * kernel;
-                const auto in = numbers(x.size(), 0, 1), out = numbers(y.size(), -1, 1),
-                           d_out = numbers(y.size(), -1, 1), w = numbers(weights, -0.1f, 0.1f);
+                const auto in = tensor(x, 0, 1), out = tensor(y, -1, 1), d_out = tensor(y, -1, 1),
+                           w = numbers(weights, -0.1f, 0.1f);
                 const auto b = numbers(channels, -0.1f, 0.1f);
                 const auto work = memory<std::byte>(
                     std::max(planned->forward_workspace_bytes(), planned->backward_workspace_bytes()));
+                const double number = double(element_bytes(x.element));
                 const double forward_operations = 2.0 * double(weights) * x.n * x.h * x.w;
                 BenchCase c;
                 c.shape = text(shape_text(x), " → ", channels, ", ", kernel, "×", kernel);
@@ -89,16 +108,17 @@ class Cases {
                 const std::size_t comma = std::min(all.find(','), all.size());
                 c.algorithm = backward && comma < all.size() ? all.substr(comma + 1) : all.substr(0, comma);
                 if (!backward) {
-                    c.bytes = 4.0 * double(x.size() + y.size() + weights);
+                    c.bytes = number * double(x.size() + y.size()) + 4.0 * double(weights);
                     c.operations = forward_operations;
                     c.run = [=] {
                         planned->forward(in->data(), w->data(), b->data(), out->data(), work->data());
                     };
                 } else {
                     const bool d_x = problem.needs_d_x;
-                    const auto d_in = memory<float>(x.size()), d_w = memory<float>(weights);
+                    const auto d_in = memory<float>(floats_of(x)), d_w = memory<float>(weights);
                     const auto d_b = memory<float>(channels);
-                    c.bytes = 4.0 * double((d_x ? 2 : 1) * x.size() + 2 * y.size() + (d_x ? 2 : 1) * weights);
+                    c.bytes = number * double((d_x ? 2 : 1) * x.size() + 2 * y.size()) +
+                              4.0 * (d_x ? 2 : 1) * double(weights);
                     c.operations = (d_x ? 2 : 1) * forward_operations;
                     c.run = [=] {
                         planned->backward({.x = in->data(),
@@ -115,26 +135,28 @@ class Cases {
             });
     }
 
-    /// An operation on arrays of floats, given as shapes; it moves `floats` floats.
-    void plain(const std::string& name, const std::vector<Features>& shapes, double floats,
+    /// An operation on tensors, given as shapes of one element; it moves so many numbers.
+    void plain(const std::string& name, const std::vector<Features>& shapes, double moved,
                const std::function<void(Backend&, const std::vector<View>&)>& run) {
         add(name, [=, this] {
             std::vector<Shared<float>> buffers;
             std::vector<View> views;
             for (const Features& shape : shapes) {
-                buffers.push_back(numbers(shape.size(), -1, 1));
+                buffers.push_back(tensor(shape, -1, 1));
                 views.push_back({buffers.back()->data(), shape});
             }
             BenchCase c;
             c.shape = shape_text(shapes.front());
-            c.bytes = 4.0 * floats;
+            c.bytes = double(element_bytes(shapes.front().element)) * moved;
             c.run = [&backend = backend_, run, buffers, views] { run(backend, views); };
             return c;
         });
     }
 
-    void sampling(const Features& large) {
-        const Features small = dense_features(large.n, large.c, large.h / 2, large.w / 2, large.block);
+    void sampling(Features large) {
+        if (large.block > 1) large.element = backend_.feature_element();
+        const Features small =
+            dense_features(large.n, large.c, large.h / 2, large.w / 2, large.block, large.element);
         const double l = double(large.size()), s = double(small.size());
         plain("max_pool_forward", {large, small}, l + s,
               [](Backend& on, const auto& v) { max_pool_forward(on, v[0], v[1]); });

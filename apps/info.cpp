@@ -6,6 +6,7 @@
 #include "kernels/backend.h"
 #include "kernels/base/simd.h"
 #include "kernels/base/threads.h"
+#include "kernels/convolution/convolution.h"
 #include "kernels/machine_peak.h"
 
 namespace tvmap {
@@ -21,17 +22,26 @@ constexpr const char* compiler = "unknown";
 
 int run(const CommonOptions& common) {
     const double gibibytes = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE)) / (1 << 30);
-    const std::string set = cpu::instruction_set();
-    const Json json{
-        {"command", "info"},       {"version", TVMAP_VERSION},        {"processor", cpu::processor_name()},
-        {"instruction_set", set},  {"threads", thread_count()},       {"threads_from", common.threads_from},
-        {"memory_gib", gibibytes}, {"onednn", cpu::onednn_version()}, {"compiler", compiler},
-        {"tiff", tiff_status()},   {"dicom", dicom_status()},         {"cuda_backend", cuda_status()}};
+    const std::string set = cpu::instruction_set(), bf16 = cpu::bf16_instructions();
+    const Json json{{"command", "info"},
+                    {"version", TVMAP_VERSION},
+                    {"processor", cpu::processor_name()},
+                    {"instruction_set", set},
+                    {"threads", thread_count()},
+                    {"threads_from", common.threads_from},
+                    {"memory_gib", gibibytes},
+                    {"onednn", cpu::onednn_version()},
+                    {"bf16", bf16},
+                    {"compiler", compiler},
+                    {"tiff", tiff_status()},
+                    {"dicom", dicom_status()},
+                    {"cuda_backend", cuda_status()}};
     print_result(
         common, json,
         text("tvmap            ", TVMAP_VERSION, "\nprocessor        ", cpu::processor_name(),
              "\ninstruction set  ", set, "\nthreads          ", thread_count(), " (", common.threads_from,
              ")\nmemory           ", number(gibibytes, 4), " GiB\noneDNN           ", cpu::onednn_version(),
+             "\nbf16             ", bf16.empty() ? "not on this processor" : "by " + bf16,
              "\ncompiler         ", compiler, "\nTIFF             ", tiff_status(), "\nDICOM            ",
              dicom_status(), "\nCUDA backend     ", cuda_status(), "\n"));
     return success;

@@ -30,8 +30,13 @@ class RecordedCall final : public Recording {
 
 class CpuBackend final : public Backend {
   public:
+    explicit CpuBackend(Element features) : features_(features) {}
     std::string name() const override { return "cpu"; }
-    std::string description() const override { return text("cpu, ", thread_count(), " threads, fp32"); }
+    std::string description() const override {
+        const std::string precision =
+            features_ == Element::bf16 ? "bf16 by " + cpu::bf16_instructions() : "fp32";
+        return text("cpu, ", thread_count(), " threads, ", precision);
+    }
     std::string algorithm_key() const override {
         static const std::string machine = cpu::processor_name(), onednn = cpu::onednn_version();
         const std::string set = cpu::instruction_set();
@@ -89,6 +94,7 @@ class CpuBackend final : public Backend {
     }
 
     int channel_block(int channels) const override { return cpu::channel_block(channels); }
+    Element feature_element() const override { return features_; }
 
     std::unique_ptr<Convolution> convolution(const ConvolutionProblem& problem,
                                              const std::string& algorithms) override {
@@ -157,6 +163,9 @@ class CpuBackend final : public Backend {
     void image_quality(const ComparedImages& images, ImageQuality* quality) override {
         cpu::image_quality(images, quality);
     }
+
+  private:
+    Element features_;
 };
 
 }  // namespace
@@ -173,9 +182,11 @@ std::unique_ptr<Backend> make_backend(const std::string& device, const std::stri
     check_device(device);
     if (device == "cuda" || (device == "auto" && cuda_unavailable().empty()))
         return open_cuda_backend(precision);
-    if (precision != "fp32")
-        fail("network.precision: ", precision, " needs device: cuda; the CPU computes in fp32");
-    return std::make_unique<CpuBackend>();
+    if (precision == "bf16")
+        cpu::require_bf16();
+    else if (precision != "fp32")
+        fail("network.precision: ", precision, " needs device: cuda; the CPU computes in fp32 or bf16");
+    return std::make_unique<CpuBackend>(precision == "bf16" ? Element::bf16 : Element::fp32);
 }
 
 }  // namespace tvmap

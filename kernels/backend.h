@@ -81,6 +81,8 @@ class Backend : public KernelQueue {
 
     /// Channels per block of a tensor of C channels (see kernels/base/features.h).
     virtual int channel_block(int channels) const = 0;
+    /// What a network's tensors in blocks of channels, and their gradients, are stored as.
+    virtual Element feature_element() const { return Element::fp32; }
 
     virtual std::unique_ptr<Convolution> convolution(const ConvolutionProblem& problem,
                                                      const std::string& algorithms) = 0;
@@ -126,8 +128,8 @@ class Backend : public KernelQueue {
 };
 
 /// `device`: auto (CUDA where it can be used, else the CPU), cpu or cuda. `precision`: fp32, tf32 or bf16, of
-/// the network's products; the CPU has fp32 alone. Throws Error for cuda where there is none, saying what was
-/// missing.
+/// the network's products. The CPU has no tf32, and bf16, which it keeps the network's tensors in as well, where
+/// cpu::bf16_instructions() names some. Throws Error where something is missing, saying what.
 std::unique_ptr<Backend> make_backend(const std::string& device, const std::string& precision = "fp32");
 
 /// Throws the Error that make_backend would throw for this device, without opening it.

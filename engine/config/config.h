@@ -43,7 +43,7 @@ struct NetworkConfig {
     bool he = false;         ///< initialisation: reference | he, see engine/model/unet.h
     bool normalise = false;  ///< normalise: none | noise (to noise of standard deviation 1, as estimated)
     bool predicts_image = false;     ///< output: map | image (the network denoises by itself)
-    std::string precision = "fp32";  ///< fp32 (the only one on the CPU) | tf32 | bf16
+    std::string precision = "fp32";  ///< fp32 | tf32 (on a GPU alone) | bf16
 };
 
 struct MapConfig {

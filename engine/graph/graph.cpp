@@ -22,7 +22,8 @@ std::int64_t Graph::parameter_count() const {
 }
 
 Features Graph::features(int n, int c, int h, int w) const {
-    return dense_features(n, c, h, w, c % block_ == 0 ? block_ : 1);
+    const bool blocked = block_ > 1 && c % block_ == 0;
+    return dense_features(n, c, h, w, blocked ? block_ : 1, blocked ? element_ : Element::fp32);
 }
 
 int Graph::parameter(const std::string& name, const std::vector<std::int64_t>& shape, std::int64_t fan_in,
@@ -59,6 +60,7 @@ Value Graph::record(std::unique_ptr<Operation> operation, const std::vector<Valu
              "; use larger images or a network that halves less often");
     check_size(name, shape);
     if (operation->joins_inputs()) check_joined(*operation, name, shape);
+    check_element(*operation, name, {.name = name, .shape = shape});
     const int id = int(tensors_.size());
     bool requires_gradient = !operation->parameters.empty();
     for (Value input : inputs) requires_gradient = requires_gradient || tensor(input).requires_gradient;
@@ -75,6 +77,7 @@ void Graph::check_inputs(const Operation& operation, const std::string& name) co
         if (inputs[i] < 0 || inputs[i] >= int(tensors_.size()))
             fail(operation.kind(), " '", name, "': input ", i, " is no value of this graph");
         const Tensor& x = tensors_[inputs[i]];
+        check_element(operation, name, x);
         if (operation.dense_only() && x.root != inputs[i])
             fail(operation.kind(), " '", name, "': '", x.name, "' is a slice of '", tensors_[x.root].name,
                  "', which is not dense; give a copy of it");
@@ -83,6 +86,12 @@ void Graph::check_inputs(const Operation& operation, const std::string& name) co
             fail(operation.kind(), " '", name, "': '", x.name, "' cannot lie in the result",
                  again ? " twice" : "", "; give a copy of it");
     }
+}
+
+void Graph::check_element(const Operation& operation, const std::string& name, const Tensor& t) const {
+    if (t.shape.element != Element::fp32 && !operation.works_in_bf16())
+        fail(operation.kind(), " '", name, "': '", t.name, "' is ", layout_text(t.shape),
+             ", which it cannot work on; use network.precision: fp32");
 }
 
 bool Graph::can_become_slice(Value x) const {
@@ -100,7 +109,8 @@ void Graph::check_joined(const Operation& operation, const std::string& name, co
     for (int input : operation.inputs) {
         const Features& s = tensors_[input].shape;
         channels += s.c;
-        if (s.n != whole.n || s.h != whole.h || s.w != whole.w || s.block != whole.block)
+        if (s.n != whole.n || s.h != whole.h || s.w != whole.w || s.block != whole.block ||
+            s.element != whole.element)
             fail(operation.kind(), " '", name, "': ", layout_text(s), " is no slice of ", layout_text(whole));
     }
     if (channels != whole.c || !whole.dense())

@@ -29,8 +29,8 @@ class Graph {
     };
 
     /// `block`: channels per block wherever a channel count is a multiple of it, 1 for planar tensors
-    /// throughout.
-    explicit Graph(int block) : block_(block) {}
+    /// throughout. `element`: what tensors in blocks, and their gradients, are stored as.
+    explicit Graph(int block, Element element = Element::fp32) : block_(block), element_(element) {}
 
     /// A planar N×C×H×W input. With requires_gradient its gradient can be read after backward().
     Value input(const std::string& name, int n, int c, int h, int w, bool requires_gradient = false);
@@ -63,10 +63,12 @@ class Graph {
 
   private:
     void check_inputs(const Operation& operation, const std::string& name) const;
+    void check_element(const Operation& operation, const std::string& name, const Tensor& tensor) const;
     void check_joined(const Operation& operation, const std::string& name, const Features& whole) const;
     void join(const Operation& operation);
 
     int block_;
+    Element element_;
     std::vector<Tensor> tensors_;
     std::vector<std::unique_ptr<Operation>> operations_;
     std::vector<Parameter> parameters_;

@@ -64,6 +64,8 @@ class Operation {
     virtual bool backward_reads_input(int /*input*/) const { return false; }
     virtual bool backward_reads_output() const { return false; }
 
+    /// Whether it works on tensors of bf16 (kernels/base/features.h) as on others.
+    virtual bool works_in_bf16() const { return false; }
     /// Whether all its tensors must be dense: then none of them can be a slice of a concatenation.
     virtual bool dense_only() const { return false; }
     /// Whether the inputs lie in the output as its channels, one after the other, and their gradients in its gradient:

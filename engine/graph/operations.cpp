@@ -15,7 +15,7 @@ namespace {
 using Tensor = Graph::Tensor;
 
 /// Dense, in the same blocks.
-Features dense_like(const Features& s) { return dense_features(s.n, s.c, s.h, s.w, s.block); }
+Features dense_like(const Features& s) { return dense_features(s.n, s.c, s.h, s.w, s.block, s.element); }
 
 /// The output's gradient is an input's, as it is.
 void pass_on(const Binding& b, int input) {
@@ -123,7 +123,7 @@ Value max_pool(Graph& graph, Value x) {
 
 Features MaxPoolOperation::output_shape(const Graph& graph) const {
     const Features& in = graph.tensors()[inputs[0]].shape;
-    return dense_features(in.n, in.c, in.h / 2, in.w / 2, in.block);
+    return dense_features(in.n, in.c, in.h / 2, in.w / 2, in.block, in.element);
 }
 
 void MaxPoolOperation::forward(const Binding& b) { max_pool_forward(*b.backend, b.inputs[0], b.output); }
@@ -139,7 +139,7 @@ Value upsample(Graph& graph, Value x) {
 
 Features UpsampleOperation::output_shape(const Graph& graph) const {
     const Features& in = graph.tensors()[inputs[0]].shape;
-    return dense_features(in.n, in.c, 2 * in.h, 2 * in.w, in.block);
+    return upsample_shape(in);
 }
 
 void UpsampleOperation::forward(const Binding& b) { upsample_forward(*b.backend, b.inputs[0], b.output); }
@@ -205,7 +205,8 @@ Features ConcatenateOperation::output_shape(const Graph& graph) const {
     for (int input : inputs) {
         const Tensor& t = graph.tensors()[input];
         const Features& s = t.shape;
-        if (s.n != whole.n || s.h != whole.h || s.w != whole.w || s.block != whole.block)
+        if (s.n != whole.n || s.h != whole.h || s.w != whole.w || s.block != whole.block ||
+            s.element != whole.element)
             fail("concatenate: ", t.name, " is ", layout_text(s), " but ", first.name, " is ",
                  layout_text(first.shape));
         if (s.c > INT_MAX - whole.c) fail("concatenate: more channels than can be counted; give fewer");

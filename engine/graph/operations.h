@@ -60,6 +60,7 @@ class ConvolutionOperation final : public Operation {
     ConvolutionOperation(int channels, int kernel, float slope)
         : channels_(channels), kernel_(kernel), slope_(slope) {}
     std::string kind() const override { return "convolution"; }
+    bool works_in_bf16() const override { return true; }
     Features output_shape(const Graph& graph) const override;
     bool backward_reads_input(int) const override { return true; }
     bool backward_reads_output() const override { return slope_ != 1.0f; }
@@ -81,6 +82,7 @@ class ConvolutionOperation final : public Operation {
 class MaxPoolOperation final : public Operation {
   public:
     std::string kind() const override { return "max pool"; }
+    bool works_in_bf16() const override { return true; }
     Features output_shape(const Graph& graph) const override;
     std::vector<KernelId> kernels() const override { return {max_pool_forward.id(), max_pool_backward.id()}; }
     bool backward_reads_input(int) const override { return true; }
@@ -92,6 +94,7 @@ class MaxPoolOperation final : public Operation {
 class UpsampleOperation final : public Operation {
   public:
     std::string kind() const override { return "upsample"; }
+    bool works_in_bf16() const override { return true; }
     Features output_shape(const Graph& graph) const override;
     std::vector<KernelId> kernels() const override { return {upsample_forward.id(), upsample_backward.id()}; }
     void forward(const Binding& b) override;
@@ -122,6 +125,7 @@ class CopyOperation final : public Operation {
 class ConcatenateOperation final : public Operation {
   public:
     std::string kind() const override { return "concatenate"; }
+    bool works_in_bf16() const override { return true; }
     Features output_shape(const Graph& graph) const override;
     bool joins_inputs() const override { return true; }
     void forward(const Binding&) override {}

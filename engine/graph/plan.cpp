@@ -13,8 +13,15 @@
 namespace tvmap {
 namespace {
 
-/// Bytes from the first to past the last float of a tensor.
-std::size_t bytes_of(const Features& s) { return aligned(sizeof(float) * s.size()); }
+/// Bytes from the first to past the last number of a tensor.
+std::size_t bytes_of(const Features& s) { return aligned(element_bytes(s.element) * s.size()); }
+
+/// The numbers from channel `from` on of images from `root` on; those before are whole blocks.
+View from_channel(std::byte* root, const Features& shape, int from) {
+    const std::int64_t numbers = std::int64_t(from) * shape.h * shape.w;
+    return {at_byte(reinterpret_cast<float*>(root), numbers * std::int64_t(element_bytes(shape.element))),
+            shape};
+}
 
 }  // namespace
 
@@ -205,8 +212,7 @@ View Plan::tensor_view(int tensor, const std::vector<int>& block_of, std::byte* 
     const Graph::Tensor& t = graph_.tensors()[tensor];
     const int block = block_of[t.root];
     if (block < 0) return {nullptr, t.shape};
-    float* root = reinterpret_cast<float*>(base + blocks_[block].offset);
-    return {root + std::int64_t(t.channel) * t.shape.h * t.shape.w, t.shape};
+    return from_channel(base + blocks_[block].offset, t.shape, t.channel);
 }
 
 void Plan::bind(const Arena& arena, const Parameters& parameters, int part) {
@@ -249,8 +255,8 @@ void Plan::bind(const Arena& arena, const Parameters& parameters, int part) {
         b.parameter_write = derived.parameter_write;
         b.workspace = memory(backward_work_[o]);
         for (const auto& [root, channels] : derived.clears) {
-            View some = tensor_view(root, gradient_block_, base_);
-            some.data += std::int64_t(channels.first) * some.shape.h * some.shape.w;
+            View some = from_channel(base_ + blocks_[gradient_block_[root]].offset, tensors[root].shape,
+                                     channels.first);
             some.shape.c = channels.second - channels.first;
             step.clear.push_back(some);
         }

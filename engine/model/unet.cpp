@@ -76,6 +76,16 @@ void record_solver(RecordedModel& model, const Config& config, int iterations) {
             denoise_with_steps(model.graph, model.noisy, model.lambda, problem, iterations, training);
 }
 
+/// Of tensors as the backend wants them.
+Graph network_graph(const Backend& backend, const NetworkConfig& network) {
+    const int block = network_block(backend, network);
+    const Element element = backend.feature_element();
+    if (element == Element::bf16 && block == 1)
+        fail("network.precision: bf16 on the CPU needs network.channels that are all multiples of 16, ",
+             "or all of 8 and none of 16; use others, or fp32");
+    return Graph(block, element);
+}
+
 }  // namespace
 
 int network_block(const Backend& backend, const NetworkConfig& network) {
@@ -116,7 +126,7 @@ Value record_unet(Graph& graph, const NetworkConfig& network, Value image) {
 }
 
 RecordedModel record_training_model(const Backend& backend, const Config& config, int n, int h, int w) {
-    RecordedModel model{.graph = Graph(network_block(backend, config.network))};
+    RecordedModel model{.graph = network_graph(backend, config.network)};
     Graph& graph = model.graph;
     model.noisy = graph.input("noisy", n, 1, h, w);
     model.target = graph.input("target", n, 1, h, w);
@@ -128,7 +138,7 @@ RecordedModel record_training_model(const Backend& backend, const Config& config
 
 RecordedModel record_inference_model(const Backend& backend, const Config& config, int n, int h, int w,
                                      int iterations) {
-    RecordedModel model{.graph = Graph(network_block(backend, config.network))};
+    RecordedModel model{.graph = network_graph(backend, config.network)};
     Graph& graph = model.graph;
     model.noisy = graph.input("noisy", n, 1, h, w);
     record_network(model, config);

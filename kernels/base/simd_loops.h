@@ -11,9 +11,41 @@
 
 #include <hwy/highway.h>
 
+#include "kernels/base/element.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace tvmap::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
+
+/// A vector of floats from numbers of either element, at any address.
+template <class D>
+HWY_INLINE hn::Vec<D> load(D d, const float* from) {
+    return hn::LoadU(d, from);
+}
+template <class D>
+HWY_INLINE hn::Vec<D> load(D d, const Bfloat16* from) {
+    const hn::Rebind<std::uint16_t, D> narrow;
+    const hn::RebindToUnsigned<D> wide;
+    return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(wide, hn::LoadU(narrow, &from->bits))));
+}
+
+/// A vector of floats as numbers of either element: see Element for the rounding.
+template <class D>
+HWY_INLINE void store(hn::Vec<D> value, D d, float* to) {
+    hn::StoreU(value, d, to);
+}
+template <class D>
+HWY_INLINE void store(hn::Vec<D> value, D, Bfloat16* to) {
+    const hn::Rebind<std::uint16_t, D> narrow;
+    const hn::RebindToUnsigned<D> wide;
+    const hn::RebindToSigned<D> whole;
+    const auto bits = hn::BitCast(wide, value);
+    const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(wide, 1u));
+    const auto rounded = hn::Add(hn::Add(bits, hn::Set(wide, 0x7fffu)), odd);
+    const auto quiet = hn::Or(bits, hn::Set(wide, 0x400000u));
+    const auto upper = hn::IfThenElse(hn::RebindMask(wide, hn::IsNaN(value)), quiet, rounded);
+    hn::StoreU(hn::DemoteTo(narrow, hn::BitCast(whole, hn::ShiftRight<16>(upper))), narrow, &to->bits);
+}
 
 /// body(d, i) for the floats from i on that fill a vector d: whole vectors first, what is left one by one.
 template <class Body>
@@ -29,10 +61,10 @@ HWY_INLINE void for_each_vector(std::int64_t count, const Body& body) {
 /// Stores a vector or adds it to what is there. The choice is the compiler's to know: at -O3 GCC 12 turns a
 /// choice made within a loop into a masked AVX-512 addition, with 1 for the mask, that is of the first lane
 /// alone.
-template <bool accumulate, class D>
-HWY_INLINE void write_out(D d, hn::Vec<D> value, float* to) {
-    if constexpr (accumulate) value = hn::Add(hn::LoadU(d, to), value);
-    hn::StoreU(value, d, to);
+template <bool accumulate, class D, class Number>
+HWY_INLINE void write_out(D d, hn::Vec<D> value, Number* to) {
+    if constexpr (accumulate) value = hn::Add(load(d, to), value);
+    store(value, d, to);
 }
 
 /// to[i] = value(d, i) for every i, or added to what is there.

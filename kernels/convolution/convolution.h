@@ -1,9 +1,9 @@
 // Two-dimensional convolution (cross-correlation), stride 1, zero padding that keeps H×W, bias, and an
 // optional leaky ReLU:
 //     a[n,o,i,j] = bias[o] + Σ_c Σ_u Σ_v weight[o,c,u,v]·x[n,c,i+u−k/2,j+v−k/2]        y = leaky_relu(a)
-// Weights are out×in×k×k, plain C order, k = 1 or 3. The CPU side stands on oneDNN and a Winograd of our own, the CUDA
-// side on cuDNN and cuBLAS; several algorithms (direct, Winograd, plain matrix products, …) and ways of batching are
-// timed when the object is made, and the fastest is kept.
+// Weights are out×in×k×k, plain C order, k = 1 or 3; they and the bias, and their gradients, are floats always. The CPU
+// side stands on oneDNN and a Winograd of our own, the CUDA side on cuDNN and cuBLAS; several algorithms (direct,
+// Winograd, plain matrix products, …) and ways of batching are timed when the object is made, and the fastest is kept.
 #pragma once
 #include <cstddef>
 #include <memory>
@@ -15,7 +15,7 @@
 namespace tvmap {
 
 struct ConvolutionProblem {
-    Features x;                   ///< N×Cin×H×W; may be a channel slice
+    Features x;                   ///< N×Cin×H×W; may be a channel slice. d_x is of its element, d_y of y's
     Features y;                   ///< N×Cout×H×W; may be a channel slice
     int kernel = 3;               ///< 1 or 3
     float slope = 1.0f;           ///< of the leaky ReLU on the result; 1: none
@@ -26,11 +26,14 @@ struct ConvolutionProblem {
     /// One line that names the problem in full: the key under which its algorithms are remembered.
     std::string key() const;
 
+    /// Whether x or y is bf16: then products may be made of bf16, see make_convolution.
+    bool in_bf16() const { return x.element == Element::bf16 || y.element == Element::bf16; }
+
     /// Throws Error where the shapes contradict each other or the contract.
     void check() const;
 };
 
-/// What a backward pass reads and writes.
+/// What a backward pass reads and writes. Places of the problem's x and y, whichever element they are of.
 struct ConvolutionBackward {
     const float* x = nullptr;
     const float* weight = nullptr;
@@ -74,9 +77,19 @@ void limit_onednn();
 /// else 1.
 int channel_block(int channels);
 
+/// What this processor multiplies bf16 by, "amx_bf16" or "avx512_bf16", as far as oneDNN may use it; "" if by nothing.
+std::string bf16_instructions();
+/// Throws Error, which says what is missing, where there are none.
+void require_bf16();
+
 /// Plans a convolution. `algorithms` empty: candidates are timed and the fastest deterministic ones taken;
 /// else what an earlier algorithms() answered, taken without timing. Throws Error with the shapes when
 /// nothing can compute it.
+///
+/// Where x or y is bf16, products MAY be made of bf16: an algorithm may round x, the weights and d_a to it before it
+/// multiplies, or take them as they are stored (Winograd and the last layer's kernel multiply floats). Sums are floats
+/// always, weights and their gradients too; a result in bf16 is rounded when it is stored, and by oneDNN's algorithms also
+/// before it is added to what is there. Needs bf16_instructions().
 std::unique_ptr<Convolution> make_convolution(const ConvolutionProblem& problem,
                                               const std::string& algorithms);
 

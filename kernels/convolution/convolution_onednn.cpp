@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/base/bump_allocator.h"
@@ -22,6 +23,8 @@ using onednn::Direction;
 using Pass = CpuPass;
 
 namespace {
+
+constexpr char amx_bf16[] = "amx_bf16", avx512_bf16[] = "avx512_bf16";
 
 // Memory for timing, straight from the operating system and back to it: planning leaves no trace in the
 // process's size.
@@ -42,8 +45,18 @@ class Pages {
     float* floats() const { return reinterpret_cast<float*>(data_); }
 
     // Ordinary numbers from `least` on: untouched pages would all be one page of zeros, in the first cache.
-    void fill(float least = -0.75f) {
-        for (std::size_t k = 0; k < bytes_ / sizeof(float); ++k) floats()[k] = least + float(k % 97) / 64.0f;
+    void fill(Element element, float least = -0.75f) {
+        for_element(element, [&](auto number) {
+            using Number = decltype(number);
+            Number* const numbers = reinterpret_cast<Number*>(data_);
+            for (std::size_t k = 0; k < bytes_ / sizeof(Number); ++k) {
+                const float value = least + float(k % 97) / 64.0f;
+                if constexpr (std::is_same_v<Number, float>)
+                    numbers[k] = value;
+                else
+                    numbers[k] = to_bfloat16(value);
+            }
+        });
     }
 
   private:
@@ -52,7 +65,7 @@ class Pages {
 };
 
 std::size_t extent_bytes(const Features& f) {
-    return std::size_t((f.n - 1) * f.image_stride + f.image_size()) * sizeof(float);
+    return std::size_t((f.n - 1) * f.image_stride + f.image_size()) * element_bytes(f.element);
 }
 
 double seconds_of(const auto& run) {
@@ -106,10 +119,12 @@ class OnednnConvolution : public Convolution {
         if (algorithms.empty()) {
             Pages x(extent_bytes(problem.x)), y(extent_bytes(problem.y)), weight(weight_bytes()),
                 bias(bias_bytes()), d_y(problem.training ? extent_bytes(problem.y) : 0);
-            for (Pages* pages : {&x, &weight, &bias, &d_y}) pages->fill();
+            x.fill(problem.x.element);
+            d_y.fill(problem.y.element);
+            for (Pages* pages : {&weight, &bias}) pages->fill(Element::fp32);
             take([&](Direction direction) {
                 // Where y is positive, d_a is d_y, however often it is computed.
-                y.fill(0.1f);
+                y.fill(problem_.y.element, 0.1f);
                 return fastest(direction, x.floats(), y.floats(), d_y.floats(), weight.floats(),
                                bias.floats());
             });
@@ -123,8 +138,9 @@ class OnednnConvolution : public Convolution {
         // A pass over the whole batch wants d_a dense.
         copies_d_a_ = copies_d_a(*weights_) || (data_ && copies_d_a(*data_));
         if (copies_d_a_)
-            d_a_ = dense_features(problem.y.n, problem.y.c, problem.y.h, problem.y.w, problem.y.block);
-        scratch_ = copies_d_a_ ? aligned(std::size_t(d_a_.size()) * sizeof(float)) : 0;
+            d_a_ = dense_features(problem.y.n, problem.y.c, problem.y.h, problem.y.w, problem.y.block,
+                                  problem.y.element);
+        scratch_ = copies_d_a_ ? aligned(std::size_t(d_a_.size()) * element_bytes(d_a_.element)) : 0;
     }
 
     std::size_t forward_workspace_bytes() const override { return forward_->workspace_bytes(); }
@@ -192,14 +208,17 @@ class OnednnConvolution : public Convolution {
     }
 
     // The caller's layout first. oneDNN's own, through staging buffers, where its best kernels do not take
-    // the caller's; its plain loops where there is nothing else.
+    // the caller's; its plain loops where there is nothing else. For tensors of bf16, oneDNN's algorithms round the
+    // factors of products and ours do not: both take part.
     std::vector<Algorithm> candidates(Direction direction) const {
         const char* widest = onednn_channel_block() == 16 ? "avx512" : "avx2";
         std::vector<Algorithm> fast, slow;
         if (Winograd::applies(problem_)) fast.push_back({winograd_name});
         bool has_widest = false;
+        // oneDNN multiplies by AMX in layouts of its own alone.
+        const bool tries_staged = problem_.in_bf16() && bf16_instructions() == amx_bf16;
         for (const bool staged : {false, true}) {
-            if (staged && has_widest) break;
+            if (staged && has_widest && !tries_staged) break;
             for (const bool images : {false, true}) {
                 if (images ? problem_.x.n == 1 : !batches(direction)) continue;
                 for (const Algorithm& a : available(problem_, direction, images, staged)) {
@@ -234,7 +253,7 @@ class OnednnConvolution : public Convolution {
         if (!problem_.training) return;
         std::vector<Pass> weights = passes_of(Direction::weights), data;
         if (problem_.needs_d_x) data = passes_of(Direction::data);
-        const std::size_t copy = std::size_t(problem_.y.size()) * sizeof(float);
+        const std::size_t copy = std::size_t(problem_.y.size()) * element_bytes(problem_.y.element);
         std::size_t best = 0, best_weights = weights.size(), best_data = 0;
         for (std::size_t w = 0; w < weights.size(); ++w)
             for (std::size_t d = 0; d < std::max<std::size_t>(data.size(), 1); ++d) {
@@ -301,6 +320,12 @@ class OnednnConvolution : public Convolution {
     std::size_t scratch_ = 0;  // where the passes' scratch memory starts
 };
 
+// Whether oneDNN may use a level of instructions. Every level from avx512_core on includes its bits, and those of the
+// 256-bit levels lack some.
+bool onednn_has(dnnl::cpu_isa level) {
+    return (unsigned(dnnl::get_effective_cpu_isa()) & unsigned(level)) == unsigned(level);
+}
+
 }  // namespace
 
 void limit_onednn() {
@@ -314,10 +339,24 @@ void limit_onednn() {
 }
 
 int onednn_channel_block() {
-    // Every level from avx512_core on includes its bits, and those of the 256-bit levels lack some.
-    const unsigned isa = unsigned(dnnl::get_effective_cpu_isa());
-    const auto has = [&](dnnl::cpu_isa level) { return (isa & unsigned(level)) == unsigned(level); };
-    return has(dnnl::cpu_isa::avx512_core) ? 16 : has(dnnl::cpu_isa::avx2) ? 8 : 1;
+    return onednn_has(dnnl::cpu_isa::avx512_core) ? 16 : onednn_has(dnnl::cpu_isa::avx2) ? 8 : 1;
+}
+
+std::string bf16_instructions() {
+    return onednn_has(dnnl::cpu_isa::avx512_core_amx)    ? amx_bf16
+           : onednn_has(dnnl::cpu_isa::avx512_core_bf16) ? avx512_bf16
+                                                         : "";
+}
+
+void require_bf16() {
+    if (!bf16_instructions().empty()) return;
+    const int block = onednn_channel_block();
+    fail("network.precision: bf16 on the CPU needs ", avx512_bf16, " or ", amx_bf16,
+         "; this machine has, or is limited to, ",
+         block == 16  ? "AVX-512 without them"
+         : block == 8 ? "AVX2"
+                      : "less than AVX2",
+         "; use fp32");
 }
 
 std::unique_ptr<Convolution> onednn_convolution(const ConvolutionProblem& problem,

@@ -1,6 +1,7 @@
 // 1×1 convolution from blocked x to a few planar channels, the network's last layer:
 //     y[n,o,i,j] = leaky_relu(bias[o] + Σ_c weight[o,c]·x[n,c,i,j])                 o < Cout ≤ 4
 //     d_x[n,c,i,j] = Σ_o weight[o,c]·d_a[n,o,i,j]        d_weight[o,c] = Σ_n Σ_i Σ_j d_a[n,o,i,j]·x[n,c,i,j]
+// x and d_x may be bf16; the products are made of floats all the same.
 // It is bound by memory, so forward and backward each read x once. Backward cuts the pixels into pieces of
 // fixed length with a partial sum each, added up in order: the result does not depend on the threads.
 #include <algorithm>
@@ -14,6 +15,7 @@
 #define HWY_TARGET_INCLUDE "kernels/convolution/convolution_pointwise.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
+#include "kernels/base/simd_loops.h"
 
 #ifndef TVMAP_KERNELS_POINTWISE_ONCE
 #define TVMAP_KERNELS_POINTWISE_ONCE
@@ -23,9 +25,10 @@ constexpr int channels_together = 8;                  // divides every block
 constexpr std::int64_t run_pixels = 256;              // pixels summed in single precision
 constexpr std::int64_t task_pixels = 4 * run_pixels;  // pixels of one task
 
-// Where the pixels of one task lie. x and d_x: planes of `block` channels, `plane` floats apart; y and d_a:
+// Where the pixels of one task lie. x and d_x: planes of `block` channels, `plane` numbers apart; y and d_a:
 // one plane for each output, `pixels` floats apart.
 struct PointwisePiece {
+    Element element;  // of x and d_x
     int inputs, outputs, block;
     std::int64_t plane, pixels, count;
 };
@@ -34,7 +37,6 @@ struct PointwisePiece {
 
 HWY_BEFORE_NAMESPACE();
 namespace tvmap::cpu::HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::CappedTag<float, channels_together>;
 using V = hn::Vec<D>;
 constexpr int lanes = int(hn::MaxLanes(D()));
@@ -50,8 +52,8 @@ HWY_INLINE V sum_each(V* v) {
     return v[0];
 }
 
-template <int outputs>
-void forward_outputs(const PointwisePiece& piece, const float* x, const float* weight, const float* bias,
+template <int outputs, class Number>
+void forward_outputs(const PointwisePiece& piece, const Number* x, const float* weight, const float* bias,
                      float* y, float slope) {
     const D d;
     const int block = piece.block;
@@ -61,11 +63,11 @@ void forward_outputs(const PointwisePiece& piece, const float* x, const float* w
         for (auto& row : sum)
             for (auto& s : row) s = hn::Zero(d);
         for (int c = 0; c < piece.inputs; c += lanes) {
-            const float* at = x + c / block * piece.plane + pixel * block + c % block;
+            const Number* at = x + c / block * piece.plane + pixel * block + c % block;
             V w[outputs];
             for (int o = 0; o < outputs; ++o) w[o] = hn::LoadU(d, weight + o * piece.inputs + c);
             const auto add_pixel = [&](int k) HWY_ATTR {
-                const V value = hn::LoadU(d, at + k * block);
+                const V value = load(d, at + k * block);
                 for (int o = 0; o < outputs; ++o) sum[o][k] = hn::MulAdd(w[o], value, sum[o][k]);
             };
             if (pixels == lanes) {
@@ -89,24 +91,27 @@ void forward_outputs(const PointwisePiece& piece, const float* x, const float* w
     }
 }
 
-void pointwise_forward(const PointwisePiece& piece, const float* x, const float* weight, const float* bias,
+void pointwise_forward(const PointwisePiece& piece, const void* x, const float* weight, const float* bias,
                        float* y, float slope) {
-    switch (piece.outputs) {
-        case 1:
-            return forward_outputs<1>(piece, x, weight, bias, y, slope);
-        case 2:
-            return forward_outputs<2>(piece, x, weight, bias, y, slope);
-        case 3:
-            return forward_outputs<3>(piece, x, weight, bias, y, slope);
-        case 4:
-            return forward_outputs<4>(piece, x, weight, bias, y, slope);
-    }
+    for_element(piece.element, [&](auto number) HWY_ATTR {
+        const auto* from = static_cast<const decltype(number)*>(x);
+        switch (piece.outputs) {
+            case 1:
+                return forward_outputs<1>(piece, from, weight, bias, y, slope);
+            case 2:
+                return forward_outputs<2>(piece, from, weight, bias, y, slope);
+            case 3:
+                return forward_outputs<3>(piece, from, weight, bias, y, slope);
+            case 4:
+                return forward_outputs<4>(piece, from, weight, bias, y, slope);
+        }
+    });
 }
 
 // d_x may be null. sums: outputs×inputs doubles.
-template <int outputs>
-void backward_outputs(const PointwisePiece& piece, const float* x, const float* weight, const float* d_a,
-                      float* d_x, bool accumulate, double* sums) {
+template <int outputs, class Number>
+void backward_outputs(const PointwisePiece& piece, const Number* x, const float* weight, const float* d_a,
+                      Number* d_x, bool accumulate, double* sums) {
     const D d;
     const int block = piece.block;
     std::fill(sums, sums + outputs * piece.inputs, 0.0);
@@ -121,14 +126,14 @@ void backward_outputs(const PointwisePiece& piece, const float* x, const float* 
             }
             for (std::int64_t pixel = run; pixel < end; ++pixel) {
                 const std::int64_t at = place + pixel * block;
-                const V value = hn::LoadU(d, x + at);
-                V g = d_x && accumulate ? hn::LoadU(d, d_x + at) : hn::Zero(d);
+                const V value = load(d, x + at);
+                V g = d_x && accumulate ? load(d, d_x + at) : hn::Zero(d);
                 for (int o = 0; o < outputs; ++o) {
                     const V a = hn::Set(d, d_a[o * piece.pixels + pixel]);
                     sum[o] = hn::MulAdd(a, value, sum[o]);
                     g = hn::MulAdd(a, w[o], g);
                 }
-                if (d_x) hn::StoreU(g, d, d_x + at);
+                if (d_x) store(g, d, d_x + at);
             }
             for (int o = 0; o < outputs; ++o) {
                 float run_sums[lanes];
@@ -140,18 +145,22 @@ void backward_outputs(const PointwisePiece& piece, const float* x, const float* 
     }
 }
 
-void pointwise_backward(const PointwisePiece& piece, const float* x, const float* weight, const float* d_a,
-                        float* d_x, bool accumulate, double* sums) {
-    switch (piece.outputs) {
-        case 1:
-            return backward_outputs<1>(piece, x, weight, d_a, d_x, accumulate, sums);
-        case 2:
-            return backward_outputs<2>(piece, x, weight, d_a, d_x, accumulate, sums);
-        case 3:
-            return backward_outputs<3>(piece, x, weight, d_a, d_x, accumulate, sums);
-        case 4:
-            return backward_outputs<4>(piece, x, weight, d_a, d_x, accumulate, sums);
-    }
+void pointwise_backward(const PointwisePiece& piece, const void* x, const float* weight, const float* d_a,
+                        void* d_x, bool accumulate, double* sums) {
+    for_element(piece.element, [&](auto number) HWY_ATTR {
+        const auto* from = static_cast<const decltype(number)*>(x);
+        auto* to = static_cast<decltype(number)*>(d_x);
+        switch (piece.outputs) {
+            case 1:
+                return backward_outputs<1>(piece, from, weight, d_a, to, accumulate, sums);
+            case 2:
+                return backward_outputs<2>(piece, from, weight, d_a, to, accumulate, sums);
+            case 3:
+                return backward_outputs<3>(piece, from, weight, d_a, to, accumulate, sums);
+            case 4:
+                return backward_outputs<4>(piece, from, weight, d_a, to, accumulate, sums);
+        }
+    });
 }
 
 }  // namespace tvmap::cpu::HWY_NAMESPACE
@@ -184,8 +193,8 @@ class PointwiseConvolution : public Convolution {
     void forward(const float* x, const float* weight, const float* bias, float* y, void*) override {
         for_each_piece([&](int image, std::int64_t start, std::int64_t, const PointwisePiece& piece) {
             HWY_DYNAMIC_DISPATCH(pointwise_forward)
-            (piece, x + image * x_.image_stride + start * x_.block, weight, bias,
-             y + image * y_.image_stride + start, slope_);
+            (piece, at_byte(x, x_bytes(image, start)), weight, bias, y + image * y_.image_stride + start,
+             slope_);
         });
     }
 
@@ -195,10 +204,10 @@ class PointwiseConvolution : public Convolution {
         double* sums = static_cast<double*>(workspace);
         const int count = x_.c * y_.c;
         for_each_piece([&](int image, std::int64_t start, std::int64_t task, const PointwisePiece& piece) {
-            const std::int64_t at = image * x_.image_stride + start * x_.block;
+            const std::int64_t at = x_bytes(image, start);
             HWY_DYNAMIC_DISPATCH(pointwise_backward)
-            (piece, b.x + at, b.weight, b.d_y + image * y_.image_stride + start, b.d_x ? b.d_x + at : nullptr,
-             b.d_x_write == Write::accumulate, sums + task * count);
+            (piece, at_byte(b.x, at), b.weight, b.d_y + image * y_.image_stride + start,
+             b.d_x ? at_byte(b.d_x, at) : nullptr, b.d_x_write == Write::accumulate, sums + task * count);
         });
         for (int k = 0; k < count; ++k) {
             double total = 0;
@@ -210,12 +219,17 @@ class PointwiseConvolution : public Convolution {
     std::string algorithms() const override { return "pointwise"; }
 
   private:
+    // Where a pixel of an image of x starts.
+    std::int64_t x_bytes(int image, std::int64_t pixel) const {
+        return (image * x_.image_stride + pixel * x_.block) * std::int64_t(element_bytes(x_.element));
+    }
+
     template <class Work>
     void for_each_piece(const Work& work) const {
         parallel_for(x_.n * pieces_, x_.size(), [&](std::int64_t task) {
             const std::int64_t start = task % pieces_ * task_pixels;
             work(int(task / pieces_), start, task,
-                 PointwisePiece{x_.c, y_.c, x_.block, pixels_ * x_.block, pixels_,
+                 PointwisePiece{x_.element, x_.c, y_.c, x_.block, pixels_ * x_.block, pixels_,
                                 std::min(task_pixels, pixels_ - start)});
         });
     }

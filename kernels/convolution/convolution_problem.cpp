@@ -5,7 +5,9 @@
 namespace tvmap {
 
 std::string ConvolutionProblem::key() const {
-    const auto layout = [](const Features& f) { return text(f.c, "b", f.block, f.dense() ? "" : "s"); };
+    const auto layout = [](const Features& f) {
+        return text(f.c, "b", f.block, f.dense() ? "" : "s", f.element == Element::bf16 ? "h" : "");
+    };
     return text("conv", kernel, "x", kernel, " n", x.n, " ", layout(x), ">", layout(y), " ", x.h, "x", x.w,
                 " slope ", slope, training ? " training" : " inference", training && needs_d_x ? " d_x" : "");
 }
@@ -18,6 +20,8 @@ void ConvolutionProblem::check() const {
     for (const Features* f : {&x, &y}) {
         if (f->block != 1 && f->block != 8 && f->block != 16) refuse("channel blocks must be 1, 8 or 16");
         if (f->c % f->block != 0) refuse("channels must be a multiple of their block");
+        if (f->element == Element::bf16 && f->block == 1)
+            refuse("tensors of bf16 must lie in blocks of channels");
         if (f->n > 1 && f->image_stride < f->image_size())
             refuse("images overlap: image_stride is too small");
     }

@@ -14,8 +14,10 @@ using onednn::Pointer;
 namespace {
 
 // oneDNN's interface knows no const.
-Pointer input(const float* data, const Features& f) { return {const_cast<float*>(data), f.image_stride}; }
-Pointer input(const float* data) { return {const_cast<float*>(data), 0}; }
+Pointer tensor(const float* data, const Features& f) {
+    return {const_cast<float*>(data), f.image_stride * std::int64_t(element_bytes(f.element))};
+}
+Pointer tensor(const float* data) { return {const_cast<float*>(data), 0}; }
 
 }  // namespace
 
@@ -50,8 +52,7 @@ void CpuPass::forward(const float* x, const float* weight, const float* bias, fl
     if (const Winograd* own = std::get_if<Winograd>(&way_))
         return own->forward(x, weight, bias, y, workspace);
     onednn::Pass& pass = std::get<onednn::Pass>(way_);
-    const Pointer pointers[] = {
-        input(x, problem_.x), input(weight), input(bias), {y, problem_.y.image_stride}};
+    const Pointer pointers[] = {tensor(x, problem_.x), tensor(weight), tensor(bias), tensor(y, problem_.y)};
     pass.run(pointers, Write::overwrite, static_cast<std::byte*>(workspace));
     if (!pass.activates()) leaky_relu_forward({y, problem_.y}, {y, problem_.y}, problem_.slope);
 }
@@ -61,14 +62,14 @@ void CpuPass::weights(const float* x, const float* y, const float* d_y, View d_a
     if (const Winograd* own = std::get_if<Winograd>(&way_))
         return own->weights(x, y, d_y, d_a, d_weight, d_bias, write, workspace);
     activation_gradient({y, problem_.y}, {d_y, problem_.y}, d_a, problem_.slope, d_bias, write, workspace);
-    const Pointer pointers[] = {input(x, problem_.x), input(d_a.data, d_a.shape), {d_weight, 0}};
+    const Pointer pointers[] = {tensor(x, problem_.x), tensor(d_a.data, d_a.shape), {d_weight, 0}};
     std::get<onednn::Pass>(way_).run(pointers, write, static_cast<std::byte*>(workspace));
 }
 
 void CpuPass::data(ConstView d_a, const float* weight, float* d_x, Write write, void* workspace) {
     if (const Winograd* own = std::get_if<Winograd>(&way_))
         return own->data(d_a, weight, d_x, write, workspace);
-    const Pointer pointers[] = {input(d_a.data, d_a.shape), input(weight), {d_x, problem_.x.image_stride}};
+    const Pointer pointers[] = {tensor(d_a.data, d_a.shape), tensor(weight), tensor(d_x, problem_.x)};
     std::get<onednn::Pass>(way_).run(pointers, write, static_cast<std::byte*>(workspace));
 }
 

@@ -26,11 +26,15 @@ void check(dnnl_status_t status, const char* what) {
     if (status != dnnl_success) fail("oneDNN: ", what, " failed with status ", int(status));
 }
 
-memory::desc plain(const dims& sizes, tag format) { return {sizes, memory::data_type::f32, format}; }
+using type = memory::data_type;
 
-memory::desc activations(const Features& f, int images, bool any) {
+memory::desc plain(const dims& sizes, tag format, type number = type::f32) { return {sizes, number, format}; }
+
+type type_of(Element element) { return element == Element::bf16 ? type::bf16 : type::f32; }
+
+memory::desc activations(const Features& f, int images, bool any, type number) {
     const tag format = any ? tag::any : f.block == 16 ? tag::nChw16c : f.block == 8 ? tag::nChw8c : tag::nchw;
-    return plain({images, f.c, f.h, f.w}, format);
+    return plain({images, f.c, f.h, f.w}, format, number);
 }
 
 // What one direction is made of: the descriptors of its tensors as the primitive may choose them.
@@ -39,14 +43,20 @@ struct Descriptors {
     dims strides{1, 1}, padding;
 };
 
-Descriptors descriptors(const ConvolutionProblem& problem, bool images, bool staged) {
+// The factors of products in bf16 are that, whatever their tensors are; results are what their tensors are, those for
+// weights floats.
+Descriptors descriptors(const ConvolutionProblem& problem, Direction direction, bool images, bool staged) {
     const int n = images ? 1 : problem.x.n, k = problem.kernel;
-    return {activations(problem.x, n, staged),
-            plain({problem.y.c, problem.x.c, k, k}, tag::any),
-            plain({problem.y.c}, tag::x),
-            activations(problem.y, n, staged),
-            {1, 1},
-            {k / 2, k / 2}};
+    const type factor = problem.in_bf16() ? type::bf16 : type::f32;
+    return {
+        activations(problem.x, n, staged, direction == Direction::data ? type_of(problem.x.element) : factor),
+        plain({problem.y.c, problem.x.c, k, k}, tag::any,
+              direction == Direction::weights ? type::f32 : factor),
+        plain({problem.y.c}, tag::x),
+        activations(problem.y, n, staged,
+                    direction == Direction::forward ? type_of(problem.y.element) : factor),
+        {1, 1},
+        {k / 2, k / 2}};
 }
 
 dnnl::primitive_attr attributes() {
@@ -117,18 +127,21 @@ bool visit_backward(const Descriptors& t, dnnl::algorithm kind, const Forward::p
 template <class Visit>
 void visit_implementations(const ConvolutionProblem& problem, Direction direction, bool images, bool staged,
                            const Visit& visit) {
-    const Descriptors t = descriptors(problem, images, staged);
+    const Descriptors t = descriptors(problem, direction, images, staged);
     for (const auto kind : {dnnl::algorithm::convolution_direct, dnnl::algorithm::convolution_winograd}) {
         if (kind == dnnl::algorithm::convolution_winograd && problem.kernel != 3) continue;
         if (direction == Direction::forward) {
             const bool fuses = problem.slope != 1.0f;
             if (fuses && visit_forward(t, kind, activating_attributes(problem.slope), true, visit)) return;
+            // A result that is rounded when it is stored has to be the final one.
+            if (fuses && problem.y.element == Element::bf16) continue;
             if (visit_forward(t, kind, attributes(), !fuses, visit)) return;
             continue;
         }
         // Backward descriptors want one of a forward pass.
+        const Descriptors forward = descriptors(problem, Direction::forward, images, staged);
         Forward::primitive_desc hint;
-        visit_forward(t, kind, attributes(), false, [&](const Forward::primitive_desc& first, bool) {
+        visit_forward(forward, kind, attributes(), false, [&](const Forward::primitive_desc& first, bool) {
             hint = first;
             return true;
         });
@@ -260,7 +273,8 @@ std::optional<Pass> Pass::make(const ConvolutionProblem& problem, Direction dire
         };
 
         const int n = images ? 1 : problem.x.n, k = problem.kernel;
-        const memory::desc x = activations(problem.x, n, false), y = activations(problem.y, n, false);
+        const memory::desc x = activations(problem.x, n, false, type_of(problem.x.element)),
+                           y = activations(problem.y, n, false, type_of(problem.y.element));
         const memory::desc weight = plain({problem.y.c, problem.x.c, k, k}, tag::oihw);
         switch (direction) {
             case Direction::forward:
@@ -312,18 +326,18 @@ void Pass::run(std::span<const Pointer> pointers, Write write, std::byte* worksp
     const std::size_t last = operands_.size() - 1;
     for (int image = 0; image < repeats_; ++image) {
         const auto at = [&](std::size_t k) {
-            return static_cast<float*>(pointers[k].data) + image * pointers[k].image_stride;
+            return static_cast<std::byte*>(pointers[k].data) + image * pointers[k].image_bytes;
         };
         for (std::size_t k = 0; k < last; ++k) {
             const Operand& o = operands_[k];
-            if (image > 0 && pointers[k].image_stride == 0) continue;  // bound and reordered already
+            if (image > 0 && pointers[k].image_bytes == 0) continue;  // bound and reordered already
             bind(o.inner, o.same ? static_cast<void*>(at(k)) : workspace + o.staging);
             if (o.same) continue;
             bind(o.outer, at(k));
             reorder(o.copy, o.outer, o.inner);
         }
         const Operand& result = operands_[last];
-        const bool adds = write == Write::accumulate || (image > 0 && pointers[last].image_stride == 0);
+        const bool adds = write == Write::accumulate || (image > 0 && pointers[last].image_bytes == 0);
         const bool direct = result.same && !adds;
         bind(result.inner, direct ? static_cast<void*>(at(last)) : workspace + result.staging);
         check(dnnl_primitive_execute(primitive_.get(), stream_.get(), int(arguments_.size()),

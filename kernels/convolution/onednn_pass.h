@@ -1,5 +1,5 @@
 // One direction of a convolution as oneDNN computes it: a primitive, its operands, and the reorders between
-// the layouts that the caller has and those that the primitive wants. Built once, run for ever: run() only
+// the layouts and elements that the caller has and those that the primitive wants. Built once, run for ever: run() only
 // rebinds pointers and executes.
 #pragma once
 #include <cstddef>
@@ -38,7 +38,8 @@ std::vector<Algorithm> available(const ConvolutionProblem& problem, Direction di
 /// A tensor at run time.
 struct Pointer {
     void* data = nullptr;
-    std::int64_t image_stride = 0;  ///< floats; used where the pass runs image by image, 0: shared by all
+    std::int64_t image_bytes =
+        0;  ///< between images; used where the pass runs image by image, 0: shared by all
 };
 
 /// A planned pass, for one thread at a time.

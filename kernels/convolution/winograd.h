@@ -1,6 +1,7 @@
 // 3×3 convolutions by Winograd's minimal filtering in tiles of 4×4, F(4×4, 3×3): a quarter of the multiplications.
 // For tensors in blocks of 8 or 16 channels, of any height and width. In single precision the results are some
-// 1e-6 off (‖·‖₂ relative to double), where sums over the same numbers in order are 3e-7 off.
+// 1e-6 off (‖·‖₂ relative to double), where sums over the same numbers in order are 3e-7 off. Tensors of bf16 are
+// widened as they are loaded and rounded as they are stored; all between is in single precision.
 // Private to kernels/convolution*.cpp.
 #pragma once
 #include <cstddef>

@@ -97,9 +97,9 @@ HWY_INLINE void products_of_panel(D d, const Layout<D>& at, int inputs, int coun
 }
 
 // The results of one tile and vector of channels, to the pixels [0, rows)×[0, columns) at `to`.
-template <bool accumulate, class D>
+template <bool accumulate, class D, class Number>
 HWY_INLINE void transform_back(D d, const float* m, std::int64_t m_point, hn::Vec<D> bias, float slope,
-                               float* to, std::int64_t row_floats, int block, int rows, int columns) {
+                               Number* to, std::int64_t row_floats, int block, int rows, int columns) {
     using V = hn::Vec<D>;
     V half[4][6];
     for (int j = 0; j < 6; ++j) {
@@ -109,11 +109,10 @@ HWY_INLINE void transform_back(D d, const float* m, std::int64_t m_point, hn::Ve
         for (int i = 0; i < 4; ++i) half[i][j] = y[i];
     }
     const V factor = hn::Set(d, slope);
-    const auto finish = [&](V value, float* place) HWY_ATTR {
+    const auto finish = [&](V value, Number* place) HWY_ATTR {
         value = hn::Add(value, bias);
         value = hn::IfThenElse(hn::Gt(value, hn::Zero(d)), value, hn::Mul(factor, value));
-        if (accumulate) value = hn::Add(hn::Load(d, place), value);
-        hn::Store(value, d, place);
+        write_out<accumulate>(d, value, place);
     };
     if (rows == 4 && columns == 4) {
         for (int i = 0; i < 4; ++i) {
@@ -131,9 +130,9 @@ HWY_INLINE void transform_back(D d, const float* m, std::int64_t m_point, hn::Ve
     }
 }
 
-template <bool accumulate, class D>
-HWY_INLINE void transform_channels_back(D d, const TilesTask& task, const Layout<D>& at, int from, int to,
-                                        const float* m) {
+template <bool accumulate, class D, class Number>
+HWY_INLINE void transform_channels_back(D d, const TilesTask& task, const FeatureView<Number>& y,
+                                        const Layout<D>& at, int from, int to, const float* m) {
     constexpr int lanes = Layout<D>::lanes;
     const Features& f = task.y.shape;
     const std::int64_t row_floats = std::int64_t(f.w) * f.block;
@@ -141,7 +140,7 @@ HWY_INLINE void transform_channels_back(D d, const TilesTask& task, const Layout
         const std::int64_t corner = 4 * tiles.row * row_floats + std::int64_t(4 * tiles.column) * f.block;
         const int rows = std::min(4, f.h - 4 * tiles.row);
         for (int k = from; k < to; k += lanes) {
-            float* place = task.y.image(tiles.image) + k / f.block * f.h * row_floats + k % f.block + corner;
+            Number* place = y.image(tiles.image) + k / f.block * f.h * row_floats + k % f.block + corner;
             const auto bias = task.bias ? hn::LoadU(d, task.bias + k) : hn::Zero(d);
             const float* source = m + (k - from) / lanes * at.m_vector + tiles.t * lanes;
             for (int s = 0; s < tiles.length; ++s, source += lanes, place += 4 * f.block)
@@ -161,7 +160,9 @@ HWY_INLINE void convolve(D d, const TilesTask& task) {
     if (!v.data) {
         v = {m, at.v_step, at.v_point};
         m += points * at.v_point;
-        transform_tiles(d, task.x, task.first, task.count, 0, inputs, v);
+        for_element(task.x.shape.element, [&](auto number) HWY_ATTR {
+            transform_tiles(d, as<decltype(number)>(task.x), task.first, task.count, 0, inputs, v);
+        });
     }
     for (int from = task.from; from < task.to; from += task.together) {
         const int to = std::min(from + task.together, task.to);
@@ -177,11 +178,14 @@ HWY_INLINE void convolve(D d, const TilesTask& task) {
                     products_of_panel<vectors / 2>(d, at, inputs, task.count, tiles, v.vector, u, result);
                 }
             }
-        if (task.accumulate) {
-            transform_channels_back<true>(d, task, at, from, to, m);
-        } else {
-            transform_channels_back<false>(d, task, at, from, to, m);
-        }
+        for_element(task.y.shape.element, [&](auto number) HWY_ATTR {
+            const auto y = as<decltype(number)>(task.y);
+            if (task.accumulate) {
+                transform_channels_back<true>(d, task, y, at, from, to, m);
+            } else {
+                transform_channels_back<false>(d, task, y, at, from, to, m);
+            }
+        });
     }
 }
 
@@ -244,7 +248,10 @@ void transform_weights(const winograd::WeightTransform& t) {
 void transform_input_tiles(ConstView x, int block, std::int64_t first, int count, int from, int to,
                            const winograd::TransformedTiles& v) {
     for_block(block, [&](auto d) HWY_ATTR {
-        if constexpr (hn::MaxLanes(d) > 1) transform_tiles(d, x, first, count, from, to, v);
+        if constexpr (hn::MaxLanes(d) > 1)
+            for_element(x.shape.element, [&](auto number) HWY_ATTR {
+                transform_tiles(d, as<decltype(number)>(x), first, count, from, to, v);
+            });
     });
 }
 

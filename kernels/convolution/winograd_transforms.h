@@ -21,6 +21,7 @@
 
 #include <hwy/highway.h>
 
+#include "kernels/base/simd_loops.h"
 #include "kernels/convolution/winograd_kernels.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -145,8 +146,8 @@ class Stretches {
 constexpr int stretch = 8;  // tiles whose columns are transformed together
 
 // Columns [left, left + count) of the six rows from `top` on, transformed along them: [count][6][L].
-template <bool inside, class D>
-HWY_INLINE void transform_columns(D d, const float* plane, const Features& f, int top, int left, int count,
+template <bool inside, class D, class Number>
+HWY_INLINE void transform_columns(D d, const Number* plane, const Features& f, int top, int left, int count,
                                   float* to) {
     constexpr int lanes = int(hn::MaxLanes(d));
     const auto clear = [&](int from, int end) HWY_ATTR {
@@ -155,12 +156,11 @@ HWY_INLINE void transform_columns(D d, const float* plane, const Features& f, in
     const int first = std::max(0, -left), end = std::max(first, std::min(count, f.w - left));
     clear(0, first);
     const std::int64_t row_floats = std::int64_t(f.w) * f.block;
-    const float* from = plane + top * row_floats + std::int64_t(left + first) * f.block;
+    const Number* from = plane + top * row_floats + std::int64_t(left + first) * f.block;
     for (int j = first; j < end; ++j, from += f.block) {
         hn::Vec<D> x[6], v[6];
         for (int i = 0; i < 6; ++i) {
-            x[i] =
-                inside || (top + i >= 0 && top + i < f.h) ? hn::Load(d, from + i * row_floats) : hn::Zero(d);
+            x[i] = inside || (top + i >= 0 && top + i < f.h) ? load(d, from + i * row_floats) : hn::Zero(d);
         }
         input_line(d, x, v);
         for (int i = 0; i < 6; ++i) hn::Store(v[i], d, to + (j * 6 + i) * lanes);
@@ -169,9 +169,9 @@ HWY_INLINE void transform_columns(D d, const float* plane, const Features& f, in
 }
 
 /// The channels [from, to) of tiles, of which the first is v's first.
-template <class D>
-HWY_INLINE void transform_tiles(D d, const ConstView& x, std::int64_t first, int count, int from, int to,
-                                const winograd::TransformedTiles& v) {
+template <class D, class Number>
+HWY_INLINE void transform_tiles(D d, const FeatureView<const Number>& x, std::int64_t first, int count,
+                                int from, int to, const winograd::TransformedTiles& v) {
     constexpr int lanes = int(hn::MaxLanes(d));
     alignas(64) float columns[(4 * stretch + 2) * 6 * lanes];
     const Features f = x.shape;
@@ -182,7 +182,7 @@ HWY_INLINE void transform_tiles(D d, const ConstView& x, std::int64_t first, int
     // Channels outside, so that memory is read along its rows.
     for (int c = from; c < to; c += lanes) {
         for (Stretches tiles(f, first, count, stretch); tiles.next();) {
-            const float* plane = x.image(tiles.image) + c / f.block * plane_floats + c % f.block;
+            const Number* plane = x.image(tiles.image) + c / f.block * plane_floats + c % f.block;
             const int top = 4 * tiles.row - 1, left = 4 * tiles.column - 1, wide = 4 * tiles.length + 2;
             if (top >= 0 && top + 6 <= f.h) {
                 transform_columns<true>(d, plane, f, top, left, wide, columns);

@@ -38,20 +38,20 @@ struct WeightsLayout {
 
 // The tile's 16 gradients through the activation: d_a, written where `d_a` is not null, and zeros outside the image.
 // Adds them up to sum[row].
-template <bool whole, bool activates, class D, class V = hn::Vec<D>>
-HWY_INLINE void load_gradients(D d, const float* y, const float* d_y, float* d_a, std::int64_t row_floats,
+template <bool whole, bool activates, class D, class Number, class V = hn::Vec<D>>
+HWY_INLINE void load_gradients(D d, const Number* y, const Number* d_y, Number* d_a, std::int64_t row_floats,
                                int block, int rows, int columns, V factor, V (&g)[4][4], V (&sum)[4]) {
     for (int i = 0; i < 4; ++i)
         for (int j = 0; j < 4; ++j) {
             g[i][j] = hn::Zero(d);
             if (!whole && (i >= rows || j >= columns)) continue;
             const std::int64_t at = i * row_floats + j * block;
-            g[i][j] = hn::Load(d, d_y + at);
+            g[i][j] = load(d, d_y + at);
             if constexpr (activates) {
-                const auto positive = hn::Gt(hn::Load(d, y + at), hn::Zero(d));
+                const auto positive = hn::Gt(load(d, y + at), hn::Zero(d));
                 g[i][j] = hn::IfThenElse(positive, g[i][j], hn::Mul(g[i][j], factor));
             }
-            if (d_a) hn::Store(g[i][j], d, d_a + at);
+            if (d_a) store(g[i][j], d, d_a + at);
             sum[i] = hn::Add(sum[i], g[i][j]);
         }
 }
@@ -73,7 +73,7 @@ HWY_INLINE void transform_gradient(D d, const hn::Vec<D> (&g)[4][4], float* to, 
 }
 
 // W of the task's channels and `count` tiles from `first` on; d_a and the sums of d_bias on the way.
-template <bool activates, class D>
+template <class Number, bool activates, class D>
 HWY_INLINE void transform_gradients(D d, const WeightsTask& task, const WeightsLayout<D>& at,
                                     std::int64_t first, int count, float* w) {
     using V = hn::Vec<D>;
@@ -83,15 +83,17 @@ HWY_INLINE void transform_gradients(D d, const WeightsTask& task, const WeightsL
     const std::int64_t row_floats = std::int64_t(f.w) * f.block, plane_floats = f.h * row_floats;
     const int step = 4 * f.block, outputs = task.to - task.from;
     const V factor = hn::Set(d, task.slope);
+    const auto all_y = as<Number>(task.y), all_d_y = as<Number>(task.d_y);
+    const auto all_d_a = as<Number>(task.d_a);
     for (Stretches tiles(f, first, count, most); tiles.next();) {
         const std::int64_t corner = 4 * tiles.row * row_floats + std::int64_t(4 * tiles.column) * f.block;
         const int rows = std::min(4, f.h - 4 * tiles.row);
         for (int k = 0; k < outputs; k += lanes) {
             const int channel = task.from + k;
             const std::int64_t place = channel / f.block * plane_floats + channel % f.block + corner;
-            const float* y = activates ? task.y.image(tiles.image) + place : nullptr;
-            const float* d_y = task.d_y.image(tiles.image) + place;
-            float* d_a = task.d_a.data ? task.d_a.image(tiles.image) + place : nullptr;
+            const Number* y = activates ? all_y.image(tiles.image) + place : nullptr;
+            const Number* d_y = all_d_y.image(tiles.image) + place;
+            Number* d_a = task.d_a.data ? all_d_a.image(tiles.image) + place : nullptr;
             const int in_panel = k % panel, width = std::min(panel, outputs - (k - in_panel));
             float* to = w + k / panel * at.w_panel + std::int64_t(tiles.t) * width + in_panel;
             V sum[4] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
@@ -194,12 +196,17 @@ HWY_INLINE void gather_weights(D d, const WeightsTask& task) {
     std::fill(task.bias_sums, task.bias_sums + outputs, 0.0);
     for (std::int64_t done = 0; done < task.count; done += task.capacity) {
         const int count = int(std::min<std::int64_t>(task.capacity, task.count - done));
-        if (!task.v.data) transform_tiles(d, task.x, task.first + done, count, 0, inputs, v);
-        if (task.slope != 1.0f) {
-            transform_gradients<true>(d, task, at, task.first + done, count, w);
-        } else {
-            transform_gradients<false>(d, task, at, task.first + done, count, w);
-        }
+        if (!task.v.data)
+            for_element(task.x.shape.element, [&](auto number) HWY_ATTR {
+                transform_tiles(d, as<decltype(number)>(task.x), task.first + done, count, 0, inputs, v);
+            });
+        for_element(task.d_y.shape.element, [&](auto number) HWY_ATTR {
+            if (task.slope != 1.0f) {
+                transform_gradients<decltype(number), true>(d, task, at, task.first + done, count, w);
+            } else {
+                transform_gradients<decltype(number), false>(d, task, at, task.first + done, count, w);
+            }
+        });
         for (int k = 0; k < outputs; k += panel) {
             float* const to = task.sums + std::int64_t(k) * inputs * 9;
             if (k + panel <= outputs) {

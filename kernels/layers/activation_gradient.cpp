@@ -15,6 +15,7 @@
 #define HWY_TARGET_INCLUDE "kernels/layers/activation_gradient.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
+#include "kernels/base/simd_loops.h"
 
 #ifndef TVMAP_KERNELS_ACTIVATION_GRADIENT_ONCE
 #define TVMAP_KERNELS_ACTIVATION_GRADIENT_ONCE
@@ -27,11 +28,11 @@ constexpr std::int64_t task_floats = 8 * run_floats;  // floats of one task
 
 HWY_BEFORE_NAMESPACE();
 namespace tvmap::cpu::HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
 
-// One piece of `count` floats; adds the 16 places' sums to `sums`. y is null where slope is 1.
-void gradient_piece(const float* y, const float* d_y, float* d_a, std::int64_t count, float slope,
-                    double* sums) {
+// One piece of `count` numbers; adds the 16 places' sums to `sums`. y is null where slope is 1.
+template <class Number>
+void piece_of(const Number* y, const Number* d_y, Number* d_a, std::int64_t count, float slope,
+              double* sums) {
     const hn::CappedTag<float, places> d;
     constexpr std::int64_t lanes = hn::MaxLanes(hn::CappedTag<float, places>());
     constexpr std::int64_t vectors = places / lanes;
@@ -45,9 +46,9 @@ void gradient_piece(const float* y, const float* d_y, float* d_a, std::int64_t c
         for (std::int64_t k = run; k < end; k += places) {
             for (std::int64_t v = 0; v < vectors; ++v) {
                 const std::int64_t at = k + v * lanes;
-                auto g = hn::LoadU(d, d_y + at);
-                if (y) g = hn::IfThenElse(hn::Gt(hn::LoadU(d, y + at), zero), g, hn::Mul(g, factor));
-                if (d_a) hn::StoreU(g, d, d_a + at);
+                auto g = load(d, d_y + at);
+                if (y) g = hn::IfThenElse(hn::Gt(load(d, y + at), zero), g, hn::Mul(g, factor));
+                if (d_a) store(g, d, d_a + at);
                 sum[v] = hn::Add(sum[v], g);
             }
         }
@@ -55,11 +56,24 @@ void gradient_piece(const float* y, const float* d_y, float* d_a, std::int64_t c
         for (std::int64_t v = 0; v < vectors; ++v) hn::StoreU(sum[v], d, run_sums + v * lanes);
         for (std::int64_t p = 0; p < places; ++p) sums[p] += double(run_sums[p]);
     }
+    const hn::CappedTag<float, 1> single;
     for (std::int64_t k = whole; k < count; ++k) {
-        const float g = y && !(y[k] > 0.0f) ? slope * d_y[k] : d_y[k];
-        if (d_a) d_a[k] = g;
-        sums[k - whole] += double(g);
+        auto g = load(single, d_y + k);
+        if (y)
+            g = hn::IfThenElse(hn::Gt(load(single, y + k), hn::Zero(single)), g,
+                               hn::Mul(g, hn::Set(single, slope)));
+        if (d_a) store(g, single, d_a + k);
+        sums[k - whole] += double(hn::GetLane(g));
     }
+}
+
+void gradient_piece(Element element, const void* y, const void* d_y, void* d_a, std::int64_t count,
+                    float slope, double* sums) {
+    for_element(element, [&](auto number) HWY_ATTR {
+        using Number = decltype(number);
+        piece_of(static_cast<const Number*>(y), static_cast<const Number*>(d_y), static_cast<Number*>(d_a),
+                 count, slope, sums);
+    });
 }
 
 }  // namespace tvmap::cpu::HWY_NAMESPACE
@@ -80,21 +94,37 @@ std::size_t activation_gradient_workspace_bytes(const Features& shape) {
     return std::size_t(shape.n * shape.planes() * tasks_of(shape) * places) * sizeof(double);
 }
 
-void activation_gradient(ConstView y, ConstView d_y, View d_a, float slope, float* d_bias, Write write,
-                         void* workspace) {
+namespace {
+
+/// The sums of every task, 16 places each.
+template <class Number>
+void gather(FeatureView<const Number> y, FeatureView<const Number> d_y, FeatureView<Number> d_a, float slope,
+            double* sums) {
     const Features& shape = d_y.shape;
     const std::int64_t plane_size = std::int64_t(shape.h) * shape.w * shape.block;
     const std::int64_t pieces = tasks_of(shape), planes = shape.planes();
     const bool copies = slope != 1.0f || d_a.data != d_y.data;
-    double* sums = static_cast<double*>(workspace);
     parallel_for(shape.n * planes * pieces, 2 * shape.size(), [&](std::int64_t task) {
         const int image = int(task / (planes * pieces));
         const std::int64_t plane = task / pieces % planes, start = task % pieces * task_floats;
         const std::int64_t at = plane * plane_size + start;
         HWY_DYNAMIC_DISPATCH(gradient_piece)
-        (slope != 1.0f ? y.image(image) + at : nullptr, d_y.image(image) + at,
+        (element_of<Number>, slope != 1.0f ? y.image(image) + at : nullptr, d_y.image(image) + at,
          copies ? d_a.image(image) + at : nullptr, std::min(task_floats, plane_size - start), slope,
          sums + task * places);
+    });
+}
+
+}  // namespace
+
+void activation_gradient(ConstView y, ConstView d_y, View d_a, float slope, float* d_bias, Write write,
+                         void* workspace) {
+    const Features& shape = d_y.shape;
+    const std::int64_t pieces = tasks_of(shape), planes = shape.planes();
+    double* sums = static_cast<double*>(workspace);
+    for_element(shape.element, [&](auto number) {
+        using Number = decltype(number);
+        gather<Number>(as<Number>(y), as<Number>(d_y), as<Number>(d_a), slope, sums);
     });
     for (int c = 0; c < shape.c; ++c) {
         double total = 0;

@@ -15,7 +15,8 @@ namespace cpu {
 std::size_t activation_gradient_workspace_bytes(const Features& shape);
 
 /// y, d_y, d_a: N×C×H×W in the same blocks; image strides may differ. d_a may be d_y. With slope = 1, y is
-/// not read (y.data may be null) and d_a is a copy (none where d_a is d_y). d_bias: C floats, written as
+/// not read (y.data may be null) and d_a is a copy (none where d_a is d_y). All three are of d_y's element;
+/// what is summed up to d_bias is not rounded to it. d_bias: C floats, written as
 /// `write` says. The sums have an order of their own, the same for every number of threads and every
 /// instruction set.
 void activation_gradient(ConstView y, ConstView d_y, View d_a, float slope, float* d_bias, Write write,

@@ -1,5 +1,6 @@
 #include "kernels/layers/blas1.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/base/parallel.h"
@@ -62,6 +63,7 @@ HWY_EXPORT(dot_part);
 
 void copy(ConstView x, View y) {
     require_shape("copy", "y", y.shape, x.shape);
+    require_fp32("copy", x.shape);
     parallel_pieces(x.shape, [&](int n, std::int64_t offset, std::int64_t length) {
         std::memcpy(y.image(n) + offset, x.image(n) + offset, sizeof(float) * std::size_t(length));
     });
@@ -69,6 +71,7 @@ void copy(ConstView x, View y) {
 
 void axpy(float a, ConstView x, View y) {
     require_shape("axpy", "y", y.shape, x.shape);
+    require_fp32("axpy", x.shape);
     parallel_pieces(x.shape, [&](int n, std::int64_t offset, std::int64_t length) {
         HWY_DYNAMIC_DISPATCH(axpy_span)(length, a, x.image(n) + offset, y.image(n) + offset);
     });
@@ -76,6 +79,7 @@ void axpy(float a, ConstView x, View y) {
 
 void dot(ConstView x, ConstView y, double* sums) {
     require_shape("dot", "y", y.shape, x.shape);
+    require_fp32("dot", x.shape);
     const std::int64_t size = x.shape.image_size(), length = (size + dot_parts - 1) / dot_parts;
     for (int n = 0; n < x.shape.n; ++n) {
         double parts[dot_parts];
@@ -90,6 +94,12 @@ void dot(ConstView x, ConstView y, double* sums) {
 }
 
 void fill(View x, float value) {
+    if (x.shape.element == Element::bf16) {
+        const FeatureView<Bfloat16> narrow = as<Bfloat16>(x);
+        return parallel_pieces(x.shape, [&](int n, std::int64_t offset, std::int64_t length) {
+            std::fill_n(narrow.image(n) + offset, length, to_bfloat16(value));
+        });
+    }
     parallel_pieces(x.shape, [&](int n, std::int64_t offset, std::int64_t length) {
         HWY_DYNAMIC_DISPATCH(fill_span)(length, value, x.image(n) + offset);
     });

@@ -1,6 +1,6 @@
 // Arithmetic of whole vectors, level 1 of BLAS: copies, sums and inner products of N×C×H×W tensors, elementwise over
 // the floats of each image (so blocks of channels play no part, where both have the same). Image strides may differ;
-// views need no alignment. A product and a sum round apart.
+// views need no alignment. A product and a sum round apart. Tensors of bf16 can be filled, on the CPU, and no more.
 //
 // The inner product of an image is summed in double, in an order that depends on the image's size alone: the image is
 // cut into 8 parts of equal length; value i of a part is added to sum i mod 256; of those, each 32 in a row are folded

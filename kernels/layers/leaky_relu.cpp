@@ -50,6 +50,7 @@ HWY_EXPORT(sum_span);
 
 void leaky_relu_forward(ConstView x, View y, float slope) {
     require_shape("leaky_relu", "y", y.shape, x.shape);
+    require_fp32("leaky_relu", x.shape);
     parallel_pieces(x.shape, [&](int n, std::int64_t offset, std::int64_t length) {
         HWY_DYNAMIC_DISPATCH(forward_span)(length, x.image(n) + offset, y.image(n) + offset, slope);
     });
@@ -58,6 +59,7 @@ void leaky_relu_forward(ConstView x, View y, float slope) {
 void leaky_relu_backward(ConstView y, ConstView d_y, View d_x, float slope, Write write) {
     require_shape("leaky_relu backward", "d_y", d_y.shape, y.shape);
     require_shape("leaky_relu backward", "d_x", d_x.shape, y.shape);
+    require_fp32("leaky_relu backward", y.shape);
     parallel_pieces(y.shape, [&](int n, std::int64_t offset, std::int64_t length) {
         HWY_DYNAMIC_DISPATCH(backward_span)
         (length, y.image(n) + offset, d_y.image(n) + offset, d_x.image(n) + offset, slope,
@@ -68,6 +70,7 @@ void leaky_relu_backward(ConstView y, ConstView d_y, View d_x, float slope, Writ
 void add(ConstView a, ConstView b, View sum) {
     require_shape("add", "b", b.shape, a.shape);
     require_shape("add", "sum", sum.shape, a.shape);
+    require_fp32("add", a.shape);
     parallel_pieces(a.shape, [&](int n, std::int64_t offset, std::int64_t length) {
         HWY_DYNAMIC_DISPATCH(sum_span)
         (length, a.image(n) + offset, b.image(n) + offset, sum.image(n) + offset);

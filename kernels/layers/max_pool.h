@@ -11,7 +11,7 @@ namespace tvmap {
 /// The shape of y, dense. Throws Error where x has no whole window.
 inline Features max_pool_shape(const Features& x) {
     if (x.h < 2 || x.w < 2) fail("max_pool: x is ", shape_text(x), ", a window needs 2x2 pixels");
-    return dense_features(x.n, x.c, x.h / 2, x.w / 2, x.block);
+    return dense_features(x.n, x.c, x.h / 2, x.w / 2, x.block, x.element);
 }
 
 namespace cpu {

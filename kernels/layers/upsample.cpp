@@ -9,6 +9,7 @@
 #include "kernels/layers/upsample.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/base/parallel.h"
 #include "kernels/base/simd.h"
@@ -33,8 +34,9 @@ struct Gap {
 };
 
 /// Four rows of d_y and their weights: what one row of d_x gathers from.
+template <class Number>
 struct Taps {
-    const float* row[4];
+    const Number* row[4];
     float weight[4];
 };
 
@@ -71,52 +73,54 @@ int planar_gaps(const float* x0, const float* x1, Gap rows, float* y0, float* y1
     return k;
 }
 
-template <class D>
-void forward_gaps(D d, const float* x0, const float* x1, Gap rows, float* y0, float* y1, int block,
+template <class D, class Number>
+void forward_gaps(D d, const Number* x0, const Number* x1, Gap rows, Number* y0, Number* y1, int block,
                   int width) {
     const auto row0 = hn::Set(d, rows.first), row1 = hn::Set(d, rows.second);
-    const int first_gap = block == 1 ? planar_gaps(x0, x1, rows, y0, y1, 1, width) : 1;
+    int first_gap = 1;
+    if constexpr (std::is_same_v<Number, float>)
+        if (block == 1) first_gap = planar_gaps(x0, x1, rows, y0, y1, 1, width);
     const float divisor = 1.0f / float(2 * width - 1);
     for (int c = 0; c < block; c += int(hn::Lanes(d))) {
         const auto column = [&](int j, hn::Vec<D>& u0, hn::Vec<D>& u1) HWY_ATTR {
             const std::int64_t at = std::int64_t(j) * block + c;
-            const auto a = hn::LoadU(d, x0 + at), e = hn::LoadU(d, x1 + at);
+            const auto a = load(d, x0 + at), e = load(d, x1 + at);
             u0 = between(row0, a, e, d);
             u1 = between(row1, a, e, d);
         };
-        const auto store = [&](int j, hn::Vec<D> u0, hn::Vec<D> u1) HWY_ATTR {
-            hn::StoreU(u0, d, y0 + std::int64_t(j) * block + c);
-            hn::StoreU(u1, d, y1 + std::int64_t(j) * block + c);
+        const auto write = [&](int j, hn::Vec<D> u0, hn::Vec<D> u1) HWY_ATTR {
+            store(u0, d, y0 + std::int64_t(j) * block + c);
+            store(u1, d, y1 + std::int64_t(j) * block + c);
         };
         hn::Vec<D> left0 = hn::Zero(d), left1 = left0, right0 = left0, right1 = left0;
         column(0, left0, left1);
-        store(0, left0, left1);
+        write(0, left0, left1);
         if (first_gap > 1) column(first_gap - 1, left0, left1);
         for (int k = first_gap; k < width; ++k) {
             column(k, right0, right1);
             const auto first = hn::Set(d, float(width - k) * divisor);
             const auto second = hn::Set(d, float(2 * width - 1 - k) * divisor);
-            store(2 * k - 1, between(first, left0, right0, d), between(first, left1, right1, d));
-            store(2 * k, between(second, left0, right0, d), between(second, left1, right1, d));
+            write(2 * k - 1, between(first, left0, right0, d), between(first, left1, right1, d));
+            write(2 * k, between(second, left0, right0, d), between(second, left1, right1, d));
             left0 = right0;
             left1 = right1;
         }
-        store(2 * width - 1, left0, left1);
+        write(2 * width - 1, left0, left1);
     }
 }
 
 /// Σ over the four rows, at one place.
-template <class D>
-HWY_INLINE hn::Vec<D> gather(D d, const Taps& taps, std::int64_t at) {
-    auto sum = hn::Mul(hn::Set(d, taps.weight[0]), hn::LoadU(d, taps.row[0] + at));
-    sum = hn::MulAdd(hn::Set(d, taps.weight[1]), hn::LoadU(d, taps.row[1] + at), sum);
-    sum = hn::MulAdd(hn::Set(d, taps.weight[2]), hn::LoadU(d, taps.row[2] + at), sum);
-    return hn::MulAdd(hn::Set(d, taps.weight[3]), hn::LoadU(d, taps.row[3] + at), sum);
+template <class D, class Number>
+HWY_INLINE hn::Vec<D> gather(D d, const Taps<Number>& taps, std::int64_t at) {
+    auto sum = hn::Mul(hn::Set(d, taps.weight[0]), load(d, taps.row[0] + at));
+    sum = hn::MulAdd(hn::Set(d, taps.weight[1]), load(d, taps.row[1] + at), sum);
+    sum = hn::MulAdd(hn::Set(d, taps.weight[2]), load(d, taps.row[2] + at), sum);
+    return hn::MulAdd(hn::Set(d, taps.weight[3]), load(d, taps.row[3] + at), sum);
 }
 
 /// Columns j, j+1, … of planar d_x, one vector a step, short of the last column; returns the first left over.
 template <bool accumulate>
-int planar_taps(const Taps& taps, float* d_x, int j, int width) {
+int planar_taps(const Taps<float>& taps, float* d_x, int j, int width) {
     const hn::ScalableTag<float> d;
     const int lanes = int(hn::Lanes(d));
     const auto scale = hn::Set(d, 1.0f / float(2 * width - 1));
@@ -142,17 +146,18 @@ int planar_taps(const Taps& taps, float* d_x, int j, int width) {
     return j;
 }
 
-template <bool accumulate, class D>
-void backward_columns(D d, const Taps& taps, float* d_x, int block, int width) {
+template <bool accumulate, class D, class Number>
+void backward_columns(D d, const Taps<Number>& taps, Number* d_x, int block, int width) {
     const float divisor = 1.0f / float(2 * width - 1);
     for (int c = 0; c < block; c += int(hn::Lanes(d))) {
         auto before = hn::Zero(d), here = gather(d, taps, c);
         for (int j = 0; j < width; ++j) {
-            if (block == 1 && j == 1) {
-                j = planar_taps<accumulate>(taps, d_x, j, width);
-                before = gather(d, taps, 2 * j - 1);
-                here = gather(d, taps, 2 * j);
-            }
+            if constexpr (std::is_same_v<Number, float>)
+                if (block == 1 && j == 1) {
+                    j = planar_taps<accumulate>(taps, d_x, j, width);
+                    before = gather(d, taps, 2 * j - 1);
+                    here = gather(d, taps, 2 * j);
+                }
             const std::int64_t at = (2 * std::int64_t(j) + 1) * block + c;
             const auto after = gather(d, taps, at);
             auto sum = hn::Mul(hn::Set(d, float(width - j) * divisor), before);
@@ -168,15 +173,31 @@ void backward_columns(D d, const Taps& taps, float* d_x, int block, int width) {
     }
 }
 
-void forward_gap(const float* x0, const float* x1, Gap rows, float* y0, float* y1, int block, int width) {
-    for_block(block, [&](auto d) HWY_ATTR { forward_gaps(d, x0, x1, rows, y0, y1, block, width); });
+void forward_gap(Element element, const void* x0, const void* x1, Gap rows, void* y0, void* y1, int block,
+                 int width) {
+    for_element(element, [&](auto number) HWY_ATTR {
+        using Number = decltype(number);
+        for_block(block, [&](auto d) HWY_ATTR {
+            forward_gaps(d, static_cast<const Number*>(x0), static_cast<const Number*>(x1), rows,
+                         static_cast<Number*>(y0), static_cast<Number*>(y1), block, width);
+        });
+    });
 }
 
-void backward_row(const Taps& taps, float* d_x, int block, int width, bool accumulate) {
+template <class Number>
+void backward_row_of(const Taps<Number>& taps, Number* d_x, int block, int width, bool accumulate) {
     for_block(block, [&](auto d) HWY_ATTR {
         accumulate ? backward_columns<true>(d, taps, d_x, block, width)
                    : backward_columns<false>(d, taps, d_x, block, width);
     });
+}
+
+void backward_row(const Taps<float>& taps, float* d_x, int block, int width, bool accumulate) {
+    backward_row_of(taps, d_x, block, width, accumulate);
+}
+
+void backward_bf16_row(const Taps<Bfloat16>& taps, Bfloat16* d_x, int block, int width, bool accumulate) {
+    backward_row_of(taps, d_x, block, width, accumulate);
 }
 
 }  // namespace
@@ -188,38 +209,58 @@ namespace tvmap::cpu {
 namespace {
 HWY_EXPORT(forward_gap);
 HWY_EXPORT(backward_row);
-}  // namespace
+HWY_EXPORT(backward_bf16_row);
 
-void upsample_forward(ConstView x, View y) {
-    require_shape("upsample", "y", y.shape, upsample_shape(x.shape));
+template <class Number>
+void forward(FeatureView<const Number> x, FeatureView<Number> y) {
     const int rows = x.shape.h, gaps = rows + 1, block = x.shape.block;
     const std::int64_t x_row = std::int64_t(x.shape.w) * block, y_row = 2 * x_row;
     parallel_rows(x.shape, gaps, y.shape.size(), [&](int n, std::int64_t plane, int k) {
-        const float* x0 = x.image(n) + plane * rows * x_row;
-        float* y0 = y.image(n) + plane * 2 * rows * y_row;
+        const Number* x0 = x.image(n) + plane * rows * x_row;
+        Number* y0 = y.image(n) + plane * 2 * rows * y_row;
         // In the outermost gaps both input rows are the same, and so are both output rows.
         HWY_DYNAMIC_DISPATCH(forward_gap)
-        (x0 + std::max(k - 1, 0) * x_row, x0 + std::min(k, rows - 1) * x_row, Gap(k, rows),
-         y0 + std::max(2 * k - 1, 0) * y_row, y0 + std::min(2 * k, 2 * rows - 1) * y_row, block, x.shape.w);
+        (element_of<Number>, x0 + std::max(k - 1, 0) * x_row, x0 + std::min(k, rows - 1) * x_row,
+         Gap(k, rows), y0 + std::max(2 * k - 1, 0) * y_row, y0 + std::min(2 * k, 2 * rows - 1) * y_row, block,
+         x.shape.w);
     });
 }
 
-void upsample_backward(ConstView d_y, View d_x, Write write) {
-    require_shape("upsample backward", "d_y", d_y.shape, upsample_shape(d_x.shape));
+template <class Number>
+void backward(FeatureView<const Number> d_y, FeatureView<Number> d_x, Write write) {
     const int rows = d_x.shape.h, block = d_x.shape.block;
     const std::int64_t x_row = std::int64_t(d_x.shape.w) * block, y_row = 2 * x_row;
     parallel_rows(d_x.shape, rows, d_y.shape.size(), [&](int n, std::int64_t plane, int i) {
-        const float* y0 = d_y.image(n) + plane * 2 * rows * y_row;
+        const Number* y0 = d_y.image(n) + plane * 2 * rows * y_row;
         const float divisor = float(2 * rows - 1);
-        Taps taps;
+        Taps<Number> taps;
         for (int tap = 0; tap < 4; ++tap)
             taps.row[tap] = y0 + std::clamp(2 * i - 1 + tap, 0, 2 * rows - 1) * y_row;
         taps.weight[0] = i > 0 ? float(rows - i) / divisor : 0.0f;
         taps.weight[1] = float(2 * rows - 1 - i) / divisor;
         taps.weight[2] = float(rows + i) / divisor;
         taps.weight[3] = i < rows - 1 ? float(i + 1) / divisor : 0.0f;
-        HWY_DYNAMIC_DISPATCH(backward_row)
-        (taps, d_x.image(n) + (plane * rows + i) * x_row, block, d_x.shape.w, write == Write::accumulate);
+        Number* to = d_x.image(n) + (plane * rows + i) * x_row;
+        if constexpr (element_of<Number> == Element::bf16)
+            HWY_DYNAMIC_DISPATCH(backward_bf16_row)(taps, to, block, d_x.shape.w, write == Write::accumulate);
+        else
+            HWY_DYNAMIC_DISPATCH(backward_row)(taps, to, block, d_x.shape.w, write == Write::accumulate);
+    });
+}
+
+}  // namespace
+
+void upsample_forward(ConstView x, View y) {
+    require_shape("upsample", "y", y.shape, upsample_shape(x.shape));
+    for_element(x.shape.element, [&](auto number) {
+        forward<decltype(number)>(as<decltype(number)>(x), as<decltype(number)>(y));
+    });
+}
+
+void upsample_backward(ConstView d_y, View d_x, Write write) {
+    require_shape("upsample backward", "d_y", d_y.shape, upsample_shape(d_x.shape));
+    for_element(d_x.shape.element, [&](auto number) {
+        backward<decltype(number)>(as<decltype(number)>(d_y), as<decltype(number)>(d_x), write);
     });
 }
 

@@ -11,7 +11,7 @@ namespace tvmap {
 
 /// The shape of y, dense.
 inline Features upsample_shape(const Features& x) {
-    return dense_features(x.n, x.c, 2 * x.h, 2 * x.w, x.block);
+    return dense_features(x.n, x.c, 2 * x.h, 2 * x.w, x.block, x.element);
 }
 
 namespace cpu {

@@ -40,13 +40,16 @@ struct Case {
     int n, inputs, outputs, h, w, kernel;
     float slope;
     bool slice_x = false, slice_y = false;
-    bool planar_y = false;  // whatever the number of channels
+    bool planar_y = false;            // whatever the number of channels
+    Element element = Element::fp32;  // of tensors in blocks
 };
 
 inline ConvolutionProblem problem_of(const Case& c) {
     ConvolutionProblem problem;
     problem.x = dense_features(c.n, c.inputs, c.h, c.w, cpu::channel_block(c.inputs));
     problem.y = dense_features(c.n, c.outputs, c.h, c.w, c.planar_y ? 1 : cpu::channel_block(c.outputs));
+    for (Features* f : {&problem.x, &problem.y})
+        if (f->block > 1) f->element = c.element;
     // A slice's stride is that of a wider tensor, a multiple of 16 floats as its data is aligned.
     if (c.slice_x) problem.x.image_stride = (2 * problem.x.image_size() + 15) / 16 * 16;
     if (c.slice_y) problem.y.image_stride = (2 * problem.y.image_size() + 15) / 16 * 16;

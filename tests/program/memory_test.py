@@ -73,6 +73,24 @@ class Memory(unittest.TestCase):
         # 64 iterates of x, x̄, p, q: 20 bytes a pixel, but the first, which is where all modes start.
         self.assertGreater(saved["stored"], 63 * 20 * 256 * 256)
 
+    def test_bf16(self):
+        settings = self.settings(**{"network.precision": "bf16", "solver.iterations": 64, "evaluate.iterations": 64})
+        if not self.tvmap("info")["bf16"]:
+            refused = self.start("train", CONFIG, "--plan", *settings)
+            self.assertEqual((refused.returncode, refused.stderr.count("\n")), (1, 1))
+            self.assertIn("bf16 on the CPU needs avx512_bf16 or amx_bf16", refused.stderr)
+            return
+        self.time_algorithms("bf16", **{"network.precision": "bf16"})
+        plan = self.tvmap("train", CONFIG, "--plan", *settings)["memory"]
+        memory = self.tvmap("train", CONFIG, *self.data, *settings, *self.settings(**{
+            "train.epochs": 1, "data.limit.train": 10, "data.limit.val": 1}), "--run", self.folder / "bf16")["memory"]
+        self.check_memory("bf16", memory)
+        self.assertLessEqual(abs(plan["predicted"] / memory["predicted"] - 1), 0.02)
+        # All tensors but the images, the maps and what is made of them are half as large.
+        wide = self.plan["memory"]["owners"]
+        for owner in ("values", "gradients"):
+            self.assertLess(memory["owners"][owner]["measured"], 0.55 * wide[owner]["predicted"])
+
     def test_validation_counts(self):
         # Whole images are validated, small squares trained: what the run ends with is measured after both.
         settings = self.settings(**{"data.size": 256, "train.crop": 32, "network.channels": "[16, 32]", "solver.iterations": 16,

@@ -1,6 +1,7 @@
 // Reference for networks around the solver: a tape in double. Every call computes its value at once from
 // plain NCHW arrays and notes how to hand its gradient back; backward() plays the notes in reverse, and
-// gradients add up. Parameters are found by name, NAME.weight and NAME.bias. Includes nothing of the product.
+// gradients add up. Parameters are found by name, NAME.weight and NAME.bias. A tape may keep its features, and their
+// gradients, in fewer digits. Includes nothing of the product.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -28,7 +29,13 @@ class Tape {
         }
     };
 
-    explicit Tape(const NamedDoubles& parameters) : parameters_(parameters) {
+    /// How a number is rounded when it is stored.
+    using Rounding = double (*)(double);
+
+    /// `features`: of the results of convolutions, poolings and upsamplings whose channels are a multiple of 16, and of
+    /// their gradients, each rounded once as a whole; null: nothing is.
+    explicit Tape(const NamedDoubles& parameters, Rounding features = nullptr)
+        : parameters_(parameters), features_(features) {
         for (const auto& [name, values] : parameters) gradients_[name].assign(values.size(), 0.0);
     }
 
@@ -51,12 +58,13 @@ class Tape {
         const Value y =
             push(in.n, channels, in.h, in.w,
                  convolution_forward(shape, in.value, parameters_.at(weight), parameters_.at(bias), slope));
+        store(nodes_[y], nodes_[y].value);
         if (slope != 1)
             for (double v : nodes_[y].value) keep_away(v > 0 ? v : v / slope);
         note([=, this] {
             const ConvolutionGradients g = convolution_backward(
                 shape, nodes_[x].value, parameters_.at(weight), nodes_[y].value, nodes_[y].gradient, slope);
-            add_to(nodes_[x].gradient, g.d_x);
+            hand_back(x, g.d_x);
             add_to(gradients_.at(weight), g.d_weight);
             add_to(gradients_.at(bias), g.d_bias);
         });
@@ -78,8 +86,9 @@ class Tape {
         });
         for (std::size_t k = 0; k < from.size(); ++k) nodes_[y].value[k] = in.value[from[k]];
         note([=, this] {
-            for (std::size_t k = 0; k < from.size(); ++k)
-                nodes_[x].gradient[from[k]] += nodes_[y].gradient[k];
+            Doubles d_x(nodes_[x].value.size());
+            for (std::size_t k = 0; k < from.size(); ++k) d_x[from[k]] += nodes_[y].gradient[k];
+            hand_back(x, d_x);
         });
         return y;
     }
@@ -137,10 +146,13 @@ class Tape {
         for_each_weight(nodes_[y], [&](std::size_t from, std::size_t to, double weight) {
             nodes_[y].value[to] += weight * in.value[from];
         });
+        store(nodes_[y], nodes_[y].value);
         note([=, this] {
+            Doubles d_x(in.value.size());
             for_each_weight(nodes_[y], [&](std::size_t from, std::size_t to, double weight) {
-                nodes_[x].gradient[from] += weight * nodes_[y].gradient[to];
+                d_x[from] += weight * nodes_[y].gradient[to];
             });
+            hand_back(x, d_x);
         });
         return y;
     }
@@ -174,9 +186,12 @@ class Tape {
         for_each_element(
             [&](Value v, std::size_t from, std::size_t to) { nodes_[y].value[to] = nodes_[v].value[from]; });
         note([=, this] {
+            std::map<Value, Doubles> parts;
             for_each_element([&](Value v, std::size_t from, std::size_t to) {
-                nodes_[v].gradient[from] += nodes_[y].gradient[to];
+                parts[v].resize(nodes_[v].value.size());
+                parts[v][from] += nodes_[y].gradient[to];
             });
+            for (const auto& [v, gradient] : parts) hand_back(v, gradient);
         });
         return y;
     }
@@ -298,6 +313,14 @@ class Tape {
         nodes_.push_back({n, c, h, w, std::move(values), Doubles(size)});
         return Value(nodes_.size()) - 1;
     }
+    void store(const Node& node, Doubles& values) const {
+        if (!features_ || node.c % 16 != 0) return;
+        for (double& v : values) v = features_(v);
+    }
+    void hand_back(Value x, const Doubles& gradient) {
+        add_to(nodes_[x].gradient, gradient);
+        store(nodes_[x], nodes_[x].gradient);
+    }
     void note(std::function<void()> step) { notes_.push_back(std::move(step)); }
     void keep_away(double distance) { margin_ = std::min(margin_, std::abs(distance)); }
     static void add_to(Doubles& sum, const Doubles& values) {
@@ -312,6 +335,7 @@ class Tape {
     }
 
     const NamedDoubles& parameters_;
+    Rounding features_;
     NamedDoubles gradients_;
     std::vector<Node> nodes_;
     std::vector<std::function<void()>> notes_;

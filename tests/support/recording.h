@@ -23,7 +23,7 @@ struct Recorder {
     using Value = tvmap::Value;
     Graph graph;
 
-    explicit Recorder(int block) : graph(block) {}
+    explicit Recorder(int block, Element features = Element::fp32) : graph(block, features) {}
     Value convolution(Value x, const std::string& name, int channels, int kernel, double slope) {
         return tvmap::convolution(graph, x, name, channels, kernel, float(slope));
     }
