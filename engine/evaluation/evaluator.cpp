@@ -8,6 +8,7 @@
 #include "engine/data/noise.h"
 #include "engine/data/observation.h"
 #include "engine/evaluation/evaluation_files.h"
+#include "engine/evaluation/example_files.h"
 #include "engine/files/file.h"
 #include "engine/files/stopwatch.h"
 #include "engine/model/model.h"
@@ -88,13 +89,14 @@ Quality Evaluation::gain() const {
 
 Evaluation evaluate(Backend& backend, const Config& config, const std::string& checkpoint,
                     const std::string& folder, int pictures, const std::function<void(int, int)>& report,
-                    const std::atomic<bool>& stop) {
+                    const std::atomic<bool>& stop, const Provenance& made_by) {
     const bool tv = config.solver.regulariser == Regulariser::tv;
     const int maps = tv ? map_count(config.solver, config.map) : 1;  // that are drawn
-    if (pictures > 0) check_example_size(folder, config.data.size, maps);
+    if (pictures > 0) check_example_size(folder, config.data.size);
     const Dataset data(config.data.test, config.data.size, config.data.limit.test, "data.test",
                        1 << halvings(config.network), config.data.picture_limit);
     Evaluation result;
+    result.made_by = made_by;
     result.use = check_use(checkpoint, config);
     const int side = config.data.size;
     const std::int64_t pixels = std::int64_t(side) * side;
@@ -115,10 +117,11 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
     solver.regulariser = Regulariser::tv;  // whatever the map is for: one baseline
     solver.iterations = config.evaluate.iterations;
     std::vector<double> search_seconds, map_seconds;
+    std::vector<Figure> examples;
     const auto finish = [&] {
         result.search_seconds = median(search_seconds);
         result.map_seconds = median(map_seconds);
-        result.missing_figures = write_evaluation(folder, result);
+        result.missing_figures = write_evaluation(folder, result, examples);
     };
     const auto leave_if_asked = [&] {
         const std::size_t done = result.images.size();
@@ -165,13 +168,13 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
             map_seconds.push_back(watch.seconds());
             image.map = measure(backend, denoised.data(), truth, 1, 1, side, side).front();
             for (float value : lambda) image.lambda_mean += value / double(lambda.size());
-            if (first + n < pictures)
-                write_example(
-                    folder, image,
-                    {truth, z,
-                     restore_by_scalar(backend, solver, z, weights_of(n), side, image.scalar_at.psnr).data(),
-                     denoised.data(), lambda.data()},
-                    side, maps);
+            if (first + n < pictures) {
+                const std::vector<float> scalar =
+                    restore_by_scalar(backend, solver, z, weights_of(n), side, image.scalar_at.psnr);
+                const std::vector<Figure> figures = write_example(
+                    folder, image, {truth, z, scalar.data(), denoised.data(), lambda.data(), side, maps});
+                examples.insert(examples.end(), figures.begin(), figures.end());
+            }
             result.images.push_back(std::move(image));
             report(int(result.images.size()), data.count());
         }

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engine/evaluation/figures.h"
+#include "engine/figures/gnuplot.h"
 #include "engine/study/study.h"
 #include "kernels/base/error.h"
 
