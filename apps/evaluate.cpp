@@ -59,11 +59,9 @@ std::string now() {
 }
 
 Provenance made_by(const Options& options, const CommonOptions& common, const std::string& device) {
-    Provenance entries{{"command", common.command_line},
-                       {"date", now()},
-                       {"run", absolute(options.run)},
-                       {"checkpoint", absolute(options.checkpoint)},
-                       {"device", device}};
+    Provenance entries{{"command", common.command_line},     {"date", now()},
+                       {"run", absolute(options.run)},       {"checkpoint", absolute(options.checkpoint)},
+                       {"pictures", text(options.pictures)}, {"device", device}};
     const Json facts = machine_facts(common);
     for (const auto& [key, value] : facts.items())
         entries.emplace_back(key,

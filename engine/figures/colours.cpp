@@ -110,13 +110,17 @@ std::vector<double> linear_ticks(const Span& span) {
 std::vector<double> logarithmic_ticks(const Span& span) {
     const std::vector<double> multiples[] = {
         {1}, {1, 2, 5}, {1, 2, 3, 5}, {1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9}};
+    const double closest =
+        std::log10(span.to / span.from) / 7;  // of the ticks' logarithms: room for their names
     std::vector<double> ticks;
     for (const std::vector<double>& digits : multiples) {
         ticks.clear();
         for (double power = std::floor(std::log10(span.from)); std::pow(10, power) <= span.to; ++power)
             for (const double digit : digits) {
                 const double tick = digit * std::pow(10, power);
-                if (tick >= span.from && tick <= span.to) ticks.push_back(tick);
+                const bool within = tick >= span.from && tick <= span.to;
+                if (within && (ticks.empty() || std::log10(tick / ticks.back()) >= closest))
+                    ticks.push_back(tick);
             }
         if (ticks.size() >= 3) return ticks;
     }

@@ -1,6 +1,8 @@
 #include "engine/report/run_record.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <filesystem>
 #include <limits>
 
@@ -118,7 +120,9 @@ const SummaryRow& RunRecord::of(const std::string& quantity) const {
 
 std::vector<std::string> RunRecord::examples(std::size_t most) const {
     std::vector<std::string> names;
-    for (std::size_t r = 0; r < images.rows() && names.size() < most; ++r) {
+    // Behind those that this evaluation made, there may be some of an earlier one.
+    const std::size_t made = parse_decimal<std::uint64_t>(fact("pictures")).value_or(images.rows());
+    for (std::size_t r = 0; r < std::min(made, images.rows()) && names.size() < most; ++r) {
         const std::string& image = images.at(r, "name");
         if (image.find('/') == image.npos && fs::is_regular_file(path("images/" + image + "_clean.png")))
             names.push_back(image);

@@ -40,8 +40,8 @@ std::string validation_plot(const std::vector<Row>& rows) {
     for (const Row& row : rows)
         if (row.validated && std::isfinite(row.psnr) && (!best || row.psnr > best->psnr)) best = &row;
     if (!best) return "";
-    return format("set title 'validation: best %.2f dB in epoch %d, noisy %.2f dB'\nset ylabel 'PSNR, dB'\n",
-                  best->psnr, best->epoch, best->noisy_psnr) +
+    return format("set title 'validation: best %.2f dB in epoch %d'\nset ylabel 'PSNR, dB'\n", best->psnr,
+                  best->epoch) +
            format(
                "plot 'training.csv' skip 1 using 1:(strlen(strcol(5)) ? $5 : NaN) with linespoints pt 7 ps "
                "0.35 %s, "
