@@ -201,7 +201,7 @@ Drawing differences(const Evaluation& evaluation) {
                    std::max(bins.back().to, 0.0) + width) +
             "set arrow 1 from 0, graph 0 to 0, graph 1 nohead lw 1.5 lc rgb '#000000' front\n" +
             format(
-                "set arrow 2 from %.9g, graph 0 to %.9g, graph 1 nohead lw 1.5 dt 2 lc rgb '#000000' front\n",
+                "set arrow 2 from %.9g, graph 0 to %.9g, graph 1 nohead lw 2 dt 2 lc rgb '#202020' front\n",
                 mean_gain, mean_gain) +
             "plot " + bars(">", text("fill solid border lc rgb '#202020' ", map_area).c_str()) + ", " +
             bars("<", "fill pattern 4 border lc rgb '#202020' fc rgb '#b04000'") + "\n");

@@ -69,10 +69,13 @@ class Canvas {
     std::string commands_;
 };
 
-/// The axes of an image, or of a part of it: pixel centres lie on whole numbers, row 0 on top.
+/// The axes of an image, or of a part of it: pixel centres lie on whole numbers, row 0 on top. (A hair's breadth less, or
+/// gnuplot's SVG also shows the pixels that the part ends at.)
 std::string ranges(int side, const Square& part) {
-    return format("set xrange [%g:%g]\nset yrange [%g:%g]\n", part.left - 0.5, part.left + part.size - 0.5,
-                  side - part.top - part.size - 0.5, side - part.top - 0.5);
+    constexpr double half = 0.499;
+    return format("set xrange [%.9g:%.9g]\nset yrange [%.9g:%.9g]\n", part.left - half,
+                  part.left + part.size - 1 + half, side - part.top - part.size - half,
+                  side - part.top - 1 + half);
 }
 
 std::string path(const EvaluatedImage& image, const char* part) {

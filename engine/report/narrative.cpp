@@ -130,13 +130,14 @@ std::string what_came_out(const RunRecord& run) {
     std::string line =
         text("On ", run.counted, run.counted == 1 ? " test image of " : " test images of ",
              shown_path(c.data.test), ", with σ ", range(c.evaluate.sigma),
-             ", the noisy images have a mean PSNR of ", fixed_number(noisy.mean, 2),
+             ", the noisy images have a mean PSNR (peak signal-to-noise ratio: more is better) of ",
+             fixed_number(noisy.mean, 2),
              " dB. One parameter λ for each whole image, chosen by looking at the clean image, reaches ",
              fixed_number(scalar.mean, 2), " dB; the learned map, which sees the noisy image alone, reaches ",
-             fixed_number(map.mean, 2), " dB. The map gains ", fixed_number(gain.mean, 2, true), " dB");
+             fixed_number(map.mean, 2), " dB. The map's gain is ", fixed_number(gain.mean, 2, true), " dB");
     if (gain.low) line += " (95 % interval " + interval(gain, 2) + ")";
     if (std::isfinite(ssim.mean)) line += " in PSNR and " + fixed_number(ssim.mean, 3, true) + " in SSIM";
-    line += text(", and is better on ", run.won, " of ", run.counted, " images (p = ", p_value(run.p),
+    line += text("; it is better on ", run.won, " of ", run.counted, " images (p = ", p_value(run.p),
                  ", sign flips).");
     if (const std::size_t left = run.images.rows() - std::size_t(run.counted); left > 0)
         line += text(" Left out of the means: ", left, left == 1 ? " image" : " images",
@@ -187,9 +188,11 @@ Cells result_table(const RunRecord& run) {
 std::string verdict(const RunRecord& run) {
     const SummaryRow& at = run.of("scalar_lambda_psnr");
     return text("best scalar λ = ", fixed_number(at.mean, 3), " ± ", fixed_number(at.deviation, 3),
-                "; the map is better on ", run.won, " of ", run.counted, " images, p = ", p_value(run.p),
-                " (sign flips). Mean ± standard deviation over the images; the "
-                "interval is a bootstrap-t over them.");
+                "; the map is better on ", run.won, " of ", run.counted,
+                " images. Mean ± standard deviation over the images; the interval is a bootstrap-t over "
+                "them, and p = ",
+                p_value(run.p),
+                " is how likely so large a gain would be if each image had its sign by chance (sign flips).");
 }
 
 Cells comparison_table(const std::vector<RunRecord>& runs) {

@@ -27,10 +27,11 @@ std::string csv_of(const std::vector<Row>& rows) {
 }
 
 std::string loss_plot(const std::vector<Row>& rows) {
-    bool positive = true;  // a loss that is no logarithm itself spans decades
-    for (const Row& row : rows) positive = positive && row.loss > 0;
+    double least = INFINITY, greatest = -INFINITY;
+    for (const Row& row : rows) least = std::min(least, row.loss), greatest = std::max(greatest, row.loss);
+    const bool decades = least > 0 && greatest > 10 * least;  // (a logarithm's are not)
     return text("set title 'training loss'\nset ylabel 'mean loss of the epoch'\n",
-                positive ? "set logscale y\n" : "", "plot 'training.csv' skip 1 using 1:3 with lines ",
+                decades ? "set logscale y\n" : "", "plot 'training.csv' skip 1 using 1:3 with lines ",
                 map_line, "\nunset logscale y\n");
 }
 
