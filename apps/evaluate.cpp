@@ -98,9 +98,9 @@ int run(Options options, const CommonOptions& common) {
         },
         interrupted(), made_by(options, common, backend->description()));
     progress.reset();
-    if (!options.run.empty()) print_warning("evaluate", draw_training(options.run, options.out));
+    const std::string training = options.run.empty() ? "" : draw_training(options.run, options.out);
     if (common.quiet || common.json) print_warning("evaluate", left_out_of_means(result.left_out()));
-    print_warning("evaluate", result.missing_figures);
+    print_warning("evaluate", result.missing_figures.empty() ? training : result.missing_figures);
 
     const Quality gain = result.gain();
     print_result(
