@@ -19,7 +19,7 @@ namespace {
 struct Options {
     std::string run, checkpoint, config, out;
     std::vector<std::string> set;
-    int pictures = 8;
+    int pictures = 8, figures = 3;
 };
 
 Json to_json(const std::vector<EvaluatedImage>& images, Quality EvaluatedImage::*who) {
@@ -96,7 +96,7 @@ int run(Options options, const CommonOptions& common) {
             }
             progress->update(done);
         },
-        interrupted(), made_by(options, common, backend->description()));
+        interrupted(), made_by(options, common, backend->description()), options.figures);
     progress.reset();
     const std::string training = options.run.empty() ? "" : draw_training(options.run, options.out);
     if (common.quiet || common.json) print_warning("evaluate", left_out_of_means(result.left_out()));
@@ -147,6 +147,8 @@ void add_evaluate(Program& program) {
         ->allow_extra_args(false);
     command.add_option("--out", options->out, "folder for the results (default: RUN/evaluation)");
     add_number(command, "--pictures", options->pictures, "images of which pictures are written", 0);
+    add_number(command, "--figures", options->figures,
+               "of them, images of which figures are drawn (panel, and map with its histogram)", 0);
 }
 
 }  // namespace tvmap

@@ -89,7 +89,7 @@ Quality Evaluation::gain() const {
 
 Evaluation evaluate(Backend& backend, const Config& config, const std::string& checkpoint,
                     const std::string& folder, int pictures, const std::function<void(int, int)>& report,
-                    const std::atomic<bool>& stop, const Provenance& made_by) {
+                    const std::atomic<bool>& stop, const Provenance& made_by, int drawn) {
     const bool tv = config.solver.regulariser == Regulariser::tv;
     const int maps = tv ? map_count(config.solver, config.map) : 1;  // that are drawn
     if (pictures > 0) check_example_size(folder, config.data.size);
@@ -173,7 +173,10 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
                     restore_by_scalar(backend, solver, z, weights_of(n), side, image.scalar_at.psnr);
                 const std::vector<Figure> figures = write_example(
                     folder, image, {truth, z, scalar.data(), denoised.data(), lambda.data(), side, maps});
-                examples.insert(examples.end(), figures.begin(), figures.end());
+                if (first + n < drawn)
+                    examples.insert(examples.end(), figures.begin(), figures.end());
+                else  // what an earlier evaluation drew
+                    for (const Figure& figure : figures) remove_figure(folder, figure.name);
             }
             result.images.push_back(std::move(image));
             report(int(result.images.size()), data.count());

@@ -57,13 +57,13 @@ Statistic statistic(const std::vector<EvaluatedImage>& images,
 
 /// Runs the test set of `config` on `backend` with the weights of `checkpoint`, which must have been trained under
 /// the settings that they depend on. Writes to `folder` (made if need be): config.yaml, per_image.csv, curves.csv,
-/// summary.csv, summary.txt, provenance.csv, figures, and pictures of the first `pictures` images. `made_by` goes into
-/// provenance.csv, together with times.
+/// summary.csv, summary.txt, provenance.csv, figures, and pictures of the first `pictures` images, with figures of the
+/// first `drawn` of these. `made_by` goes into provenance.csv, together with times.
 /// When `stop` is set, writes the tables of the images that are finished and throws Interrupted. Nothing is
 /// written before test set and weights are read.
 Evaluation evaluate(Backend& backend, const Config& config, const std::string& checkpoint,
                     const std::string& folder, int pictures,
                     const std::function<void(int done, int total)>& report, const std::atomic<bool>& stop,
-                    const Provenance& made_by = {});
+                    const Provenance& made_by = {}, int drawn = 3);
 
 }  // namespace tvmap
