@@ -145,8 +145,8 @@ std::string html_report(const std::vector<RunRecord>& runs, int pictures) {
                                            : "Learned regularisation maps against the best scalar");
     if (runs.size() > 1)
         page += "<section id=\"comparison\">\n" + element("h2", "Runs side by side") +
-                html_table(comparison_table(runs), "comparison") +
-                "<p>In brackets the 95 % interval. Each run by itself: " + links + ".</p>\n</section>\n";
+                html_table(comparison_table(runs), "comparison") + "<p>Each run by itself: " + links +
+                ".</p>\n</section>\n";
     for (std::size_t r = 0; r < runs.size(); ++r) page += section(runs[r], int(r) + 1, pictures);
     return page + "<script>" + page_script + "</script>\n</body>\n</html>\n";
 }

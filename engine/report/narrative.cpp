@@ -25,6 +25,8 @@ std::string range(const Range& r) {
                      : "drawn from [" + short_number(r.from) + ", " + short_number(r.to) + "]";
 }
 
+std::string phrase(const Range& r) { return (r.fixed() ? "= " : "") + range(r); }
+
 /// The last two folders of a path: enough to know it by.
 std::string shown_path(const std::string& path) {
     const std::filesystem::path p = std::filesystem::path(path).lexically_normal();
@@ -106,7 +108,7 @@ std::string how_it_was_trained(const RunRecord& run) {
                             t.epochs == 1 ? " epoch" : " epochs", ") on ",
                             t.images.empty() ? text("at most ", c.data.limit.train) : t.images, " images of ",
                             shown_path(c.data.train), ", ", c.data.size, "×", c.data.size, " pixels, with σ ",
-                            range(c.noise.sigma), ": batches of ", c.train.batch);
+                            phrase(c.noise.sigma), ": batches of ", c.train.batch);
     if (c.train.crop > 0) line += text(" random squares of ", c.train.crop, "×", c.train.crop);
     line += text(", T = ", c.solver.iterations, ", ",
                  c.train.loss == LossKind::log_mse ? "the logarithm of the mean squared error"
@@ -129,7 +131,7 @@ std::string what_came_out(const RunRecord& run) {
                "one.";
     std::string line =
         text("On ", run.counted, run.counted == 1 ? " test image of " : " test images of ",
-             shown_path(c.data.test), ", with σ ", range(c.evaluate.sigma),
+             shown_path(c.data.test), ", with σ ", phrase(c.evaluate.sigma),
              ", the noisy images have a mean PSNR (peak signal-to-noise ratio: more is better) of ",
              fixed_number(noisy.mean, 2),
              " dB. One parameter λ for each whole image, chosen by looking at the clean image, reaches ",
@@ -196,23 +198,46 @@ std::string verdict(const RunRecord& run) {
 }
 
 Cells comparison_table(const std::vector<RunRecord>& runs) {
-    Cells cells{{"run", "test images", "σ", "noisy, dB", "best scalar λ, dB", "map Λ, dB", "gain, dB",
-                 "gain, SSIM", "better on", "maps", "T", "training steps", "training time", "trained on"}};
+    Cells cells{{"run"},
+                {"test images"},
+                {"σ"},
+                {"noisy, dB"},
+                {"best scalar λ, dB"},
+                {"map Λ, dB"},
+                {"gain, dB"},
+                {"its 95 % interval"},
+                {"gain, SSIM"},
+                {"its 95 % interval"},
+                {"better on"},
+                {"p (sign flips)"},
+                {"maps"},
+                {"T"},
+                {"training steps"},
+                {"training time"},
+                {"trained on"}};
     for (const RunRecord& run : runs) {
         const Config& c = run.config;
         const auto mean = [&](const char* quantity) { return fixed_number(run.of(quantity).mean, 2); };
-        const auto gain = [&](const char* quantity, int decimals) {
-            const SummaryRow& row = run.of(quantity);
-            return fixed_number(row.mean, decimals, true) +
-                   (row.low ? " (" + interval(row, decimals) + ")" : "");
-        };
-        cells.push_back({run.name, text(run.counted, " of ", shown_path(c.data.test)),
-                         range(c.evaluate.sigma), mean("noisy_psnr"), mean("scalar_psnr"), mean("map_psnr"),
-                         gain("gain_psnr", 2), gain("gain_ssim", 3), text(run.won, " of ", run.counted),
-                         text(map_count(c.solver, c.map)), text(c.solver.iterations),
-                         run.training ? grouped(text(run.training->steps)) : "–",
-                         run.training ? duration(run.training->seconds) : "–",
-                         run.training && !run.training->device.empty() ? run.training->device : "–"});
+        const SummaryRow &psnr = run.of("gain_psnr"), &ssim = run.of("gain_ssim");
+        const std::string column[] = {
+            run.name,
+            text(run.counted, " of ", shown_path(c.data.test)),
+            range(c.evaluate.sigma),
+            mean("noisy_psnr"),
+            mean("scalar_psnr"),
+            mean("map_psnr"),
+            fixed_number(psnr.mean, 2, true),
+            interval(psnr, 2),
+            fixed_number(ssim.mean, 3, true),
+            interval(ssim, 3),
+            text(run.won, " of ", run.counted),
+            p_value(run.p),
+            text(map_count(c.solver, c.map)),
+            text(c.solver.iterations),
+            run.training ? grouped(text(run.training->steps)) : "–",
+            run.training ? duration(run.training->seconds) : "–",
+            run.training && !run.training->device.empty() ? run.training->device : "–"};
+        for (std::size_t row = 0; row < cells.size(); ++row) cells[row].push_back(column[row]);
     }
     return cells;
 }

@@ -18,7 +18,7 @@ Cells result_table(const RunRecord& run);
 /// The line below it.
 std::string verdict(const RunRecord& run);
 
-/// Runs side by side: results, then how they were trained.
+/// Runs side by side, a column each: results, then how they were trained.
 Cells comparison_table(const std::vector<RunRecord>& runs);
 
 /// Hardware and versions, name and value.

@@ -119,11 +119,14 @@ def side_by_side(folder):
     succeeds("report run shared --out both/page.html --pictures 0", folder)
     found = Page((folder / "both/page.html").read_text(encoding="utf-8"))
     table = found.tables[0]
-    check([row[0] for row in table] == ["run", "run", "shared"], f"comparison: {table}")
-    for row, name in zip(table[1:], ("run", "shared")):
+    check(table[0] == ["run", "run", "shared"], f"comparison: {table}")
+    for column, name in enumerate(("run", "shared"), 1):
         summary = {r["quantity"]: r for r in rows(folder / name / "evaluation/summary.csv")}
-        check(row[5] == number(summary["map_psnr"]["mean"], 2), f"comparison: {row}")
-        check(row[6].startswith(number(summary["gain_psnr"]["mean"], 2, True)), f"comparison: {row}")
+        said = {row[0]: row[column] for row in table[:8]}
+        check(said["map Λ, dB"] == number(summary["map_psnr"]["mean"], 2), f"comparison: {said}")
+        gain = summary["gain_psnr"]
+        check(said["gain, dB"] == number(gain["mean"], 2, True), f"comparison: {said}")
+        check(said["its 95 % interval"] == " … ".join(number(gain[k], 2, True) for k in ("low", "high")), f"comparison: {said}")
     check({"#run-1", "#run-2"} <= set(found.sources), "no links to the runs")
 
 
@@ -155,7 +158,7 @@ def missing(folder):
     succeeds("evaluate run --out elsewhere --pictures 0 --set evaluate.sigma=0.3", folder)
     succeeds("report elsewhere", folder)
     content = Page((folder / "elsewhere/report/index.html").read_text(encoding="utf-8")).text
-    check("3 epochs" in content and "with σ 0.3" in content, "an evaluation elsewhere")
+    check("3 epochs" in content and "with σ = 0.3" in content, "an evaluation elsewhere")
     table = folder / "elsewhere/provenance.csv"
     table.unlink()
     for figure in (folder / "elsewhere").glob("*.svg"):
