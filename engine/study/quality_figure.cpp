@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <map>
 #include <set>
 #include <string>
@@ -14,7 +15,7 @@
 namespace tvmap {
 namespace {
 
-constexpr int panel_width = 430, label_width = 112, height = 420, left_margin = 60, panel_gap = 34;
+constexpr int panel_width = 460, label_width = 118, height = 420, left_margin = 96, panel_gap = 52;
 
 /// A training, and its gain at each T of the test.
 struct Curve {
@@ -120,11 +121,28 @@ std::vector<double> apart(std::vector<double> wanted, double gap, const Axis& ax
 }
 
 /// Told apart by dashes and points too.
-std::string line_style(std::size_t number) {
+std::string line_style(std::size_t colour, std::size_t dash) {
     constexpr const char* colours[] = {"#1b2f6b", "#c46a00", "#2a7f62", "#8a2f5b", "#606060", "#4a90c4"};
     constexpr int points[] = {7, 5, 9, 13, 6, 4};
-    return format("lw 2 dt %zu pt %d ps 0.7 lc rgb '%s'", number % 5 + 1, points[number % 6],
-                  colours[number % 6]);
+    return format("lw 2 dt %zu pt %d ps 0.7 lc rgb '%s'", dash % 5 + 1, points[colour % 6],
+                  colours[colour % 6]);
+}
+
+/// A style for each curve: its own where all step sizes are fixed, else T by colour and the kind of step sizes by dashes.
+std::vector<std::string> line_styles(const Panel& panel) {
+    const std::vector<std::string> kinds{"none", "shared", "per_step"};
+    const auto is_learned = [](const Curve& curve) { return curve.training->step_sizes != "none"; };
+    const bool learned = std::any_of(panel.curves.begin(), panel.curves.end(), is_learned);
+    std::set<int> Ts;
+    for (const Curve& curve : panel.curves) Ts.insert(curve.training->iterations);
+    std::vector<std::string> styles;
+    for (const Curve& curve : panel.curves) {
+        const auto T = std::size_t(std::distance(Ts.begin(), Ts.find(curve.training->iterations))),
+                   kind = std::size_t(std::find(kinds.begin(), kinds.end(), curve.training->step_sizes) -
+                                      kinds.begin());
+        styles.push_back(learned ? line_style(T, kind) : line_style(styles.size(), styles.size()));
+    }
+    return styles;
 }
 
 /// Names at the right ends of the curves, and below the axis of those that it cuts off.
@@ -146,17 +164,18 @@ std::string labels(const Panel& panel, const Axis& axis) {
     for (std::size_t i = 0; i < cut.size(); ++i)
         commands += "set label " +
                     quoted(text("▼ ", cut[i]->name, format(": down to %.1f dB", cut[i]->least()))) +
-                    format(" at graph 0.03, graph %.3f front noenhanced\n", 0.035 + 0.05 * double(i));
+                    format(" at graph 0.03, graph %.3f front boxed noenhanced\n", 0.035 + 0.05 * double(i));
     return commands;
 }
 
 std::string plot(const Panel& panel) {
+    const std::vector<std::string> styles = line_styles(panel);
     std::string lines;
     for (std::size_t i = 0; i < panel.curves.size(); ++i) {
         const TrainedRow& t = *panel.curves[i].training;
         lines += text(i ? ", " : "plot ", "'iterations.csv' skip 1 using 4:(strcol(1) eq '", t.mode,
                       "' && strcol(2) eq '", t.step_sizes, "' && $3 == ", t.iterations,
-                      " ? $7 - $6 : NaN) with linespoints ", line_style(i));
+                      " ? $7 - $6 : NaN) with linespoints ", styles[i]);
     }
     return lines + "\n";
 }
@@ -172,12 +191,13 @@ std::optional<Figure> quality_figure(const StudyResult& study) {
     std::string ticks;
     for (const int T : tested) ticks += text(ticks.empty() ? "" : ", ", T);
     const int width = left_margin + int(panels.size()) * panel_width;
-    std::string commands =
-        text(plot_axes, "set datafile missing NaN\nset logscale x 2\nset xlabel 'T of the test'\n",
-             "set xtics (", ticks, ")\n",
-             format("set xrange [%g:%g]\nset yrange [%.6g:%.6g]\n", *tested.begin() / 1.15,
-                    *tested.rbegin() * 1.15, axis.from, axis.to),
-             "set tmargin at screen 0.89\nset bmargin at screen 0.16\nset multiplot\n");
+    std::string commands = text(plot_axes,
+                                "set style textbox opaque noborder\nset datafile missing NaN\nset logscale x "
+                                "2\nset xlabel 'T of the test'\n",
+                                "set xtics (", ticks, ")\n",
+                                format("set xrange [%g:%g]\nset yrange [%.6g:%.6g]\n", *tested.begin() / 1.15,
+                                       *tested.rbegin() * 1.15, axis.from, axis.to),
+                                "set tmargin at screen 0.89\nset bmargin at screen 0.16\nset multiplot\n");
     for (std::size_t i = 0; i < panels.size(); ++i) {
         const double left = left_margin + double(i) * panel_width,
                      right = left + panel_width - label_width - panel_gap;
