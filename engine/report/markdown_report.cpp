@@ -1,5 +1,6 @@
-#include <cstdio>
+#include <algorithm>
 #include <filesystem>
+#include <string_view>
 
 #include "engine/files/format.h"
 #include "engine/files/printable.h"
@@ -63,7 +64,10 @@ std::string section(const RunRecord& run, const fs::path& folder) {
     for (const std::string& name : run.examples(1))
         part += picture(run, "images/" + name + "_panel.png", name, folder);
     part += "Made by:\n\n";
-    for (const std::string& command : commands(run)) part += "    " + printable(command) + "\n";
+    for (std::string command : commands(run)) {
+        std::replace(command.begin(), command.end(), '\n', ' ');  // a line of its own would end the block
+        part += "    " + printable(command) + "\n";
+    }
     return part + "\n" + table(machine_table(run));
 }
 
