@@ -146,8 +146,8 @@ Figure panel_figure(const EvaluatedImage& image, int side, int maps, const Examp
                                  quality_line(image.map)};
     for (int column = 0; column < 4; ++column) {
         canvas.place({left(column), double(first), cell, cell});
-        canvas.write(titles[column], left(column) + cell / 2, 0.5 * row_of_text + 4);
-        canvas.write(lines[column], left(column) + cell / 2, 1.5 * row_of_text + 4);
+        canvas.write(titles[column], left(column) + cell / 2.0, 0.5 * row_of_text + 4);
+        canvas.write(lines[column], left(column) + cell / 2.0, 1.5 * row_of_text + 4);
         // The frame of what is magnified: white on dark parts, black on bright ones.
         for (const auto& [number, style] : {std::pair(1, "'#000000' lw 2.2"), std::pair(2, "'#ffffff' lw 1")})
             canvas.add(
@@ -159,8 +159,8 @@ Figure panel_figure(const EvaluatedImage& image, int side, int maps, const Examp
 
         canvas.place({left(column), double(second), cell, cell});
         if (column == 0)
-            canvas.write(format("detail, %.3g times larger", double(side) / s.detail.size), margin / 2,
-                         second + cell / 2, "center rotate by 90");
+            canvas.write(format("detail, %.3g times larger", double(side) / s.detail.size), margin / 2.0,
+                         second + cell / 2.0, "center rotate by 90");
         canvas.add(ranges(side, s.detail));
         canvas.plot(grey(image, parts[column]));
     }
@@ -171,7 +171,7 @@ Figure panel_figure(const EvaluatedImage& image, int side, int maps, const Examp
         canvas.place({left(column), double(third), cell, cell});
         canvas.write(
             is_map ? text(map_name(maps, column), maps == 1 ? "" : " differences") : errors[column - 1],
-            left(column) + cell / 2, third - 0.5 * row_of_text - 1);
+            left(column) + cell / 2.0, third - 0.5 * row_of_text - 1);
         canvas.add(ranges(side, whole) + colour_range(is_map ? s.lambda : s.error, is_map));
         if (column == 0) canvas.colour_bar({left(0), double(bars), double(maps * (cell + gap) - gap), 9});
         if (column == maps)
@@ -190,10 +190,10 @@ Figure map_figure(const EvaluatedImage& image, int side, int maps, const Example
     for (int map = 0; map < maps; ++map) {
         const double upper = map * row + top;
         for (int column = 0; column < 2; ++column) {
-            const Place place{double(margin / 2 + column * (cell + 3 * gap)), upper, cell, cell};
+            const Place place{margin / 2.0 + column * (cell + 3 * gap), upper, cell, cell};
             canvas.place(place);
             canvas.write(text(map_name(maps, map), column ? ", logarithmic scale" : ", linear scale"),
-                         place.left + cell / 2, upper - 0.5 * row_of_text - 1);
+                         place.left + cell / 2.0, upper - 0.5 * row_of_text - 1);
             canvas.add(ranges(side, {0, 0, side}) +
                        colour_range(column ? s.lambda : Span{0, s.lambda.to}, column));
             canvas.colour_bar({place.left, upper + cell + 6, cell, 9});
@@ -201,7 +201,7 @@ Figure map_figure(const EvaluatedImage& image, int side, int maps, const Example
         }
         const Place place{margin / 2.0 + 2 * (cell + 3 * gap) + axis, upper, plot, cell};
         canvas.place(place);
-        canvas.write(text("histogram of log ", map_name(maps, map)), place.left + plot / 2,
+        canvas.write(text("histogram of log ", map_name(maps, map)), place.left + plot / 2.0,
                      upper - 0.5 * row_of_text - 1);
         canvas.add(text("set border 3\nset xtics ", ticks, " nomirror out\nset ytics auto nomirror out\n",
                         format("set xrange [%.9g:%.9g]\nset yrange [0:*]\n", std::log10(s.all_lambda.from),
