@@ -92,7 +92,7 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
                     const std::atomic<bool>& stop, const Provenance& made_by, int drawn) {
     const bool tv = config.solver.regulariser == Regulariser::tv;
     const int maps = tv ? map_count(config.solver, config.map) : 1;  // that are drawn
-    if (pictures > 0) check_example_size(folder, config.data.size);
+    if (pictures > 0) check_example_size(folder, config.data.size, config.data.size);
     const Dataset data(config.data.test, config.data.size, config.data.limit.test, "data.test",
                        1 << halvings(config.network), config.data.picture_limit);
     Evaluation result;
@@ -172,7 +172,8 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
                 const std::vector<float> scalar =
                     restore_by_scalar(backend, solver, z, weights_of(n), side, image.scalar_at.psnr);
                 const std::vector<Figure> figures = write_example(
-                    folder, image, {truth, z, scalar.data(), denoised.data(), lambda.data(), side, maps});
+                    folder, image,
+                    {truth, z, scalar.data(), denoised.data(), lambda.data(), side, side, maps});
                 if (first + n < drawn)
                     examples.insert(examples.end(), figures.begin(), figures.end());
                 else  // what an earlier evaluation drew

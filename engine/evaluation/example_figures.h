@@ -9,20 +9,22 @@
 namespace tvmap {
 
 /// A part of an image, in pixels.
-struct Square {
-    int top = 0, left = 0, size = 0;
+struct Part {
+    int top = 0, left = 0, height = 0, width = 0;
 };
 
-/// What is known of an example's numbers before it is drawn.
+/// What is known of an example's files before it is drawn.
 struct ExampleScales {
-    Span error, lambda;  ///< of the colours
-    Span all_lambda;     ///< from the least to the greatest
-    Square detail;       ///< what is magnified
+    int height = 0, width = 0, maps = 0;  ///< of the image; maps that are drawn: 0, 1 or 2
+    Span error, lambda;                   ///< of the colours
+    Span all_lambda;                      ///< from the least to the greatest
+    Part detail;                          ///< what is magnified
     std::size_t header = 0,
                 error_header = 0;  ///< bytes before the numbers in NAME_lambda.npy and NAME_error.npy
 };
 
-Figure panel_figure(const EvaluatedImage& image, int side, int maps, const ExampleScales& scales);
-Figure map_figure(const EvaluatedImage& image, int side, int maps, const ExampleScales& scales);
+Figure panel_figure(const EvaluatedImage& image, const ExampleScales& scales);
+/// Of one map or two.
+Figure maps_figure(const EvaluatedImage& image, const ExampleScales& scales);
 
 }  // namespace tvmap
