@@ -111,7 +111,7 @@ std::vector<double> logarithmic_ticks(const Span& span) {
     const std::vector<double> multiples[] = {
         {1}, {1, 2, 5}, {1, 2, 3, 5}, {1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9}};
     const double closest =
-        std::log10(span.to / span.from) / 7;  // of the ticks' logarithms: room for their names
+        std::log10(span.to / span.from) / 6;  // of the ticks' logarithms: room for their names
     std::vector<double> ticks;
     for (const std::vector<double>& digits : multiples) {
         ticks.clear();

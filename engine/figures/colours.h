@@ -30,7 +30,7 @@ Span middle_span(std::vector<float> values, float least);
 std::vector<double> linear_ticks(const Span& span);
 
 /// Ticks of a logarithmic scale, of a positive span: the powers of ten within it where these are three or more, else also
-/// multiples of them, two digits long at most; none nearer to the one before than a seventh of the scale. Where none of
+/// multiples of them, two digits long at most; none nearer to the one before than a sixth of the scale. Where none of
 /// this gives two, both ends.
 std::vector<double> logarithmic_ticks(const Span& span);
 
