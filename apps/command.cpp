@@ -42,6 +42,23 @@ std::vector<std::string> arguments(int argc, char** argv) {
     return reversed;
 }
 
+/// The command line as a shell would read it again.
+std::string shell_line(int argc, char** argv) {
+    std::string line = "tvmap";
+    for (int i = 1; i < argc; ++i) {
+        const std::string argument = argv[i];
+        const bool plain =
+            !argument.empty() && argument.find_first_not_of(
+                                     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                     "-_=+.,:/@%") == argument.npos;
+        line += ' ';
+        if (!plain) line += '\'';
+        for (const char c : argument) line += c == '\'' && !plain ? std::string("'\\''") : std::string(1, c);
+        if (!plain) line += '\'';
+    }
+    return line;
+}
+
 }  // namespace
 
 template <class Number>
@@ -117,6 +134,7 @@ void Program::start_threads() {
 
 int Program::main(int argc, char** argv) {
     try {
+        common_.command_line = shell_line(argc, argv);
         app_.parse(arguments(argc, argv));
         reserve_stack();
         if (common_.isa != "auto") {

@@ -27,6 +27,7 @@ struct CommonOptions {
     std::string isa = "auto";
     int threads = 0;           ///< as asked for; 0: not at all
     std::string threads_from;  ///< why thread_count() is what it is
+    std::string command_line;  ///< as it was given, in a shell's quotes where they are needed
     bool quiet = false, json = false;
 };
 

@@ -17,7 +17,6 @@
 #include "engine/data/noise_estimate.h"
 #include "engine/data/observation.h"
 #include "engine/evaluation/evaluation_files.h"
-#include "engine/evaluation/figures.h"
 #include "engine/files/file.h"
 #include "engine/files/npy.h"
 #include "engine/model/model.h"

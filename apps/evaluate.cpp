@@ -1,14 +1,17 @@
 // tvmap evaluate: the test set, the best scalar λ of each image, and the network's map.
+#include <ctime>
 #include <filesystem>
 #include <memory>
 #include <vector>
 
 #include "apps/command.h"
 #include "apps/interruption.h"
+#include "apps/machine.h"
 #include "apps/progress_line.h"
 #include "apps/warning.h"
 #include "engine/evaluation/evaluator.h"
 #include "engine/evaluation/statistics.h"
+#include "engine/training/training_figure.h"
 
 namespace tvmap {
 namespace {
@@ -16,7 +19,7 @@ namespace {
 struct Options {
     std::string run, checkpoint, config, out;
     std::vector<std::string> set;
-    int pictures = 8;
+    int pictures = 8, figures = 3;
 };
 
 Json to_json(const std::vector<EvaluatedImage>& images, Quality EvaluatedImage::*who) {
@@ -47,6 +50,30 @@ Json to_json(const std::vector<Difference>& differences) {
     return list;
 }
 
+std::string absolute(const std::string& path) {
+    return path.empty() ? "" : std::filesystem::absolute(path).lexically_normal().string();
+}
+
+/// In Coordinated Universal Time.
+std::string now() {
+    const std::time_t seconds = std::time(nullptr);
+    std::tm parts{};
+    gmtime_r(&seconds, &parts);
+    char line[32];
+    return {line, std::strftime(line, sizeof line, "%Y-%m-%d %H:%M UTC", &parts)};
+}
+
+Provenance made_by(const Options& options, const CommonOptions& common, const std::string& device) {
+    Provenance entries{{"command", common.command_line},     {"date", now()},
+                       {"run", absolute(options.run)},       {"checkpoint", absolute(options.checkpoint)},
+                       {"pictures", text(options.pictures)}, {"device", device}};
+    const Json facts = machine_facts(common);
+    for (const auto& [key, value] : facts.items())
+        entries.emplace_back(key,
+                             value.is_string() ? value.get<std::string>() : number(value.get<double>(), 4));
+    return entries;
+}
+
 int run(Options options, const CommonOptions& common) {
     namespace fs = std::filesystem;
     if (options.run.empty() && (options.checkpoint.empty() || options.config.empty()))
@@ -74,10 +101,11 @@ int run(Options options, const CommonOptions& common) {
             }
             progress->update(done);
         },
-        interrupted());
+        interrupted(), made_by(options, common, backend->description()), options.figures);
     progress.reset();
+    const std::string training = options.run.empty() ? "" : draw_training(options.run, options.out);
     if (common.quiet || common.json) print_warning("evaluate", left_out_of_means(result.left_out()));
-    print_warning("evaluate", result.missing_figures);
+    print_warning("evaluate", result.missing_figures.empty() ? training : result.missing_figures);
 
     const Quality gain = result.gain();
     print_result(
@@ -107,7 +135,7 @@ int run(Options options, const CommonOptions& common) {
         text(result.table(), "on ", backend->description(),
              "; seconds an image (median): ", number(result.search_seconds, 3), " for all ",
              result.lambdas.size(), " scalars, ", number(result.map_seconds, 3), " for network and solver\n",
-             "tables, curves and pictures: ", options.out, "\n"));
+             "tables, figures and pictures: ", options.out, "\n"));
     return success;
 }
 
@@ -126,6 +154,8 @@ void add_evaluate(Program& program) {
         ->allow_extra_args(false);
     command.add_option("--out", options->out, "folder for the results (default: RUN/evaluation)");
     add_number(command, "--pictures", options->pictures, "images of which pictures are written", 0);
+    add_number(command, "--figures", options->figures,
+               "of them, images of which figures are drawn (panel, and map with its histogram)", 0);
 }
 
 }  // namespace tvmap

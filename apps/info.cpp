@@ -1,49 +1,25 @@
 // tvmap info: devices, versions, what was built in.
-#include <unistd.h>
-
 #include "apps/command.h"
-#include "engine/pictures/image.h"
-#include "kernels/backend.h"
-#include "kernels/base/simd.h"
-#include "kernels/base/threads.h"
-#include "kernels/convolution/convolution.h"
-#include "kernels/machine_peak.h"
+#include "apps/machine.h"
 
 namespace tvmap {
 namespace {
 
-#if defined(__clang__)
-constexpr const char* compiler = "clang++ " __clang_version__;
-#elif defined(__GNUC__)
-constexpr const char* compiler = "g++ " __VERSION__;
-#else
-constexpr const char* compiler = "unknown";
-#endif
-
 int run(const CommonOptions& common) {
-    const double gibibytes = double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE)) / (1 << 30);
-    const std::string set = cpu::instruction_set(), bf16 = cpu::bf16_instructions();
-    const Json json{{"command", "info"},
-                    {"version", TVMAP_VERSION},
-                    {"processor", cpu::processor_name()},
-                    {"instruction_set", set},
-                    {"threads", thread_count()},
-                    {"threads_from", common.threads_from},
-                    {"memory_gib", gibibytes},
-                    {"onednn", cpu::onednn_version()},
-                    {"bf16", bf16},
-                    {"compiler", compiler},
-                    {"tiff", tiff_status()},
-                    {"dicom", dicom_status()},
-                    {"cuda_backend", cuda_status()}};
+    const Json facts = machine_facts(common);
+    const auto fact = [&](const char* key) { return facts.at(key).get<std::string>(); };
+    const std::string bf16 = fact("bf16");
+    Json json{{"command", "info"}};
+    json.update(facts);
     print_result(
         common, json,
-        text("tvmap            ", TVMAP_VERSION, "\nprocessor        ", cpu::processor_name(),
-             "\ninstruction set  ", set, "\nthreads          ", thread_count(), " (", common.threads_from,
-             ")\nmemory           ", number(gibibytes, 4), " GiB\noneDNN           ", cpu::onednn_version(),
+        text("tvmap            ", fact("version"), "\nprocessor        ", fact("processor"),
+             "\ninstruction set  ", fact("instruction_set"), "\nthreads          ",
+             facts.at("threads").get<int>(), " (", fact("threads_from"), ")\nmemory           ",
+             number(facts.at("memory_gib").get<double>(), 4), " GiB\noneDNN           ", fact("onednn"),
              "\nbf16             ", bf16.empty() ? "not on this processor" : "by " + bf16,
-             "\ncompiler         ", compiler, "\nTIFF             ", tiff_status(), "\nDICOM            ",
-             dicom_status(), "\nCUDA backend     ", cuda_status(), "\n"));
+             "\ncompiler         ", fact("compiler"), "\nTIFF             ", fact("tiff"),
+             "\nDICOM            ", fact("dicom"), "\nCUDA backend     ", fact("cuda_backend"), "\n"));
     return success;
 }
 

@@ -7,6 +7,7 @@
 namespace tvmap {
 void add_train(Program&);
 void add_evaluate(Program&);
+void add_report(Program&);
 void add_denoise(Program&);
 void add_solve(Program&);
 void add_search(Program&);
@@ -33,8 +34,8 @@ int main(int argc, char** argv) {
     using namespace tvmap;
     open_standard_streams();
     Program program;
-    for (auto add : {add_train, add_evaluate, add_denoise, add_solve, add_search, add_gradient, add_study,
-                     add_phantoms, add_bench, add_info})
+    for (auto add : {add_train, add_evaluate, add_report, add_denoise, add_solve, add_search, add_gradient,
+                     add_study, add_phantoms, add_bench, add_info})
         add(program);
     return program.main(argc, argv);
 }

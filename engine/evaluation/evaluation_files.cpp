@@ -2,9 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <utility>
 
-#include "engine/evaluation/figures.h"
+#include "engine/evaluation/evaluation_figures.h"
+#include "engine/evaluation/example_files.h"
 #include "engine/evaluation/statistics.h"
+#include "engine/figures/colours.h"
 #include "engine/files/csv.h"
 #include "engine/files/file.h"
 #include "engine/files/format.h"
@@ -42,37 +46,6 @@ const std::vector<Column>& columns() {
     return list;
 }
 
-/// The mean curve over λ by each measure.
-std::vector<Quality> mean_curve(const Evaluation& evaluation) {
-    std::vector<Quality> means;
-    for (std::size_t l = 0; l < evaluation.lambdas.size(); ++l) {
-        std::vector<Quality> at;
-        for (const EvaluatedImage& image : evaluation.images)
-            if (image.counts()) at.push_back(image.curve[l]);
-        means.push_back(mean_quality(at));
-    }
-    return means;
-}
-
-/// The mean curves with the map's mean as a level; only of measures that there are means of.
-std::string draw_curves(const std::string& folder, const Evaluation& evaluation) {
-    const auto part = [&](const char* name, int column, double Quality::*measure) -> std::string {
-        const double level = statistic(evaluation.images, [&](auto& i) { return i.map.*measure; }).mean;
-        if (!std::isfinite(level)) return "";
-        return format(
-            "set ylabel '%s'\n"
-            "plot 'curves.csv' skip 1 using 1:%d lw 2 title 'scalar λ', %.6f lw 2 title 'map Λ'\n",
-            name, column, level);
-    };
-    const std::string psnr = part("PSNR, dB", 2, &Quality::psnr), ssim = part("SSIM", 3, &Quality::ssim);
-    if (psnr.empty())
-        return text("figures missing in ", folder, ": no image counts in the means to be shown");
-    return draw_figures(folder, {{"curves", 900, 420,
-                                  "set datafile separator ','\nset grid\nset xlabel 'λ'\nset key below\n"
-                                  "set style data lines\nset multiplot layout 1,2\n" +
-                                      psnr + ssim + "unset multiplot\n"}});
-}
-
 /// "mean ± deviation" or, where there is none, a dash as wide.
 std::string cell(const Statistic& s, int width, int digits) {
     const std::string numbers = format("%*.*f ± %.*f", width, digits, s.mean, digits, s.deviation);
@@ -97,24 +70,17 @@ std::string interval_cell(const std::vector<double>& gains, std::size_t width, i
     return low + " … " + high + std::string(length < width ? width - length : 0, ' ');
 }
 
-constexpr int gap = 4;  // between the pictures of a panel
-
-/// The files of an example; the panel of all the others is the last one.
-std::vector<std::string> example_paths(const std::string& folder, const std::string& name, int maps) {
-    std::vector<std::string> paths;
-    for (const std::string_view part :
-         {"clean", "noisy", "scalar", "map", "lambda", "lambda_horizontal", "panel"})
-        if ((maps > 1 || part != "lambda_horizontal") && (maps > 0 || part != "lambda"))
-            paths.push_back(folder + "/images/" + name + "_" + std::string(part) + ".png");
-    return paths;
-}
-
 }  // namespace
 
+std::vector<float> logarithms(const float* lambda, std::size_t count) {
+    std::vector<float> logs(count);
+    std::transform(lambda, lambda + count, logs.begin(),
+                   [](float v) { return std::log10(v > least_lambda ? v : least_lambda); });
+    return logs;
+}
+
 Picture map_picture(const float* lambda, int height, int width) {
-    std::vector<float> logs(std::size_t(height) * width);
-    std::transform(lambda, lambda + logs.size(), logs.begin(),
-                   [](float v) { return std::log10(v > 1e-8f ? v : 1e-8f); });  // NaN, too: it has no order
+    const std::vector<float> logs = logarithms(lambda, std::size_t(height) * width);
     std::vector<float> sorted = logs;
     std::sort(sorted.begin(), sorted.end());
     return false_colour(logs.data(), height, width, sorted[sorted.size() / 100],
@@ -161,41 +127,20 @@ std::string Evaluation::table() const {
     return table;
 }
 
-void write_example(const std::string& folder, const EvaluatedImage& image, const ExamplePictures& p,
-                   int height, int width, int maps) {
-    make_folder(folder + "/images");
-    std::vector<Picture> all;
-    for (const float* part : {p.clean, p.noisy, p.scalar, p.map})
-        all.push_back(grey_picture(part, height, width));
-    for (int map = 0; map < maps; ++map)
-        all.push_back(map_picture(p.lambda + std::size_t(map) * height * width, height, width));
-    all.push_back(panel(all, gap));
-    const std::vector<std::string> paths = example_paths(folder, image.name, maps);
-    std::vector<std::string> contents;
-    for (std::size_t i = 0; i < all.size(); ++i) contents.push_back(encode_png(paths[i], all[i]));
-    std::vector<NewFile> files;
-    for (std::size_t i = 0; i < all.size(); ++i) files.push_back({paths[i], {contents[i]}});
-    write_files(files);
-}
-
-void check_example_size(const std::string& folder, int height, int width, int maps) {
-    const std::int64_t across = (4 + maps) * (std::int64_t(width) + gap) - gap;
-    check_png_size(folder + "/images", height, int(std::min<std::int64_t>(across, 1 << 30)), 3, 8);
-}
-
 std::vector<Output> evaluation_outputs(const std::string& folder, const std::vector<std::string>& names,
                                        int pictures, int maps) {
     std::vector<Output> outputs;
-    for (const char* table : {"config.yaml", "per_image.csv", "summary.csv", "curves.csv", "summary.txt"})
+    for (const char* table :
+         {"config.yaml", "per_image.csv", "summary.csv", "curves.csv", "summary.txt", "provenance.csv"})
         outputs.push_back({folder + "/" + table});
     for (std::size_t i = 0; i < names.size() && i < std::size_t(pictures); ++i)
         for (const std::string& path : example_paths(folder, names[i], maps)) outputs.push_back({path});
     return outputs;
 }
 
-std::string write_evaluation(const std::string& folder, const Evaluation& evaluation) {
-    std::string images = "name", summary = "quantity,mean,deviation,low,high\n",
-                curves = "lambda,psnr,ssim,ssim_uniform\n";
+std::string write_evaluation(const std::string& folder, const Evaluation& evaluation,
+                             const std::vector<Figure>& examples) {
+    std::string images = "name", summary = "quantity,mean,deviation,low,high\n";
     for (const Column& column : columns()) images += std::string(",") + column.name;
     images += "\n";
     for (const EvaluatedImage& image : evaluation.images) {
@@ -211,16 +156,29 @@ std::string write_evaluation(const std::string& folder, const Evaluation& evalua
         const bool known = std::isfinite(interval.low);  // of too few images there is none: two empty fields
         summary += "," + (known ? csv_number(interval.low) + "," + csv_number(interval.high) : ",") + "\n";
     }
-    const std::vector<Quality> curve = mean_curve(evaluation);
-    for (std::size_t l = 0; l < curve.size(); ++l)
-        curves += csv_number(evaluation.lambdas[l]) + "," + csv_number(curve[l].psnr, 9) + "," +
-                  csv_number(curve[l].ssim, 9) + "," + csv_number(curve[l].ssim_uniform, 9) + "\n";
-    const std::string table = evaluation.table();
-    write_files({{folder + "/per_image.csv", {images}},
-                 {folder + "/summary.csv", {summary}},
-                 {folder + "/curves.csv", {curves}},
-                 {folder + "/summary.txt", {table}}});
-    return draw_curves(folder, evaluation);
+    Provenance made_by = evaluation.made_by;
+    made_by.emplace_back("search_seconds", csv_number(evaluation.search_seconds));
+    made_by.emplace_back("map_seconds", csv_number(evaluation.map_seconds));
+    if (const std::string line = evaluation.use.line(); !line.empty()) made_by.emplace_back("use", line);
+    std::string provenance = "name,value\n";
+    for (const auto& [name, value] : made_by) provenance += csv_field(name) + "," + csv_field(value) + "\n";
+    std::vector<std::pair<std::string, std::string>> tables = {{"per_image.csv", images},
+                                                               {"summary.csv", summary},
+                                                               {"summary.txt", evaluation.table()},
+                                                               {"provenance.csv", provenance}};
+    std::vector<Figure> figures;
+    for (Drawing& drawing : evaluation_drawings(evaluation)) {
+        if (!drawing.figure.name.empty()) figures.push_back(std::move(drawing.figure));
+        std::move(drawing.data.begin(), drawing.data.end(), std::back_inserter(tables));
+    }
+    std::vector<NewFile> files;
+    for (const auto& [name, content] : tables) files.push_back({folder + "/" + name, {content}});
+    write_files(files);
+    for (const std::string& name : evaluation_figure_names()) remove_figure(folder, name);
+    if (figures.empty())
+        return text("figures missing in ", folder, ": no image counts in the means to be shown");
+    figures.insert(figures.end(), examples.begin(), examples.end());
+    return draw_figures(folder, figures);
 }
 
 }  // namespace tvmap

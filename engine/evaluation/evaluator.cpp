@@ -9,6 +9,7 @@
 #include "engine/data/noise_estimate.h"
 #include "engine/data/observation.h"
 #include "engine/evaluation/evaluation_files.h"
+#include "engine/evaluation/example_files.h"
 #include "engine/files/file.h"
 #include "engine/files/stopwatch.h"
 #include "engine/model/model.h"
@@ -88,7 +89,7 @@ Quality Evaluation::gain() const {
 
 Evaluation evaluate(Backend& backend, const Config& config, const std::string& checkpoint,
                     const std::string& folder, int pictures, const std::function<void(int, int)>& report,
-                    const std::atomic<bool>& stop) {
+                    const std::atomic<bool>& stop, const Provenance& made_by, int drawn) {
     const bool tv = config.solver.regulariser == Regulariser::tv;
     const int maps = std::min(map_count(config), tv ? 2 : 1);  // that are drawn
     const Dataset data(config.data.test, config.data.size, config.data.limit.test, "data.test",
@@ -98,9 +99,10 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
         const auto where = [&](const std::string& key) { return text(data.name(i), ": ", key); };
         for (const int side : {data.height(i), data.width(i)})
             check_observed(config.solver.observation, side, "the image's side", where);
-        if (i < pictures) check_example_size(folder, data.height(i), data.width(i), maps);
+        if (i < pictures) check_example_size(folder, data.height(i), data.width(i));
     }
     Evaluation result;
+    result.made_by = made_by;
     result.use = check_use(checkpoint, config);
 
     std::vector<std::string> names;
@@ -118,10 +120,11 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
     solver.regulariser = Regulariser::tv;  // whatever the map is for: one baseline
     solver.iterations = config.evaluate.iterations;
     std::vector<double> search_seconds, map_seconds;
+    std::vector<Figure> examples;
     const auto finish = [&] {
         result.search_seconds = median(search_seconds);
         result.map_seconds = median(map_seconds);
-        result.missing_figures = write_evaluation(folder, result);
+        result.missing_figures = write_evaluation(folder, result, examples);
     };
     const auto leave_if_asked = [&] {
         const std::size_t done = result.images.size();
@@ -179,13 +182,16 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
             map_seconds.push_back(watch.seconds());
             image.map = measure(backend, denoised.data(), truth, 1, 1, h, w).front();
             for (float value : lambda) image.lambda_mean += value / double(lambda.size());
-            if (first + n < pictures)
-                write_example(
-                    folder, image,
-                    {truth, z,
-                     restore_by_scalar(backend, solver, z, weights_of(n), h, w, image.scalar_at.psnr).data(),
-                     denoised.data(), lambda.data()},
-                    h, w, maps);
+            if (first + n < pictures) {
+                const std::vector<float> scalar =
+                    restore_by_scalar(backend, solver, z, weights_of(n), h, w, image.scalar_at.psnr);
+                const std::vector<Figure> figures = write_example(
+                    folder, image, {truth, z, scalar.data(), denoised.data(), lambda.data(), h, w, maps});
+                if (first + n < drawn)
+                    examples.insert(examples.end(), figures.begin(), figures.end());
+                else  // what an earlier evaluation drew
+                    for (const Figure& figure : figures) remove_figure(folder, figure.name);
+            }
             result.images.push_back(std::move(image));
             report(int(result.images.size()), data.count());
         }

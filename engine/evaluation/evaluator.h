@@ -4,6 +4,7 @@
 #include <atomic>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/data/quality.h"
@@ -27,7 +28,11 @@ struct EvaluatedImage {
     bool counts() const { return belongs_in_means({noisy, scalar, map}); }
 };
 
+/// Who made an evaluation, by what command and on what machine: names and values.
+using Provenance = std::vector<std::pair<std::string, std::string>>;
+
 struct Evaluation {
+    Provenance made_by;
     std::vector<double> lambdas;
     std::vector<EvaluatedImage> images;
     double search_seconds = 0, map_seconds = 0;  ///< medians an image: all λ; network and solver
@@ -54,11 +59,13 @@ Statistic statistic(const std::vector<EvaluatedImage>& images,
 
 /// Runs the test set of `config` on `backend` with the weights of `checkpoint`, which must have been trained under
 /// the settings that they depend on. Writes to `folder` (made if need be): config.yaml, per_image.csv, curves.csv,
-/// summary.csv, summary.txt and pictures of the first `pictures` images.
+/// summary.csv, summary.txt, provenance.csv, figures, and pictures of the first `pictures` images, with figures of the
+/// first `drawn` of these. `made_by` goes into provenance.csv, together with times.
 /// When `stop` is set, writes the tables of the images that are finished and throws Interrupted. Nothing is
 /// written before test set and weights are read.
 Evaluation evaluate(Backend& backend, const Config& config, const std::string& checkpoint,
                     const std::string& folder, int pictures,
-                    const std::function<void(int done, int total)>& report, const std::atomic<bool>& stop);
+                    const std::function<void(int done, int total)>& report, const std::atomic<bool>& stop,
+                    const Provenance& made_by = {}, int drawn = 3);
 
 }  // namespace tvmap

@@ -1,9 +1,10 @@
 // The study's figures, by gnuplot from its CSV files: time, memory and error over T by mode (on the largest
-// images), and quality over T of the test by training.
+// images). (Quality: engine/study/quality_figure.h.)
 #include <algorithm>
-#include <cmath>
+#include <optional>
 
-#include "engine/evaluation/figures.h"
+#include "engine/figures/gnuplot.h"
+#include "engine/study/quality_figure.h"
 #include "engine/study/study.h"
 #include "kernels/base/error.h"
 
@@ -53,29 +54,12 @@ std::vector<Figure> gradient_figures(const StudyResult& study) {
                   by_mode(study, {{"$8"}}))}};
 }
 
-Figure quality_figure(const StudyResult& study) {
-    std::string lines =
-        text("set xlabel 'T of the test'\nset ylabel 'PSNR, dB'\nplot 'iterations.csv' skip 1 every ::0::",
-             study.iterations.size() / study.training.size() - 1,
-             " using 4:6 with lines lw 2 dt 2 lc 'black' title 'best scalar λ'");
-    for (const TrainedRow& row : study.training)
-        lines +=
-            text(", 'iterations.csv' skip 1 using 4:(strcol(1) eq '", row.mode, "' && strcol(2) eq '",
-                 row.step_sizes, "' && $3 == ", row.iterations, " ? $7 : NaN) with linespoints lw 2 title '",
-                 row.mode, row.step_sizes == "none" ? "" : ", steps " + row.step_sizes,
-                 ", T = ", row.iterations, "' noenhanced");
-    return {"quality", 900, 520, text(opening, lines, "\n")};
-}
-
 }  // namespace
 
 std::string draw_study(const std::string& folder, const StudyResult& result) {
     std::vector<Figure> figures;
     if (!result.gradient.empty()) figures = gradient_figures(result);
-    // Where no validation image counts there is no quality to draw.
-    if (std::any_of(result.iterations.begin(), result.iterations.end(),
-                    [](const TestedRow& row) { return std::isfinite(row.psnr); }))
-        figures.push_back(quality_figure(result));
+    if (std::optional<Figure> quality = quality_figure(result)) figures.push_back(*quality);
     return draw_figures(folder, figures);
 }
 

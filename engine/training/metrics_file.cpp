@@ -167,9 +167,15 @@ MetricsFile::MetricsFile(const std::string& folder, const Start& start) : events
     csv_ = std::make_unique<GrowingFile>(path);
 }
 
+std::vector<Row> MetricsFile::rows(const std::string& folder) {
+    std::vector<Row> rows;
+    for (const auto& [epoch, row] : read_contents(content_of(path_in(folder))).rows) rows.push_back(row);
+    return rows;
+}
+
 std::optional<Row> MetricsFile::last_row(const std::string& folder) {
-    const Contents contents = read_contents(content_of(path_in(folder)));
-    return contents.rows.empty() ? std::nullopt : std::optional(contents.rows.rbegin()->second);
+    const std::vector<Row> all = rows(folder);
+    return all.empty() ? std::nullopt : std::optional(all.back());
 }
 
 void MetricsFile::append(const Row& row) {

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/files/event_file.h"
 #include "engine/files/file.h"
@@ -47,7 +48,9 @@ class MetricsFile {
     /// after. May be called by another thread, while rows are appended.
     void sync() { csv_->sync(); }
 
-    /// Of the run in `folder`: the row of its last epoch, none where there is none.
+    /// Of the run in `folder`: its rows by epoch, as far as they can be read; none where there is no file.
+    static std::vector<Row> rows(const std::string& folder);
+    /// The row of its last epoch, none where there is none.
     static std::optional<Row> last_row(const std::string& folder);
 
     /// Seconds of all rows.

@@ -20,6 +20,7 @@
 #include "engine/training/training_steps.h"
 #include "engine/training/validation.h"
 #include "kernels/base/error.h"
+#include "kernels/base/simd.h"
 
 namespace tvmap {
 
@@ -165,7 +166,8 @@ void Trainer::State::open(bool resume, const std::vector<std::string>& change) {
     metrics = std::make_unique<MetricsFile>(folder->name(), start);
     record(from.changes);
     log(text(progress.steps ? "resumed" : "started", " at epoch ", progress.epoch + 1, ", step ",
-             progress.step, " on ", backend->description(), "; ", parameters->count(), " parameters"));
+             progress.step, " on ", backend->description(), " (", cpu::processor_name(), "); ",
+             parameters->count(), " parameters"));
     if (!metrics->note().empty()) {
         notes.push_back(metrics->note());
         log(notes.back());

@@ -17,6 +17,7 @@
 #include "engine/evaluation/evaluation_files.h"
 #include "engine/files/csv.h"
 #include "engine/files/file.h"
+#include "engine/files/npy.h"
 #include "engine/model/checkpoint.h"
 #include "engine/model/denoiser.h"
 #include "engine/pictures/image.h"
@@ -300,15 +301,26 @@ TEST_CASE("files") {
     CHECK(read_file(folder + "/summary.txt") == evaluation.table());
 
     for (int i = 0; i < count; ++i)
-        for (const char* kind : {"clean", "noisy", "scalar", "map", "lambda", "lambda_horizontal", "panel"}) {
-            const std::string path = folder + "/images/" + evaluation.images[i].name + "_" + kind + ".png";
+        for (const char* kind : {"clean.png", "noisy.png", "scalar.png", "map.png", "lambda.png",
+                                 "lambda_horizontal.png", "lambda.npy", "error.npy", "histogram.csv"}) {
+            const std::string path = folder + "/images/" + evaluation.images[i].name + "_" + kind;
             CAPTURE(path);
             CHECK(std::filesystem::exists(path) == (i < 2));
         }
     const std::string stem = folder + "/images/" + evaluation.images[0].name;
     CHECK(read_picture(stem + "_clean.png").values == read_picture(w.folder / "test/image_0.png").values);
     CHECK(read_picture(stem + "_lambda.png").channels == 3);
-    CHECK(read_picture(stem + "_panel.png").width > 6 * side);
+    const NpyArray errors = read_npy(stem + "_error.npy"), lambda = read_npy(stem + "_lambda.npy");
+    CHECK(errors.shape == std::vector<std::int64_t>{2, side, side});
+    CHECK(lambda.shape == std::vector<std::int64_t>{2, side, side});
+    // The file's PSNR is that of the table.
+    double squares = 0;
+    for (int i = 0; i < side * side; ++i) {
+        const double error = errors.values[std::size_t(side * side + i)];
+        squares += error * error;
+    }
+    CHECK(-10 * std::log10(squares / (side * side)) ==
+          doctest::Approx(evaluation.images[0].map.psnr).epsilon(1e-5));
 }
 
 TEST_CASE("gains and statistics") {

@@ -1,16 +1,18 @@
-// Colours whose lightness rises evenly, panels pixel by pixel, and gnuplot present, absent and failing.
-#include "engine/evaluation/figures.h"
+// Colours whose lightness rises evenly, ticks, and gnuplot present, absent, failing and lied to by names.
+#include "engine/figures/gnuplot.h"
 
 #include <doctest/doctest.h>
 #include <stdlib.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <limits>
 #include <string>
 
+#include "engine/figures/colours.h"
 #include "kernels/base/error.h"
 #include "tests/support/temporary_folder.h"
 
@@ -90,24 +92,57 @@ TEST_CASE("values outside the range take its ends; an empty range and NaN are da
     CHECK(std::equal(flat.values.begin(), flat.values.begin() + 3, p.values.begin()));
 }
 
-TEST_CASE("a panel puts pictures side by side, white between them") {
-    const float a[] = {0.1f, 0.2f, 0.3f, 0.4f, 0.5f, 0.6f}, b[] = {0.7f, 0.8f};
-    const Picture grey = tvmap::panel({tvmap::grey_picture(a, 2, 3), tvmap::grey_picture(b, 2, 1)}, 2);
-    CHECK(grey.channels == 1);
-    CHECK(grey.height == 2);
-    CHECK(grey.width == 6);
-    CHECK(grey.values == std::vector<float>{0.1f, 0.2f, 0.3f, 1, 1, 0.7f, 0.4f, 0.5f, 0.6f, 1, 1, 0.8f});
+TEST_CASE("gnuplot's palette is the colour map at every stop") {
+    const std::string command = tvmap::palette_command();
+    for (int stop = 0; stop <= 32; ++stop) {
+        const float value = float(stop * 255 / 32) / 255;
+        const Picture colour = tvmap::false_colour(&value, 1, 1, 0, 1);
+        char hex[8];
+        std::snprintf(hex, sizeof hex, "#%02lx%02lx%02lx", std::lround(255 * colour.values[0]),
+                      std::lround(255 * colour.values[1]), std::lround(255 * colour.values[2]));
+        CAPTURE(stop);
+        CHECK(contains(command, std::to_string(stop) + " '" + hex + "'"));
+    }
+}
 
-    const Picture colour{2, 1, 3, 8, {0.1f, 0.2f, 0.3f, 0.4f, 0.5f, 0.6f}};
-    const Picture both = tvmap::panel({tvmap::grey_picture(b, 2, 1), colour}, 1);
-    CHECK(both.channels == 3);
-    CHECK(both.values == std::vector<float>{0.7f, 0.7f, 0.7f, 1, 1, 1, 0.1f, 0.2f, 0.3f,  //
-                                            0.8f, 0.8f, 0.8f, 1, 1, 1, 0.4f, 0.5f, 0.6f});
-    CHECK(tvmap::panel({colour}).values == colour.values);
-    CHECK(tvmap::panel({colour}).width == 1);
+TEST_CASE("a span leaves out the outer percents, and is never empty") {
+    constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+    std::vector<float> values(200);
+    for (int i = 0; i < 200; ++i) values[(i * 77) % 200] = float(i);  // 77 and 200 share no factor
+    values.push_back(nan);
+    const tvmap::Span span = tvmap::middle_span(values, 1);
+    CHECK(span.from == 2);
+    CHECK(span.to == 197);
+    CHECK(tvmap::middle_span(values, 50).from == 50);
+    for (const std::vector<float>& flat : {std::vector<float>{0.3f}, {0, 0}, {nan}, {}}) {
+        const tvmap::Span around = tvmap::middle_span(flat, 0);
+        CHECK(around.to > around.from);
+    }
+}
 
-    CHECK_THROWS_AS(tvmap::panel({}), tvmap::Error);
-    CHECK_THROWS_AS(tvmap::panel({colour, tvmap::grey_picture(a, 3, 2)}), tvmap::Error);
+TEST_CASE("ticks lie on the scale, rise, are short and leave room for their names") {
+    const tvmap::Span spans[] = {{0, 0.078}, {0, 1}, {0, 7e-9}, {3, 4}, {0, 12345}};
+    for (const tvmap::Span& span : spans) {
+        const std::vector<double> ticks = tvmap::linear_ticks(span);
+        CAPTURE(span.to);
+        CHECK((ticks.size() >= 2 && ticks.size() <= 5));
+        CHECK((ticks.front() >= span.from - 1e-12 && ticks.back() <= span.to * (1 + 1e-9)));
+    }
+    CHECK(tvmap::linear_ticks({0, 0.078}) == std::vector<double>{0, 0.02, 0.04, 0.06});
+    CHECK(!std::signbit(tvmap::linear_ticks({0, 1})[0]));
+
+    CHECK(tvmap::logarithmic_ticks({0.001, 1.5}) == std::vector<double>{0.001, 0.01, 0.1, 1});
+    for (const tvmap::Span& span :
+         {tvmap::Span{0.014, 0.075}, {0.03, 0.11}, {0.05, 0.052}, {1e-8, 300}, {0.2, 0.21}}) {
+        const std::vector<double> ticks = tvmap::logarithmic_ticks(span);
+        CAPTURE(span.from);
+        CHECK((ticks.size() >= 2 && ticks.size() <= 7));
+        for (std::size_t i = 0; i < ticks.size(); ++i) {
+            CHECK((ticks[i] >= span.from && ticks[i] <= span.to));
+            // (Two ends of the scale are as far apart as can be.)
+            if (i > 0) CHECK(std::log(ticks[i] / ticks[i - 1]) >= std::log(span.to / span.from) / 6 - 1e-12);
+        }
+    }
 }
 
 TEST_CASE("gnuplot gets the script on its input, in the folder") {
@@ -153,4 +188,47 @@ TEST_CASE("the real gnuplot, where there is one, draws and complains") {
     CHECK(fs::file_size(folder / "a.svg") > 1000);
     CHECK(contains(message("set output 'b.svg'\nplot nothing_of_that_name\n", folder.path.string()), "line"));
     CHECK(contains(message("plot 'missing.csv'\n", folder.path.string()), "missing.csv"));
+}
+
+TEST_CASE("a quoted text reaches gnuplot as it is, and no part of it is a command") {
+    CHECK(tvmap::quoted("a-1") == "\"a-1\"");
+    const std::string hostile = "<b>&\"'`touch run` $(touch run) \\n 07\n\t7 {/=30 x} \xce\x9b%d";
+    const std::string inside = tvmap::quoted(hostile).substr(1, tvmap::quoted(hostile).size() - 2);
+    CHECK(inside.find_first_of("`\"$<>&%{}\n\t'") == std::string::npos);
+    const TemporaryFolder folder;
+    const std::string said =
+        message("set print 'out'\nprint " + tvmap::quoted(hostile) + "\n", folder.path.string());
+    if (said == "absent") {
+        MESSAGE("SKIPPED: gnuplot is not installed");
+        return;
+    }
+    CHECK(said == "drawn");
+    std::ifstream out(folder / "out", std::ios::binary);
+    const std::string printed{std::istreambuf_iterator<char>(out), {}};
+    CHECK(printed == hostile + "\n");
+    CHECK(!fs::exists(folder / "run"));
+}
+
+TEST_CASE(
+    "a figure is three files; kinds that cannot be drawn are named, and the older ones of them are gone") {
+    const TemporaryFolder folder, tools;
+    const Path path(tools.path.string() + ":/bin:/usr/bin");
+    const tvmap::Figure figure{"a", 100, 50, "plot x"};
+    const auto file = [&](const char* ending) { return fs::exists(folder / (std::string("a") + ending)); };
+    const std::string draw =
+        "f=$(mktemp); cat > $f; sed -n \"s/^set output '\\(.*\\)'/\\1/p\" $f | while read o; do echo > $o; "
+        "done\n";
+    pretend_gnuplot(tools.path.string(), draw);
+    CHECK(tvmap::draw_figures(folder.path.string(), {figure}) == "");
+    CHECK((file(".svg") && file(".png") && file(".pdf")));
+    pretend_gnuplot(tools.path.string(),
+                    draw + "grep -q pngcairo $f && { echo 'no pngcairo' >&2; exit 1; }; exit 0\n");
+    const std::string missing = tvmap::draw_figures(folder.path.string(), {figure});
+    CHECK(contains(missing, ": a.png (gnuplot failed"));
+    CHECK(contains(missing, "no pngcairo"));
+    CHECK((file(".svg") && !file(".png") && file(".pdf")));
+    pretend_gnuplot(tools.path.string(), "exit 1\n");
+    const std::string all = tvmap::draw_figures(folder.path.string(), {figure, {"b", 1, 1, ""}});
+    CHECK(contains(all, ": a.svg, a.png, a.pdf, b.svg, b.png and 1 more ("));
+    CHECK(fs::is_empty(folder.path));
 }

@@ -75,7 +75,7 @@ def evaluation(folder):
     succeeds(folder, "evaluate", "run", "--out", "without", "--set", "data.limit.test=2")
     for name in ("summary.csv", "curves.csv"):
         assert (folder / "whole" / name).read_text() == (folder / "without" / name).read_text(), name
-    assert (folder / "whole/images/blank_panel.png").exists()
+    assert (folder / "whole/images/blank_map.png").exists()
 
     said = succeeds(folder, "evaluate", "run", "--out", "quiet", "--json", "--quiet")
     result = json.loads(said.stdout)

@@ -70,15 +70,15 @@ def kinds(folder):
     (folder / "taken/phantom_00007.png").mkdir()
     stopped(folder, f"denoise picture.png --checkpoint {last} --map --out taken", "picture_lambda.png", "it is a folder")
     stopped(folder, "phantoms --count 100 --size 1024 --out taken", "phantom_00007.png", "it is a folder")
-    for path in ("images/a_panel.png", "summary.csv", "run/checkpoints/best.safetensors", "run/metrics.csv"):
+    for path in ("images/a_error.npy", "summary.csv", "run/checkpoints/best.safetensors", "run/metrics.csv"):
         (folder / "taken" / path).mkdir(parents=True)
         if path.startswith("run"):
             stopped(folder, "train tiny.yaml --set train.epochs=1000000 --run taken/run", path, "it is a folder")
         else:
             stopped(folder, "evaluate run --out taken", path, "it is a folder")
         (folder / "taken" / path).rmdir()
-    # Five pictures side by side are more than a PNG can hold.
-    stopped(folder, "evaluate run --set data.size=8704 --out new", "too many for one PNG")
+    # A picture of Λ has more pixels than a PNG can hold.
+    stopped(folder, "evaluate run --set data.size=20480 --out new", "too many for one PNG")
 
 
 def same_names(folder):

@@ -1,0 +1,281 @@
+#include "engine/report/narrative.h"
+
+#include <cmath>
+#include <filesystem>
+
+#include "engine/config/solver_problem.h"
+#include "engine/files/decimal.h"
+#include "engine/files/format.h"
+
+namespace tvmap {
+namespace {
+
+/// A measure's columns in summary.csv, and its decimals.
+struct Measure {
+    const char *key, *title;
+    int decimals;
+};
+constexpr Measure measures[] = {
+    {"psnr", "PSNR, dB", 2}, {"ssim", "SSIM (Gaussian)", 3}, {"ssim_uniform", "SSIM (uniform)", 3}};
+
+std::string short_number(double value) { return rounded_decimal(value, 4); }
+
+std::string range(const Range& r) {
+    return r.fixed() ? short_number(r.from)
+                     : "drawn from [" + short_number(r.from) + ", " + short_number(r.to) + "]";
+}
+
+std::string phrase(const Range& r) { return (r.fixed() ? "= " : "") + range(r); }
+
+/// The last two folders of a path: enough to know it by.
+std::string shown_path(const std::string& path) {
+    const std::filesystem::path p = std::filesystem::path(path).lexically_normal();
+    const std::filesystem::path folder = p.has_filename() ? p : p.parent_path();
+    return folder.parent_path().has_filename()
+               ? (folder.parent_path().filename() / folder.filename()).string()
+               : folder.string();
+}
+
+std::string duration(double seconds) {
+    if (seconds < 120) return format("%.0f seconds", seconds);
+    if (seconds < 7200) return format("%.0f minutes", seconds / 60);
+    return format("%.1f hours", seconds / 3600);
+}
+
+std::string p_value(double p) { return std::isfinite(p) ? format("%.2g", p) : "–"; }
+
+std::string interval(const SummaryRow& row, int decimals) {
+    if (!row.low || !row.high) return "–";
+    return fixed_number(*row.low, decimals, true) + " … " + fixed_number(*row.high, decimals, true);
+}
+
+std::string regulariser(const Config& config) {
+    switch (config.solver.regulariser) {
+        case Regulariser::tv:
+            return "total variation";
+        case Regulariser::tv8:
+            return "total variation with diagonals";
+        case Regulariser::tgv:
+            return "second-order total generalised variation";
+    }
+    fail("a regulariser without a name");
+}
+
+std::string maps(const Config& config) {
+    const int count = map_count(config.solver, config.map);
+    if (count == 1) return "one map Λ for all differences of a pixel";
+    return text(
+        count, " maps Λ, ",
+        config.map.separate ? "one for each difference of a pixel" : "one for each order of differences");
+}
+
+std::string observation(const ObservationConfig& o) {
+    switch (o.data) {
+        case DataTerm::identity:
+            return "";
+        case DataTerm::weights:
+            return format("%.4g %% of their pixels missing", 100 * o.missing);
+        case DataTerm::blur:
+            return text("blurred by a Gaussian of ", o.blur_size, "×", o.blur_size, " pixels");
+        case DataTerm::super_resolution:
+            return text("seen as means of blocks of ", o.factor, "×", o.factor, " pixels");
+    }
+    fail("an observation without a name");
+}
+
+std::string what_was_done(const RunRecord& run) {
+    const Config& c = run.config;
+    std::string channels;
+    for (const int count : c.network.channels) channels += text(channels.empty() ? "" : "-", count);
+    const std::string parameters = run.training ? run.training->parameters : "";
+    const std::string seen = observation(c.solver.observation);
+    return text("A U-Net of ", channels, " channels",
+                parameters.empty() ? "" : " (" + grouped(parameters) + " parameters)",
+                " looks at a noisy image", seen.empty() ? "" : ", " + seen + ",", " and predicts ", maps(c),
+                ": how strongly to smooth, pixel by pixel. ", c.evaluate.iterations,
+                " steps of a primal-dual solver then restore the image by ", regulariser(c),
+                " with that map. The noise is Gaussian, of σ times ",
+                c.noise.relative_to_image_std ? "the image's own standard deviation"
+                                              : "the full range of grey values",
+                ".");
+}
+
+std::string how_it_was_trained(const RunRecord& run) {
+    const Config& c = run.config;
+    if (!run.training) return "How the network was trained is not known here: the run folder is not at hand.";
+    const TrainingRecord& t = *run.training;
+    std::string line = text("It was trained for ", grouped(text(t.steps)), " steps (", t.epochs,
+                            t.epochs == 1 ? " epoch" : " epochs", ") on ",
+                            t.images.empty() ? text("at most ", c.data.limit.train) : t.images, " images of ",
+                            shown_path(c.data.train), ", ", c.data.size, "×", c.data.size, " pixels, with σ ",
+                            phrase(c.noise.sigma), ": batches of ", c.train.batch);
+    if (c.train.crop > 0) line += text(" random squares of ", c.train.crop, "×", c.train.crop);
+    line += text(", T = ", c.solver.iterations, ", ",
+                 c.train.loss == LossKind::log_mse ? "the logarithm of the mean squared error"
+                                                   : "the mean squared error",
+                 " as loss, Adam at a rate of ", short_number(c.optimiser.rate),
+                 c.optimiser.cosine ? " that falls to zero by a cosine" : "", ". That took ",
+                 duration(t.seconds), t.device.empty() ? "" : " on " + t.device, ".");
+    if (t.best_psnr)
+        line += text(" The best validation PSNR was ", fixed_number(*t.best_psnr, 2), " dB, in epoch ",
+                     t.best_epoch, ".");
+    return line;
+}
+
+std::string what_came_out(const RunRecord& run) {
+    const Config& c = run.config;
+    const SummaryRow &noisy = run.of("noisy_psnr"), &scalar = run.of("scalar_psnr"),
+                     &map = run.of("map_psnr"), &gain = run.of("gain_psnr"), &ssim = run.of("gain_ssim");
+    if (run.counted == 0)
+        return "No test image counts in the means: each restoration, or each noisy image, equals the clean "
+               "one.";
+    std::string line =
+        text("On ", run.counted, run.counted == 1 ? " test image of " : " test images of ",
+             shown_path(c.data.test), ", with σ ", phrase(c.evaluate.sigma),
+             ", the noisy images have a mean PSNR (peak signal-to-noise ratio: more is better) of ",
+             fixed_number(noisy.mean, 2),
+             " dB. One parameter λ for each whole image, chosen by looking at the clean image, reaches ",
+             fixed_number(scalar.mean, 2), " dB; the learned map, which sees the noisy image alone, reaches ",
+             fixed_number(map.mean, 2), " dB. The map's gain is ", fixed_number(gain.mean, 2, true), " dB");
+    if (gain.low) line += " (95 % interval " + interval(gain, 2) + ")";
+    if (std::isfinite(ssim.mean)) line += " in PSNR and " + fixed_number(ssim.mean, 3, true) + " in SSIM";
+    line += text("; it is better on ", run.won, " of ", run.counted, " images (p = ", p_value(run.p),
+                 ", sign flips).");
+    if (const std::size_t left = run.images.rows() - std::size_t(run.counted); left > 0)
+        line += text(" Left out of the means: ", left, left == 1 ? " image" : " images",
+                     " of which a result equals the clean image.");
+    return line;
+}
+
+}  // namespace
+
+std::string fixed_number(double value, int decimals, bool sign) {
+    if (!std::isfinite(value)) return "–";
+    return sign ? format("%+.*f", decimals, value) : format("%.*f", decimals, value);
+}
+
+std::string grouped(const std::string& digits) {
+    std::string result = digits;
+    for (std::size_t place = digits.size(); place > 3; place -= 3) result.insert(place - 3, ",");
+    return result;
+}
+
+std::vector<std::string> opening(const RunRecord& run) {
+    return {what_was_done(run), how_it_was_trained(run), what_came_out(run)};
+}
+
+Cells result_table(const RunRecord& run) {
+    Cells cells{{text(run.counted, run.counted == 1 ? " image" : " images")}};
+    for (const Measure& m : measures) cells[0].push_back(m.title);
+    const std::pair<const char*, const char*> methods[] = {
+        {"noisy", "noisy"}, {"best scalar λ", "scalar"}, {"map Λ", "map"}};
+    for (const auto& [title, key] : methods) {
+        cells.push_back({title});
+        for (const Measure& m : measures) {
+            const SummaryRow& row = run.of(text(key, "_", m.key));
+            cells.back().push_back(std::isfinite(row.mean) ? fixed_number(row.mean, m.decimals) + " ± " +
+                                                                 fixed_number(row.deviation, m.decimals)
+                                                           : "–");
+        }
+    }
+    cells.push_back({"map over scalar"});
+    for (const Measure& m : measures)
+        cells.back().push_back(fixed_number(run.of(text("gain_", m.key)).mean, m.decimals, true));
+    cells.push_back({"its 95 % interval"});
+    for (const Measure& m : measures)
+        cells.back().push_back(interval(run.of(text("gain_", m.key)), m.decimals));
+    return cells;
+}
+
+std::string verdict(const RunRecord& run) {
+    const SummaryRow& at = run.of("scalar_lambda_psnr");
+    return text("best scalar λ = ", fixed_number(at.mean, 3), " ± ", fixed_number(at.deviation, 3),
+                "; the map is better on ", run.won, " of ", run.counted,
+                " images. Mean ± standard deviation over the images; the interval is a bootstrap-t over "
+                "them, and p = ",
+                p_value(run.p),
+                " is how likely so large a gain would be if each image had its sign by chance (sign flips).");
+}
+
+Cells comparison_table(const std::vector<RunRecord>& runs) {
+    Cells cells{{"run"},
+                {"test images"},
+                {"σ"},
+                {"noisy, dB"},
+                {"best scalar λ, dB"},
+                {"map Λ, dB"},
+                {"gain, dB"},
+                {"its 95 % interval"},
+                {"gain, SSIM"},
+                {"its 95 % interval"},
+                {"better on"},
+                {"p (sign flips)"},
+                {"maps"},
+                {"T"},
+                {"training steps"},
+                {"training time"},
+                {"trained on"}};
+    for (const RunRecord& run : runs) {
+        const Config& c = run.config;
+        const auto mean = [&](const char* quantity) { return fixed_number(run.of(quantity).mean, 2); };
+        const SummaryRow &psnr = run.of("gain_psnr"), &ssim = run.of("gain_ssim");
+        const std::string column[] = {
+            run.name,
+            text(run.counted, " of ", shown_path(c.data.test)),
+            range(c.evaluate.sigma),
+            mean("noisy_psnr"),
+            mean("scalar_psnr"),
+            mean("map_psnr"),
+            fixed_number(psnr.mean, 2, true),
+            interval(psnr, 2),
+            fixed_number(ssim.mean, 3, true),
+            interval(ssim, 3),
+            text(run.won, " of ", run.counted),
+            p_value(run.p),
+            text(map_count(c.solver, c.map)),
+            text(c.solver.iterations),
+            run.training ? grouped(text(run.training->steps)) : "–",
+            run.training ? duration(run.training->seconds) : "–",
+            run.training && !run.training->device.empty() ? run.training->device : "–"};
+        for (std::size_t row = 0; row < cells.size(); ++row) cells[row].push_back(column[row]);
+    }
+    return cells;
+}
+
+Cells machine_table(const RunRecord& run) {
+    Cells cells{{"what", "value"}};
+    const auto add = [&](const char* name, const std::string& value) {
+        if (!value.empty()) cells.push_back({name, value});
+    };
+    const auto fact = [&](const char* name, const char* key, const char* unit = "") {
+        if (const std::string value = run.fact(key); !value.empty()) add(name, value + unit);
+    };
+    if (run.training) add("trained on", run.training->device);
+    fact("evaluated on", "device");
+    fact("evaluated at", "date");
+    fact("tvmap", "version");
+    fact("processor", "processor");
+    fact("instruction set", "instruction_set");
+    fact("threads", "threads");
+    fact("memory", "memory_gib", " GiB");
+    fact("oneDNN", "onednn");
+    fact("compiler", "compiler");
+    fact("CUDA backend", "cuda_backend");
+    fact("weights", "checkpoint");
+    fact("search of all λ, an image (median)", "search_seconds", " s");
+    fact("network and solver, an image (median)", "map_seconds", " s");
+    fact("settings", "use");
+    return cells;
+}
+
+std::vector<std::string> commands(const RunRecord& run) {
+    std::vector<std::string> lines;
+    if (const std::string made = run.fact("run"); !made.empty() || run.training)
+        lines.push_back("tvmap train " + (made.empty() ? std::string("RUN") : made) +
+                        "/config.yaml --run AGAIN");
+    const std::string evaluate = run.fact("command");
+    lines.push_back(evaluate.empty() ? "tvmap evaluate RUN" : evaluate);
+    return lines;
+}
+
+}  // namespace tvmap
