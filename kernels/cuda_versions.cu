@@ -22,6 +22,7 @@ void list_versions() {
         {tvmap::map_from_raw_forward, map_from_raw_forward},
         {tvmap::map_from_raw_backward, map_from_raw_backward},
         {tvmap::upsample_forward, upsample_forward},
+        {tvmap::upsample_window_forward, upsample_window_forward},
         {tvmap::upsample_backward, upsample_backward},
     };
 }

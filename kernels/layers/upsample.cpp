@@ -3,12 +3,13 @@
 //     (H−k)/(2H−1)  and  (2H−1−k)/(2H−1)                    k = 1 … H−1
 // and the first and last output rows are the first and last input rows; columns likewise. So the forward pass
 // goes through the H+1 gaps between rows, the outermost with a row on either side of them only, and writes
-// two rows for each. Seen from input row i the backward pass is four taps, from the output rows 2i−1 … 2i+2
+// two rows for each; those of a window are gaps r … r+h of the whole. Seen from input row i the backward pass is four taps, from the output rows 2i−1 … 2i+2
 // with the weights
 //     (H−i), (2H−1−i), (H+i), (i+1)   over 2H−1             (no first tap at i = 0, no last one at i = H−1)
 #include "kernels/layers/upsample.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "kernels/base/parallel.h"
 #include "kernels/base/simd.h"
@@ -32,6 +33,11 @@ struct Gap {
           second(float(2 * size - 1 - k) / float(2 * size - 1)) {}
 };
 
+/// Where x lies in what is upsampled, along one axis: from place `first` on, of `size`.
+struct Extent {
+    int first, size;
+};
+
 /// Four rows of d_y and their weights: what one row of d_x gathers from.
 struct Taps {
     const float* row[4];
@@ -52,14 +58,15 @@ HWY_INLINE hn::Vec<D> between(hn::Vec<D> fraction, hn::Vec<D> a, hn::Vec<D> b, D
 
 /// The columns of gaps k, k+1, … between planar input rows x0 and x1, one vector of gaps a step; returns the
 /// first gap left over.
-int planar_gaps(const float* x0, const float* x1, Gap rows, float* y0, float* y1, int k, int width) {
+int planar_gaps(const float* x0, const float* x1, Gap rows, Extent columns, float* y0, float* y1, int k,
+                int width) {
     const hn::ScalableTag<float> d;
     const int lanes = int(hn::Lanes(d));
     const auto row0 = hn::Set(d, rows.first), row1 = hn::Set(d, rows.second);
-    const auto divisor = hn::Set(d, float(2 * width - 1));
+    const auto size = hn::Set(d, float(columns.size)), divisor = hn::Set(d, float(2 * columns.size - 1));
     for (; k + lanes <= width; k += lanes) {
-        const auto place = hn::Iota(d, float(k));
-        const auto first = hn::Div(hn::Sub(hn::Set(d, float(width)), place), divisor);
+        const auto place = hn::Iota(d, float(columns.first + k));
+        const auto first = hn::Div(hn::Sub(size, place), divisor);
         const auto second = hn::Div(hn::Sub(divisor, place), divisor);
         const auto a = hn::LoadU(d, x0 + k - 1), b = hn::LoadU(d, x0 + k);
         const auto e = hn::LoadU(d, x1 + k - 1), f = hn::LoadU(d, x1 + k);
@@ -72,11 +79,12 @@ int planar_gaps(const float* x0, const float* x1, Gap rows, float* y0, float* y1
 }
 
 template <class D>
-void forward_gaps(D d, const float* x0, const float* x1, Gap rows, float* y0, float* y1, int block,
-                  int width) {
+void forward_gaps(D d, const float* x0, const float* x1, Gap rows, Extent columns, float* y0, float* y1,
+                  int block, int width) {
     const auto row0 = hn::Set(d, rows.first), row1 = hn::Set(d, rows.second);
-    const int first_gap = block == 1 ? planar_gaps(x0, x1, rows, y0, y1, 1, width) : 1;
-    const float divisor = 1.0f / float(2 * width - 1);
+    const int first_gap = block == 1 ? planar_gaps(x0, x1, rows, columns, y0, y1, 1, width) : 1;
+    const int ahead = columns.size - columns.first;  // of the window's first column, in the whole
+    const float divisor = 1.0f / float(2 * columns.size - 1);
     for (int c = 0; c < block; c += int(hn::Lanes(d))) {
         const auto column = [&](int j, hn::Vec<D>& u0, hn::Vec<D>& u1) HWY_ATTR {
             const std::int64_t at = std::int64_t(j) * block + c;
@@ -94,8 +102,8 @@ void forward_gaps(D d, const float* x0, const float* x1, Gap rows, float* y0, fl
         if (first_gap > 1) column(first_gap - 1, left0, left1);
         for (int k = first_gap; k < width; ++k) {
             column(k, right0, right1);
-            const auto first = hn::Set(d, float(width - k) * divisor);
-            const auto second = hn::Set(d, float(2 * width - 1 - k) * divisor);
+            const auto first = hn::Set(d, float(ahead - k) * divisor);
+            const auto second = hn::Set(d, float(columns.size + ahead - 1 - k) * divisor);
             store(2 * k - 1, between(first, left0, right0, d), between(first, left1, right1, d));
             store(2 * k, between(second, left0, right0, d), between(second, left1, right1, d));
             left0 = right0;
@@ -168,8 +176,9 @@ void backward_columns(D d, const Taps& taps, float* d_x, int block, int width) {
     }
 }
 
-void forward_gap(const float* x0, const float* x1, Gap rows, float* y0, float* y1, int block, int width) {
-    for_block(block, [&](auto d) HWY_ATTR { forward_gaps(d, x0, x1, rows, y0, y1, block, width); });
+void forward_gap(const float* x0, const float* x1, Gap rows, Extent columns, float* y0, float* y1, int block,
+                 int width) {
+    for_block(block, [&](auto d) HWY_ATTR { forward_gaps(d, x0, x1, rows, columns, y0, y1, block, width); });
 }
 
 void backward_row(const Taps& taps, float* d_x, int block, int width, bool accumulate) {
@@ -188,19 +197,37 @@ namespace tvmap::cpu {
 namespace {
 HWY_EXPORT(forward_gap);
 HWY_EXPORT(backward_row);
-}  // namespace
 
-void upsample_forward(ConstView x, View y) {
+/// extents(n): of the rows and of the columns of image n.
+template <class Extents>
+void forward(ConstView x, View y, const Extents& extents) {
     require_shape("upsample", "y", y.shape, upsample_shape(x.shape));
     const int rows = x.shape.h, gaps = rows + 1, block = x.shape.block;
     const std::int64_t x_row = std::int64_t(x.shape.w) * block, y_row = 2 * x_row;
     parallel_rows(x.shape, gaps, y.shape.size(), [&](int n, std::int64_t plane, int k) {
+        const auto [of_rows, of_columns] = extents(n);
         const float* x0 = x.image(n) + plane * rows * x_row;
         float* y0 = y.image(n) + plane * 2 * rows * y_row;
         // In the outermost gaps both input rows are the same, and so are both output rows.
         HWY_DYNAMIC_DISPATCH(forward_gap)
-        (x0 + std::max(k - 1, 0) * x_row, x0 + std::min(k, rows - 1) * x_row, Gap(k, rows),
-         y0 + std::max(2 * k - 1, 0) * y_row, y0 + std::min(2 * k, 2 * rows - 1) * y_row, block, x.shape.w);
+        (x0 + std::max(k - 1, 0) * x_row, x0 + std::min(k, rows - 1) * x_row,
+         Gap(of_rows.first + k, of_rows.size), of_columns, y0 + std::max(2 * k - 1, 0) * y_row,
+         y0 + std::min(2 * k, 2 * rows - 1) * y_row, block, x.shape.w);
+    });
+}
+
+}  // namespace
+
+void upsample_forward(ConstView x, View y) {
+    forward(x, y, [&](int) { return std::pair(Extent{0, x.shape.h}, Extent{0, x.shape.w}); });
+}
+
+void upsample_window_forward(ConstView x, ConstView window, float scale, View y) {
+    require_shape("upsample of a window", "window", window.shape, window_shape(x.shape.n));
+    forward(x, y, [&](int n) {
+        const float* of = window.image(n);
+        const auto places = [&](int i) { return int(scale * of[i]); };
+        return std::pair(Extent{places(0), places(2)}, Extent{places(1), places(3)});
     });
 }
 
