@@ -3,6 +3,7 @@
 #include "engine/config/solver_problem.h"
 #include "engine/graph/operations.h"
 #include "engine/graph/restore.h"
+#include "engine/graph/upsample_window.h"
 #include "engine/unrolled/step_sizes.h"
 #include "kernels/base/error.h"
 
@@ -14,8 +15,8 @@ Value double_convolution(Graph& graph, Value x, const std::string& name, int cha
     return convolution(graph, x, name + ".conv_block.2", channels, 3, slope);
 }
 
-Value record_map(Graph& graph, const Config& config, Value noisy) {
-    const Value raw = record_unet(graph, config.network, noisy);
+Value record_map(Graph& graph, const Config& config, Value noisy, Value window = {}) {
+    const Value raw = record_unet(graph, config.network, noisy, window);
     const MapFromRaw map{float(config.map.scale), float(config.map.up_bound)};
     return map_from_raw(graph, raw, map, map_count(config.solver, config.map));
 }
@@ -59,7 +60,7 @@ int network_block(const Backend& backend, const NetworkConfig& network) {
     return block;
 }
 
-Value record_unet(Graph& graph, const NetworkConfig& network, Value image) {
+Value record_unet(Graph& graph, const NetworkConfig& network, Value image, Value window) {
     const int levels = int(network.channels.size());
     const Features shape = graph.tensor(image).shape;
     const int multiple = 1 << (levels - 1);
@@ -78,7 +79,10 @@ Value record_unet(Graph& graph, const NetworkConfig& network, Value image) {
     for (int i = 0; i + 1 < levels; ++i) {
         const int channels = network.channels[levels - 2 - i];
         const std::string name = "decoder." + std::to_string(i);
-        x = upsample(graph, convolution(graph, x, name + ".upsampling.1", channels, 1, 1.0f));
+        x = convolution(graph, x, name + ".upsampling.1", channels, 1, 1.0f);
+        // A level's pixels are 2^level of the image's.
+        x = window.id < 0 ? upsample(graph, x)
+                          : upsample_window(graph, x, window, 1.0f / float(multiple >> i));
         x = concatenate(graph, {skips.back(), x});
         skips.pop_back();
         x = double_convolution(graph, x, name + ".double_conv", channels, slope);
@@ -106,6 +110,17 @@ RecordedModel record_inference_model(const Backend& backend, const Config& confi
     graph.keep(model.lambda);
     record_solver(model, config, iterations);
     if (iterations > 0) graph.keep(model.denoised);
+    return model;
+}
+
+RecordedModel record_window_model(const Backend& backend, const Config& config, int h, int w) {
+    RecordedModel model{.graph = Graph(network_block(backend, config.network))};
+    Graph& graph = model.graph;
+    model.noisy = graph.input("noisy", 1, 1, h, w);
+    model.window = graph.input("window", 1, 4, 1, 1);
+    model.lambda = record_map(graph, config, model.noisy, model.window);
+    graph.keep(model.lambda);
+    record_solver(model, config, 0);
     return model;
 }
 
