@@ -1,6 +1,8 @@
 // tvmap denoise: a trained network on pictures of any size, grey or colour.
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -15,9 +17,11 @@
 #include "engine/data/observation.h"
 #include "engine/evaluation/evaluation_files.h"
 #include "engine/evaluation/figures.h"
+#include "engine/files/byte_count.h"
 #include "engine/files/file.h"
 #include "engine/files/npy.h"
 #include "engine/model/model.h"
+#include "engine/training/process_memory.h"
 
 namespace tvmap {
 namespace {
@@ -25,6 +29,7 @@ namespace {
 struct Options {
     std::vector<std::string> images, set;
     std::string checkpoint, out, mask;
+    std::optional<std::size_t> memory;  // bytes
 };
 
 /// What an image's results are called: OUT/NAME with these endings.
@@ -95,29 +100,90 @@ NpyArray read_weights_of(const Options& options, const Config& config) {
     return mask;
 }
 
-/// Denoises each channel by itself and writes NAME.png, NAME_lambda.npy and NAME_lambda.png, all of them or none.
-/// weights: H×W where the network takes any.
-void denoise(const std::string& path, const Picture& noisy, const std::vector<float>& weights, Model& model,
-             const std::string& out) {
-    const int h = noisy.height, w = noisy.width;
-    const std::size_t pixels = std::size_t(h) * w;
-    Denoiser& denoiser = model.denoiser(h, w);
-    std::vector<float> plane(pixels), result(pixels), maps(pixels * denoiser.maps() * noisy.channels);
-    Picture denoised = noisy;
-    for (int c = 0; c < noisy.channels; ++c) {
-        for (std::size_t i = 0; i < pixels; ++i)
-            plane[i] = !weights.empty() && weights[i] == 0 ? 0 : noisy.values[i * noisy.channels + c];
-        denoiser.run(plane.data(), &maps[c * pixels * denoiser.maps()], result.data(), weights.data());
-        for (std::size_t i = 0; i < pixels; ++i) denoised.values[i * noisy.channels + c] = result[i];
+/// A picture to be denoised, as far as it is known beforehand.
+struct Size {
+    int height, width, channels, bits;
+};
+
+/// The memory that denoising may take: of the process, or of a device that has its own.
+class Memory {
+  public:
+    /// After the model was loaded for the shortest tile, with these limits. bytes: what --memory says, if it was given.
+    Memory(const Backend& backend, Model& model, const TileLimits& tiles, std::optional<std::size_t> bytes)
+        : model_(model), tiles_(tiles), given_(bytes), on_device_(backend.separate_memory()) {
+        least_tile_ = model.denoiser().arena_bytes();
+        taken_ = on_device_ ? sizeof(float) * std::size_t(model.denoiser().graph().parameter_count())
+                            : resident_bytes();
     }
+
+    /// How the network is to pass over a picture. Throws Error where not even the shortest tiles keep a limit that was
+    /// given; the usual one grows with what the picture needs at least.
+    TileLimits limits(const std::string& path, const Size& size, int maps) const {
+        const std::size_t beside = taken_ + (on_device_ ? 0 : host_bytes(size, maps));
+        const std::size_t least = std::max(least_tile_, model_.solver_bytes(size.height, size.width));
+        const std::size_t limit = given_.value_or(std::max(usual, beside + least));
+        if (beside + least > limit)
+            fail(path, ": to denoise ", size.height, "×", size.width, " takes at least ", beside + least,
+                 " bytes, more than --memory, ", limit, "; allow more");
+        TileLimits limits = tiles_;
+        limits.bytes = limit - beside;
+        return limits;
+    }
+
+    static constexpr std::size_t usual = 600'000'000;
+
+  private:
+    /// What a picture takes on the host beside the arena: itself, its result and maps, and then with these either the
+    /// planes of a channel or the files that are made of them.
+    static std::size_t host_bytes(const Size& size, int maps) {
+        const std::size_t pixel = size.channels, map = sizeof(float) * pixel * maps;
+        const std::size_t results = 2 * sizeof(float) * pixel + map, planes = 2 * sizeof(float);
+        // The array, the picture and the map's colours, of which compression holds five copies for a moment.
+        const std::size_t files = map + pixel * size.bits / 8 + 3 * (sizeof(float) + 5);
+        return std::size_t(size.height) * size.width * (results + std::max(planes, files));
+    }
+
+    Model& model_;
+    TileLimits tiles_;
+    std::optional<std::size_t> given_;
+    bool on_device_;
+    std::size_t least_tile_, taken_;
+};
+
+struct Denoised {
+    Picture picture;
+    std::vector<float> maps;  ///< of one channel after the other
+    int planes;               ///< how many there are
+};
+
+/// Each channel by itself. weights: H×W where the network takes any. `done` is told which part of the work is.
+Denoised denoised(const Picture& noisy, const std::vector<float>& weights, Denoiser& denoiser,
+                  const std::function<void(double part)>& done) {
+    const std::size_t pixels = std::size_t(noisy.height) * noisy.width, channels = noisy.channels;
+    Denoised result{noisy, std::vector<float>(pixels * denoiser.maps() * channels),
+                    denoiser.maps() * noisy.channels};
+    std::vector<float> plane(pixels), x(pixels);
+    for (std::size_t c = 0; c < channels; ++c) {
+        for (std::size_t i = 0; i < pixels; ++i)
+            plane[i] = !weights.empty() && weights[i] == 0 ? 0 : noisy.values[i * channels + c];
+        denoiser.run(plane.data(), &result.maps[c * pixels * denoiser.maps()], x.data(), weights.data(),
+                     [&](double part) { done((double(c) + part) / double(channels)); });
+        for (std::size_t i = 0; i < pixels; ++i) result.picture.values[i * channels + c] = x[i];
+    }
+    return result;
+}
+
+/// Writes NAME.png, NAME_lambda.npy and NAME_lambda.png, all of them or none.
+void write_results(const std::string& path, const Denoised& denoised, const std::string& out) {
+    const int h = denoised.picture.height, w = denoised.picture.width;
     const std::string stem = result_stem(out, path);
-    const int planes = denoiser.maps() * noisy.channels;
     const std::string paths[] = {stem + endings[0], stem + endings[1], stem + endings[2]};
-    const std::string picture = encode_png(paths[0], denoised, noisy.bits),
-                      map = encode_npy(planes == 1 ? std::vector<std::int64_t>{h, w}
-                                                   : std::vector<std::int64_t>{planes, h, w},
-                                       maps.data()),
-                      map_colours = encode_png(paths[2], map_picture(maps.data(), h, w));
+    const std::string picture = encode_png(paths[0], denoised.picture, denoised.picture.bits),
+                      map =
+                          encode_npy(denoised.planes == 1 ? std::vector<std::int64_t>{h, w}
+                                                          : std::vector<std::int64_t>{denoised.planes, h, w},
+                                     denoised.maps.data()),
+                      map_colours = encode_png(paths[2], map_picture(denoised.maps.data(), h, w));
     write_files({{paths[0], {picture}}, {paths[1], {map}}, {paths[2], {map_colours}}});
 }
 
@@ -127,10 +193,8 @@ int run(const Options& options, const CommonOptions& common) {
     if (common.device != "auto") config.device = common.device;
     const std::string settings = check_use(options.checkpoint, config).line();
     check_names(options.images, options.out);
-    // All images are read once before the first is worked on, and the weights with the first one's plan.
+    // All images are read once before the first is worked on.
     const std::unique_ptr<Backend> backend = make_backend(config.device, config.network.precision);
-    std::optional<Model> model;
-    std::vector<Output> outputs;
     ReadTwice<Picture> pictures;
     const ObservationConfig& observation = config.solver.observation;
     const NpyArray mask = read_weights_of(options, config);
@@ -145,11 +209,19 @@ int run(const Options& options, const CommonOptions& common) {
     const auto picture_of = [&](std::size_t i) {
         return pictures.read(i, {options.images[i]}, [&] { return read(options.images[i]); });
     };
+    const int maps = map_count(config.solver, config.map);
+    std::vector<Output> outputs;
+    std::vector<Size> sizes;
     for (std::size_t i = 0; i < options.images.size(); ++i) {
         const Picture picture = picture_of(i);
-        if (i == 0) model = Model::load(*backend, config, options.checkpoint, picture.height, picture.width);
-        add_outputs(outputs, options.images[i], options.out, picture, map_count(config.solver, config.map));
+        add_outputs(outputs, options.images[i], options.out, picture, maps);
+        sizes.push_back({picture.height, picture.width, picture.channels, picture.bits});
     }
+    const TileLimits tiles = usual_tiles(*backend, config);
+    Model model = Model::load(*backend, config, options.checkpoint, tiles.shortest, tiles.shortest, tiles);
+    const Memory memory(*backend, model, tiles, options.memory);
+    const auto limits = [&](std::size_t i) { return memory.limits(options.images[i], sizes[i], maps); };
+    for (std::size_t i = 0; i < options.images.size(); ++i) limits(i);
     if (!settings.empty()) outputs.push_back({options.out + "/settings.txt"});
     prepare_outputs(outputs);
     if (!settings.empty())
@@ -158,12 +230,16 @@ int run(const Options& options, const CommonOptions& common) {
 
     ProgressLine progress("denoising", double(options.images.size()), "images", common.quiet);
     interrupted();
-    for (std::size_t done = 0; done < options.images.size();) {
-        if (interrupted())
-            throw Interrupted(text("interrupted; ", options.out, " holds the first ", done, " of ",
-                                   options.images.size(), " images"));
-        denoise(options.images[done], picture_of(done), mask.values, *model, options.out);
-        progress.update(double(++done));
+    for (std::size_t i = 0; i < options.images.size(); ++i) {
+        const auto done = [&](double part) {
+            if (interrupted() && part < 1)
+                throw Interrupted(text("interrupted; ", options.out, " holds the first ", i, " of ",
+                                       options.images.size(), " images"));
+            progress.update(double(i) + part);
+        };
+        done(0);
+        Denoiser& denoiser = model.denoiser(sizes[i].height, sizes[i].width, limits(i));
+        write_results(options.images[i], denoised(picture_of(i), mask.values, denoiser, done), options.out);
     }
     print_result(common,
                  Json{{"command", "denoise"},
@@ -196,6 +272,20 @@ void add_denoise(Program& program) {
     command.add_option(
         "--mask", options->mask,
         "for networks of solver.operator: mask: .npy H×W, 0 where a pixel is missing, 1 elsewhere");
+    const auto take_memory = [options](const std::string& given) {
+        const auto bytes = parse_byte_count(given);
+        if (!bytes || *bytes == 0)
+            throw CLI::ValidationError(text("--memory ", given, ": give ", byte_count_form));
+        options->memory = *bytes;
+    };
+    command
+        .add_option_function<std::string>(
+            "--memory", take_memory,
+            "bytes that the process, or on a GPU its memory, may take, also like 250MB or 2GiB: larger "
+            "images pass the "
+            "network in tiles, with the same result; unless given, more where an image takes more")
+        ->type_name("BYTES")
+        ->default_str("600MB");
     command.add_option("--out", options->out, "folder, made if need be")->required();
 }
 

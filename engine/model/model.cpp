@@ -20,6 +20,10 @@ Denoiser& Model::denoiser(int height, int width, const TileLimits& limits) {
     return *denoiser_;
 }
 
+std::size_t Model::solver_bytes(int height, int width) {
+    return MapSolver(*backend_, algorithms_, config_, height, width).arena_bytes();
+}
+
 /// Memory for one size alone is held.
 void Model::plan(int height, int width, const TileLimits& limits) {
     height_ = width_ = 0;

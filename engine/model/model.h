@@ -22,6 +22,9 @@ class Model {
     /// For H×W images and these limits: plans again where they are others.
     Denoiser& denoiser(int height, int width, const TileLimits& limits = {});
 
+    /// Memory that an arena must have for the solver alone, on an H×W image.
+    std::size_t solver_bytes(int height, int width);
+
   private:
     Model(Backend& backend, const Config& config) : backend_(&backend), config_(config) {}
     void plan(int height, int width, const TileLimits& limits);
