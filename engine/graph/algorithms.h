@@ -36,6 +36,8 @@ class Algorithms {
     /// Images of height×width that are planned as images of side×side were: tensor by tensor, in the same proportion.
     struct BorrowedSizes {
         int height, width, side;
+        /// Whether they are these images, which lend and do not borrow.
+        bool lend() const { return height == side && width == side; }
         Features resized(const Features& tensor) const;
     };
     /// From here on plans for images of this size, which it divides evenly, take the choices of side×side ones where

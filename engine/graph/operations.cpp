@@ -81,7 +81,7 @@ std::string ConvolutionOperation::borrowed_choice(Backend& backend, Algorithms& 
             problem.y.n = --problem.x.n;
             choice = algorithms.find(key_of(backend, problem));
         }
-    } else if (const auto sizes = algorithms.borrowed_sizes()) {
+    } else if (const auto& sizes = algorithms.borrowed_sizes(); sizes && !sizes->lend()) {
         for (Features* shape : {&problem.x, &problem.y}) *shape = sizes->resized(*shape);
         choice = algorithms.find(key_of(backend, problem));
     } else {

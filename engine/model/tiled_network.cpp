@@ -29,9 +29,11 @@ Rim network_rim(const Backend& backend, const Config& config) {
 TileLimits usual_tiles(const Backend& backend, const Config& config) {
     const Rim rim = network_rim(backend, config);
     TileLimits limits;
-    // Measured on two cores: from 3 times the shortest on, tiles gain less by their rims than they lose to the caches.
+    // What tiles compute twice costs time: on 1430×1128 pixels, against the image as a whole (one core of an AMD EPYC,
+    // Zen 4, CPU time) 26 % where no side is above 512, 17 % at 768, 12 % at 1024; the process takes 0.25, 0.3 and 0.4 of
+    // its memory.
     limits.shortest = round_up(std::max(256, 2 * (rim.head + rim.tail)), multiple_of(config));
-    limits.longest = 3 * limits.shortest;
+    limits.longest = 4 * limits.shortest;
     return limits;
 }
 

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstdlib>
 
 #include "engine/config/solver_problem.h"
 #include "engine/model/denoiser.h"
@@ -10,6 +11,7 @@
 #include "tests/support/device_buffer.h"
 #include "tests/support/recording.h"
 #include "tests/support/refusal.h"
+#include "tests/support/temporary_folder.h"
 
 using namespace tvmap;
 using namespace tvmap::tests;
@@ -192,22 +194,32 @@ TEST_CASE("a limit of memory is kept by smaller tiles, or refused") {
 }
 
 TEST_CASE("all sizes take the algorithms that were timed for the shortest tiles") {
+    const TemporaryFolder folder;
+    ::setenv("XDG_CACHE_HOME", folder.path.c_str(), 1);
     const Config config = config_of({16, 16});
     const auto backend = make_backend("cpu");
     Algorithms algorithms;
-    const TileLimits limits{.longest = 64, .shortest = 32};
-    const auto timed = [&](int height, int width) {
-        const Denoiser denoiser(*backend, algorithms, config, height, width, limits);
-        return denoiser.graph().operations().size();
+    const auto plan = [&](int height, int width, int longest) {
+        Denoiser(*backend, algorithms, config, height, width, {.longest = longest, .shortest = longest / 2});
     };
-    timed(32, 32);
+    plan(32, 32, 64);
     algorithms.plan_untimed(Algorithms::Untimed::least);  // what would have to be timed is counted instead
-    timed(40, 24);
-    timed(130, 77);
+    plan(40, 24, 64);
+    plan(130, 77, 64);
     CHECK(algorithms.untimed_problems() == 0);
-    algorithms.borrow(std::nullopt);
-    const Denoiser other(*backend, algorithms, config, 52, 52, {});
+    plan(52, 52, 0);
     CHECK(algorithms.untimed_problems() > 0);
+
+    algorithms.save_for_machine();
+    const Algorithms kept = Algorithms::of_machine();
+    ::unsetenv("XDG_CACHE_HOME");
+    const auto knows = [&](const char* size) {
+        return !kept.find(text(backend->algorithm_key(), " | conv3x3 n1 1b1>16b",
+                               network_block(*backend, config.network), " ", size, " slope 0.01 inference"))
+                    .empty();
+    };
+    CHECK(knows("32x32"));
+    CHECK(!knows("40x24"));
 }
 
 TEST_CASE("what is told of the work ends with all of it, and what is thrown there ends it") {
