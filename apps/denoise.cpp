@@ -235,7 +235,7 @@ int run(const Options& options, const CommonOptions& common) {
             if (interrupted() && part < 1)
                 throw Interrupted(text("interrupted; ", options.out, " holds the first ", i, " of ",
                                        options.images.size(), " images"));
-            progress.update(double(i) + part);
+            progress.update(double(i) + std::round(100 * part) / 100);
         };
         done(0);
         Denoiser& denoiser = model.denoiser(sizes[i].height, sizes[i].width, limits(i));

@@ -41,8 +41,7 @@ class Algorithms {
         Features resized(const Features& tensor) const;
     };
     /// From here on plans for images of this size, which it divides evenly, take the choices of side×side ones where
-    /// they were not timed themselves, and time those where need be: images of all sizes cost one timing. Nor is a
-    /// mapping of the solver timed for them.
+    /// they were not timed themselves, and time those where need be: images of all sizes cost one timing.
     void borrow(const std::optional<BorrowedSizes>& sizes) { borrowed_sizes_ = sizes; }
     const std::optional<BorrowedSizes>& borrowed_sizes() const { return borrowed_sizes_; }
 

@@ -21,7 +21,7 @@ std::string key_of(const Backend& backend, const PdhgProblem& problem) {
 
 bool settle_solver_mapping(Backend& backend, Algorithms& algorithms, const PdhgProblem& problem) {
     const std::string key = key_of(backend, problem), kept = algorithms.find(key);
-    const bool borrows = (algorithms.borrows() && problem.solves > 2) || algorithms.borrowed_sizes();
+    const bool borrows = algorithms.borrows() && problem.solves > 2;
     const bool times = algorithms.untimed() == Algorithms::Untimed::time && !borrows;
     std::string remark;
     const std::string choice = backend.settle_pdhg_mapping(problem, kept, times, &remark);

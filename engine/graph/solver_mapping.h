@@ -9,7 +9,7 @@ class Algorithms;
 
 /// Settles for this process how solves of the problem's sizes are laid out: as `algorithms` have it, or by
 /// timing, whose outcome they get. Nothing is timed where they plan without timing, nor for batches that borrow
-/// the choices of smaller ones, or images that borrow another size's: there, and on a device that keeps no time, what should cost least is taken and
+/// the choices of smaller ones: there, and on a device that keeps no time, what should cost least is taken and
 /// not kept. A kept choice that does not fit is not taken; `algorithms` note why. Comes before the first question
 /// for a workspace, which settles it too. Nothing happens on a CPU.
 /// Whether `algorithms` have got a choice that they had not.
