@@ -111,6 +111,7 @@ class Memory {
     /// After the model was loaded for the shortest tile, with these limits. bytes: what --memory says, if it was given.
     Memory(const Backend& backend, Model& model, const TileLimits& tiles, std::optional<std::size_t> bytes)
         : model_(model), tiles_(tiles), given_(bytes), on_device_(backend.separate_memory()) {
+        release_free_memory();
         least_tile_ = model.denoiser().arena_bytes();
         taken_ = on_device_ ? sizeof(float) * std::size_t(model.denoiser().graph().parameter_count())
                             : resident_bytes();
