@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -17,9 +18,11 @@
 #include "engine/data/noise_estimate.h"
 #include "engine/data/observation.h"
 #include "engine/evaluation/evaluation_files.h"
+#include "engine/files/byte_count.h"
 #include "engine/files/file.h"
 #include "engine/files/npy.h"
 #include "engine/model/model.h"
+#include "engine/training/process_memory.h"
 
 namespace tvmap {
 namespace {
@@ -28,6 +31,7 @@ struct Options {
     std::vector<std::string> images, set;
     std::string checkpoint, out, mask, colour;
     bool map = false;
+    std::optional<std::size_t> memory;  // bytes
     ImageOptions reading;
 };
 
@@ -113,11 +117,72 @@ NpyArray read_weights_of(const Options& options, const Config& config) {
 constexpr float luma[] = {0.299f, 0.587f, 0.114f};
 const float luma_noise = std::sqrt(luma[0] * luma[0] + luma[1] * luma[1] + luma[2] * luma[2]);
 
+/// An image to be denoised, as far as it is known beforehand.
+struct Work {
+    int height, width, planes, bits;
+    bool shared;    ///< one map for all planes
+    bool with_map;  ///< which is written
+    int maps;       ///< planes of a map
+};
+
+/// The memory that denoising may take: of the process, or of a device that has its own.
+class Memory {
+  public:
+    /// After the model was loaded for the shortest tile, with these limits. bytes: what --memory says, if it was given.
+    Memory(const Backend& backend, Model& model, const TileLimits& tiles, std::optional<std::size_t> bytes)
+        : model_(model), tiles_(tiles), given_(bytes), on_device_(backend.separate_memory()) {
+        release_free_memory();
+        least_tile_ = model.denoiser().arena_bytes();
+        taken_ = on_device_ ? sizeof(float) * std::size_t(model.denoiser().graph().parameter_count())
+                            : resident_bytes();
+    }
+
+    /// How the network is to pass over an image. Throws Error where not even the shortest tiles keep a limit that was
+    /// given; the usual one grows with what the image needs at least.
+    TileLimits limits(const std::string& path, const Work& work) const {
+        const std::size_t beside = taken_ + (on_device_ ? 0 : host_bytes(work));
+        const std::size_t solver = work.maps > 0 ? model_.solver_bytes(work.height, work.width) : 0;
+        const std::size_t least = std::max(least_tile_, solver);
+        const std::size_t limit = given_.value_or(std::max(usual, beside + least));
+        if (beside + least > limit)
+            fail(path, ": to denoise ", work.height, "×", work.width, " takes at least ", beside + least,
+                 " bytes, more than --memory, ", limit, "; allow more");
+        TileLimits limits = tiles_;
+        limits.bytes = limit - beside;
+        return limits;
+    }
+
+    static constexpr std::size_t usual = 600'000'000;
+
+  private:
+    /// What an image takes on the host beside the arena: itself, its result, the map at hand and those that are kept, the
+    /// luminance, and then the files that are made of them.
+    static std::size_t host_bytes(const Work& w) {
+        const std::size_t planes = w.planes, map = sizeof(float) * w.maps;
+        const std::size_t kept = w.with_map ? map * (w.shared ? 1 : planes) : 0;
+        const std::size_t arrays = 2 * sizeof(float) * planes + map + kept + (w.shared ? sizeof(float) : 0);
+        // The picture, its samples and the map's colours, of which compression holds five copies for a moment.
+        const std::size_t files = planes * (sizeof(float) + 5 * std::size_t(w.bits) / 8) +
+                                  (w.with_map ? kept + 3 * (sizeof(float) + 5) : 0);
+        return std::size_t(w.height) * w.width * (arrays + files);
+    }
+
+    Model& model_;
+    TileLimits tiles_;
+    std::optional<std::size_t> given_;
+    bool on_device_;
+    std::size_t least_tile_, taken_;
+};
+
+/// Told which part of an image's work is done; what it throws ends the work.
+using Progress = std::function<void(double part)>;
+
 /// Denoises planes of H×W: each by a map of its own or, if `shared`, the channels of a picture by one. That is what the
 /// network makes of their luminance, divided by luma_noise: a solution scales with image and map, so a channel, in
 /// which the noise is stronger, needs a map that is as much stronger. maps: gets each map in turn, unless null.
 std::vector<float> denoise_planes(Denoiser& denoiser, const std::vector<float>& planes, std::size_t pixels,
-                                  bool shared, const float* weights, std::vector<float>* maps) {
+                                  bool shared, const float* weights, std::vector<float>* maps,
+                                  const Progress& done) {
     const std::size_t count = planes.size() / pixels;
     std::vector<float> result(planes.size()), lambda(pixels * std::size_t(denoiser.maps()));
     const auto keep_map = [&] {
@@ -127,7 +192,8 @@ std::vector<float> denoise_planes(Denoiser& denoiser, const std::vector<float>& 
         std::vector<float> luminance(pixels);
         for (std::size_t c = 0; c < count; ++c)
             for (std::size_t i = 0; i < pixels; ++i) luminance[i] += luma[c] * planes[c * pixels + i];
-        denoiser.run(luminance.data(), lambda.data(), result.data(), weights);
+        denoiser.run(luminance.data(), lambda.data(), result.data(), weights,
+                     [&](double part) { done(0.9 * part); });
         for (float& value : lambda) value /= luma_noise;
         keep_map();
     }
@@ -137,16 +203,18 @@ std::vector<float> denoise_planes(Denoiser& denoiser, const std::vector<float>& 
         if (shared) {
             denoiser.restore(plane, lambda.data(), denoised, weights);
         } else {
-            denoiser.run(plane, lambda.data(), denoised, weights);
+            denoiser.run(plane, lambda.data(), denoised, weights,
+                         [&](double part) { done((double(c) + part) / double(count)); });
             keep_map();
         }
     }
+    done(1);
     return result;
 }
 
 /// Denoises an image and writes its results, all of them or none. weights: H×W where the network takes any.
 void denoise(InputImages noisy, const std::vector<std::string>& paths, const std::vector<float>& weights,
-             Model& model, bool shared) {
+             Denoiser& denoiser, bool shared, const Progress& done) {
     const int h = noisy.height, w = noisy.width;
     const auto pixels = std::size_t(noisy.pixels());
     const bool with_map = paths.size() > 1;
@@ -154,8 +222,8 @@ void denoise(InputImages noisy, const std::vector<std::string>& paths, const std
         for (std::size_t i = 0; i < noisy.values.size(); ++i)
             if (weights[i % pixels] == 0) noisy.values[i] = 0;
     std::vector<float> maps;
-    const std::vector<float> result = denoise_planes(model.denoiser(h, w), noisy.values, pixels, shared,
-                                                     weights.data(), with_map ? &maps : nullptr);
+    const std::vector<float> result = denoise_planes(denoiser, noisy.values, pixels, shared, weights.data(),
+                                                     with_map ? &maps : nullptr, done);
     const std::string image = encode_images(paths[0], noisy, result);
     if (!with_map) return write_file(paths[0], image);
     const auto count = std::int64_t(maps.size() / pixels);
@@ -206,9 +274,8 @@ int run(const Options& options, const CommonOptions& common) {
         throw UsageError(text(options.map ? "--map" : "--colour luminance", ": ", options.checkpoint,
                               " has no map: it was trained with network.output: image"));
     const std::string settings = check_use(options.checkpoint, config).line();
-    // All images are read once before the first is worked on, and the weights with the first one's plan.
+    // All images are read once before the first is worked on.
     const std::unique_ptr<Backend> backend = make_backend(config.device, config.network.precision);
-    std::optional<Model> model;
     std::vector<Output> outputs;
     std::vector<std::vector<std::string>> results;
     ReadTwice<InputImages> inputs;
@@ -227,15 +294,22 @@ int run(const Options& options, const CommonOptions& common) {
     const auto input = [&](std::size_t i) {
         return inputs.read(i, {options.images[i]}, [&] { return read(options.images[i]); });
     };
+    std::vector<Work> works;
     for (std::size_t i = 0; i < options.images.size(); ++i) {
         const InputImages images = input(i);
         reading.warn("denoise", options.images[i], images, noisy_beyond);
-        if (i == 0) model = Model::load(*backend, config, options.checkpoint, images.height, images.width);
         results.push_back(result_paths(options, options.images[i], images.own_ending));
-        const int maps = map_count(config) * (shares_map(config, images) ? 1 : images.images);
-        add_outputs(outputs, results.back(), images, std::size_t(maps));
+        const bool shared = shares_map(config, images);
+        const int maps = map_count(config);
+        add_outputs(outputs, results.back(), images, std::size_t(maps) * (shared ? 1 : images.images));
+        works.push_back({images.height, images.width, images.images, images.bits, shared, options.map, maps});
     }
     check_names(options.images, results);
+    const TileLimits tiles = usual_tiles(*backend, config);
+    Model model = Model::load(*backend, config, options.checkpoint, tiles.shortest, tiles.shortest, tiles);
+    const Memory memory(*backend, model, tiles, options.memory);
+    const auto limits = [&](std::size_t i) { return memory.limits(options.images[i], works[i]); };
+    for (std::size_t i = 0; i < works.size(); ++i) limits(i);
     if (!settings.empty()) outputs.push_back({options.out + "/settings.txt"});
     prepare_outputs(outputs);
     if (!settings.empty())
@@ -245,15 +319,18 @@ int run(const Options& options, const CommonOptions& common) {
     ProgressLine progress("denoising", double(options.images.size()), "images", common.quiet);
     NoiseEstimates noise(observation);
     interrupted();
-    for (std::size_t done = 0; done < options.images.size();) {
-        if (interrupted())
-            throw Interrupted(text("interrupted; ", options.out, " holds the first ", done, " of ",
-                                   options.images.size(), " images"));
-        InputImages noisy = input(done);
-        noise.add(options.images[done], noisy);
-        const bool shared = shares_map(config, noisy);
-        denoise(std::move(noisy), results[done], mask.values, *model, shared);
-        progress.update(double(++done));
+    for (std::size_t i = 0; i < works.size(); ++i) {
+        const auto done = [&](double part) {
+            if (interrupted() && part < 1)
+                throw Interrupted(text("interrupted; ", options.out, " holds the first ", i, " of ",
+                                       options.images.size(), " images"));
+            progress.update(double(i) + std::round(100 * part) / 100);
+        };
+        done(0);
+        InputImages noisy = input(i);
+        noise.add(options.images[i], noisy);
+        Denoiser& denoiser = model.denoiser(works[i].height, works[i].width, limits(i));
+        denoise(std::move(noisy), results[i], mask.values, denoiser, works[i].shared, done);
     }
     print_result(common,
                  Json{{"command", "denoise"},
@@ -300,6 +377,20 @@ void add_denoise(Program& program) {
     command.add_flag("--map", options->map,
                      "also write the maps: NAME_lambda.npy and, the first in colours, _lambda.png");
     options->reading.add_peak(command);
+    const auto take_memory = [options](const std::string& given) {
+        const auto bytes = parse_byte_count(given);
+        if (!bytes || *bytes == 0)
+            throw CLI::ValidationError(text("--memory ", given, ": give ", byte_count_form));
+        options->memory = *bytes;
+    };
+    command
+        .add_option_function<std::string>(
+            "--memory", take_memory,
+            "bytes that the process, or on a GPU its memory, may take, also like 250MB or 2GiB: larger "
+            "images pass the network in tiles, with the same result; unless given, more where an image takes "
+            "more")
+        ->type_name("BYTES")
+        ->default_str("600MB");
     command.add_option("--out", options->out, "folder, made if need be")->required();
 }
 

@@ -25,6 +25,7 @@ void list_versions() {
         {tvmap::noise_level_forward, noise_level_forward},
         {tvmap::scale_images, scale_images},
         {tvmap::upsample_forward, upsample_forward},
+        {tvmap::upsample_window_forward, upsample_window_forward},
         {tvmap::upsample_backward, upsample_backward},
     };
 }

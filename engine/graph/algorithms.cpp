@@ -60,6 +60,16 @@ void Algorithms::store(const std::string& problem, const std::string& choice, bo
     used_[problem] = choice;
 }
 
+Features Algorithms::BorrowedSizes::resized(const Features& tensor) const {
+    const auto scaled = [&](int of, int size) { return int(std::int64_t(of) * side / size); };
+    Features other = tensor;
+    other.h = scaled(tensor.h, height);
+    other.w = scaled(tensor.w, width);
+    const std::int64_t channels = tensor.image_stride / (std::int64_t(tensor.h) * tensor.w);
+    other.image_stride = channels * other.h * other.w;
+    return other;
+}
+
 void Algorithms::drop(const std::string& problem, const std::string& reason) {
     if (!file_.empty())
         fail(file_, ": a choice of this file does not work here (", reason,

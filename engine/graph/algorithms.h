@@ -5,9 +5,12 @@
 #include <algorithm>
 #include <cstddef>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
+
+#include "kernels/base/features.h"
 
 namespace tvmap {
 
@@ -29,6 +32,18 @@ class Algorithms {
     /// can be planned in a moment then, and each always gets the same plan.
     void borrow(bool allowed) { borrows_ = allowed; }
     bool borrows() const { return borrows_; }
+
+    /// Images of height×width that are planned as images of side×side were: tensor by tensor, in the same proportion.
+    struct BorrowedSizes {
+        int height, width, side;
+        /// Whether they are these images, which lend and do not borrow.
+        bool lend() const { return height == side && width == side; }
+        Features resized(const Features& tensor) const;
+    };
+    /// From here on plans for images of this size, which it divides evenly, take the choices of side×side ones where
+    /// they were not timed themselves, and time those where need be: images of all sizes cost one timing.
+    void borrow(const std::optional<BorrowedSizes>& sizes) { borrowed_sizes_ = sizes; }
+    const std::optional<BorrowedSizes>& borrowed_sizes() const { return borrowed_sizes_; }
 
     /// What becomes of a problem that was never timed, nor may borrow: it is timed, or, where nothing is ever
     /// run, planned with the least or the most scratch memory that its algorithms may take.
@@ -65,6 +80,7 @@ class Algorithms {
     std::set<std::string> borrowed_, untimed_problems_;
     std::vector<std::string> notes_;
     bool borrows_ = false;
+    std::optional<BorrowedSizes> borrowed_sizes_;
     Untimed untimed_ = Untimed::time;
     std::size_t timing_bytes_ = 0;
     std::string file_;  // that was read; none for the machine's cache

@@ -15,6 +15,11 @@ void check_size(const std::string& name, const Features& s) {
 
 }  // namespace
 
+Places Operation::reads(int, Places) const {
+    fail(kind(),
+         ": does not say which places of its inputs it reads; pass the image through the network as a whole");
+}
+
 std::int64_t Graph::parameter_count() const {
     std::int64_t count = 0;
     for (const Parameter& p : parameters_) count += p.size;

@@ -39,6 +39,7 @@ class ScaledOperation final : public Operation {
     }
     std::vector<KernelId> kernels() const override { return {scale_images.id()}; }
     bool backward_reads_input(int input) const override { return input == 1; }
+    Places reads(int, Places places) const override { return places; }
     void forward(const Binding& b) override {
         scale_images(*b.backend, scaling_, b.inputs[0], b.inputs[1], b.output, Write::overwrite);
     }
@@ -62,6 +63,7 @@ class ResidualOperation final : public Operation {
             fail("residual: images ", shape_text(z), " do not go with ", layout_text(x));
         return dense_features(z.n, 1, z.h, z.w, 1);
     }
+    Places reads(int, Places places) const override { return places; }
     void forward(const Binding& b) override {
         b.backend->copy(b.inputs[0], b.output);
         b.backend->axpy(-1.0f, first_channel(b.inputs[1]), b.output);

@@ -30,6 +30,11 @@ struct Parameter {
     ParameterStart start = {};
 };
 
+/// Places along an axis of a tensor, rows or columns, both ends included.
+struct Places {
+    std::int64_t first = 0, last = 0;
+};
+
 /// What an operation gets when it runs: everything is bound once, when the plan is made.
 struct Binding {
     Backend* backend = nullptr;
@@ -74,6 +79,10 @@ class Operation {
     /// Whether the backward pass starts here: this is the graph's last operation then. `saved` begins with the loss, a
     /// double, and is kept to the end, where nobody trains too; the output is not used.
     virtual bool is_loss() const { return false; }
+
+    /// The places of an input that these places of the output depend on, of rows as of columns, as if no axis had an end.
+    /// Throws Error, unless an operation says it: networks that use it are not divided into tiles.
+    virtual Places reads(int input, Places places) const;
 
     /// Called once, before the memory is planned: picks algorithms, sets the three sizes below.
     virtual void prepare(Backend& /*backend*/, Algorithms& /*algorithms*/, const Graph& /*graph*/,

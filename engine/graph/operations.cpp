@@ -17,6 +17,10 @@ using Tensor = Graph::Tensor;
 /// Dense, in the same blocks.
 Features dense_like(const Features& s) { return dense_features(s.n, s.c, s.h, s.w, s.block, s.element); }
 
+std::string key_of(const Backend& backend, const ConvolutionProblem& problem) {
+    return backend.algorithm_key() + " | " + problem.key();
+}
+
 /// The output's gradient is an input's, as it is.
 void pass_on(const Binding& b, int input) {
     const View& to = b.d_inputs[input];
@@ -50,33 +54,45 @@ void ConvolutionOperation::prepare(Backend& backend, Algorithms& algorithms, con
     const Graph::Tensor& y = graph.tensors()[output];
     const ConvolutionProblem problem{x.shape, y.shape,  kernel_,
                                      slope_,  training, training && x.requires_gradient};
-    const auto key = [&](const ConvolutionProblem& p) { return backend.algorithm_key() + " | " + p.key(); };
-    std::string choice = algorithms.find(key(problem));
-    // Not from a batch of one, where slices are dense and batching is no question.
-    const bool borrows = choice.empty() && algorithms.borrows() && problem.x.n > 2;
-    const bool times = algorithms.untimed() == Algorithms::Untimed::time;
-    if (borrows) {
-        ConvolutionProblem smaller = problem;
-        while (choice.empty() && smaller.x.n > 2) {
-            smaller.y.n = --smaller.x.n;
-            choice = algorithms.find(key(smaller));
-        }
-        if (choice.empty() && times) {
-            choice = backend.convolution(smaller, "")->algorithms();
-            algorithms.store(key(smaller), choice);
-        }
-    }
+    const std::string key = key_of(backend, problem);
+    std::string choice = algorithms.find(key);
+    bool borrowed = choice.empty();
+    if (borrowed) choice = borrowed_choice(backend, algorithms, problem);
     bool found = !choice.empty();
     if (found) try {
             convolution_ = backend.convolution(problem, choice);
         } catch (const Error& error) {
-            algorithms.drop(key(problem), error.what());
+            algorithms.drop(key, error.what());
             found = false;
         }
-    if (!found && !times) return plan_untimed(backend, algorithms, problem, key(problem));
+    if (!found && algorithms.untimed() != Algorithms::Untimed::time)
+        return plan_untimed(backend, algorithms, problem, key);
     if (!found) convolution_ = backend.convolution(problem, "");
-    algorithms.store(key(problem), convolution_->algorithms(), borrows && found);
+    algorithms.store(key, convolution_->algorithms(), borrowed && found);
     take_workspaces(*convolution_, training);
+}
+
+// That of a smaller batch, or of images of another size, which is timed where it has to be; "" where nothing lends.
+std::string ConvolutionOperation::borrowed_choice(Backend& backend, Algorithms& algorithms,
+                                                  ConvolutionProblem problem) const {
+    std::string choice;
+    if (algorithms.borrows() && problem.x.n > 2) {
+        // Not from a batch of one, where slices are dense and batching is no question.
+        while (choice.empty() && problem.x.n > 2) {
+            problem.y.n = --problem.x.n;
+            choice = algorithms.find(key_of(backend, problem));
+        }
+    } else if (const auto& sizes = algorithms.borrowed_sizes(); sizes && !sizes->lend()) {
+        for (Features* shape : {&problem.x, &problem.y}) *shape = sizes->resized(*shape);
+        choice = algorithms.find(key_of(backend, problem));
+    } else {
+        return "";
+    }
+    if (choice.empty() && algorithms.untimed() == Algorithms::Untimed::time) {
+        choice = backend.convolution(problem, "")->algorithms();
+        algorithms.store(key_of(backend, problem), choice);
+    }
+    return choice;
 }
 
 void ConvolutionOperation::take_workspaces(const Convolution& convolution, bool training) {

@@ -62,6 +62,9 @@ class ConvolutionOperation final : public Operation {
     std::string kind() const override { return "convolution"; }
     bool works_in_bf16() const override { return true; }
     Features output_shape(const Graph& graph) const override;
+    Places reads(int, Places places) const override {
+        return {places.first - kernel_ / 2, places.last + kernel_ / 2};
+    }
     bool backward_reads_input(int) const override { return true; }
     bool backward_reads_output() const override { return slope_ != 1.0f; }
     void prepare(Backend& backend, Algorithms& algorithms, const Graph& graph, bool training) override;
@@ -69,6 +72,7 @@ class ConvolutionOperation final : public Operation {
     void backward(const Binding& b) override;
 
   private:
+    std::string borrowed_choice(Backend& backend, Algorithms& algorithms, ConvolutionProblem problem) const;
     void take_workspaces(const Convolution& convolution, bool training);
     void plan_untimed(Backend& backend, Algorithms& algorithms, const ConvolutionProblem& problem,
                       const std::string& key);
@@ -85,10 +89,16 @@ class MaxPoolOperation final : public Operation {
     bool works_in_bf16() const override { return true; }
     Features output_shape(const Graph& graph) const override;
     std::vector<KernelId> kernels() const override { return {max_pool_forward.id(), max_pool_backward.id()}; }
+    Places reads(int, Places places) const override { return {2 * places.first, 2 * places.last + 1}; }
     bool backward_reads_input(int) const override { return true; }
     void forward(const Binding& b) override;
     void backward(const Binding& b) override;
 };
+
+/// Output places 2k−1 and 2k lie between the places k−1 and k (kernels/layers/upsample.h), of a window of the whole too.
+inline Places upsampling_reads(Places places) {
+    return {((places.first + 1) >> 1) - 1, (places.last + 1) >> 1};
+}
 
 /// inputs: x.
 class UpsampleOperation final : public Operation {
@@ -97,6 +107,7 @@ class UpsampleOperation final : public Operation {
     bool works_in_bf16() const override { return true; }
     Features output_shape(const Graph& graph) const override;
     std::vector<KernelId> kernels() const override { return {upsample_forward.id(), upsample_backward.id()}; }
+    Places reads(int, Places places) const override { return upsampling_reads(places); }
     void forward(const Binding& b) override;
     void backward(const Binding& b) override;
 };
@@ -107,6 +118,7 @@ class AddOperation final : public Operation {
     std::string kind() const override { return "add"; }
     Features output_shape(const Graph& graph) const override;
     std::vector<KernelId> kernels() const override { return {add_forward.id()}; }
+    Places reads(int, Places places) const override { return places; }
     void forward(const Binding& b) override;
     void backward(const Binding& b) override;
 };
@@ -116,6 +128,7 @@ class CopyOperation final : public Operation {
   public:
     std::string kind() const override { return "copy"; }
     Features output_shape(const Graph& graph) const override;
+    Places reads(int, Places places) const override { return places; }
     void forward(const Binding& b) override;
     void backward(const Binding& b) override;
 };
@@ -128,6 +141,7 @@ class ConcatenateOperation final : public Operation {
     bool works_in_bf16() const override { return true; }
     Features output_shape(const Graph& graph) const override;
     bool joins_inputs() const override { return true; }
+    Places reads(int, Places places) const override { return places; }
     void forward(const Binding&) override {}
     void backward(const Binding&) override {}
 };
@@ -141,6 +155,7 @@ class MapFromRawOperation final : public Operation {
     std::vector<KernelId> kernels() const override {
         return {map_from_raw_forward.id(), map_from_raw_backward.id()};
     }
+    Places reads(int, Places places) const override { return places; }
     bool backward_reads_input(int) const override { return true; }
     void forward(const Binding& b) override;
     void backward(const Binding& b) override;

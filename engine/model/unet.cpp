@@ -6,6 +6,7 @@
 #include "engine/graph/noise_scale.h"
 #include "engine/graph/operations.h"
 #include "engine/graph/restore.h"
+#include "engine/graph/upsample_window.h"
 #include "engine/unrolled/step_sizes.h"
 #include "kernels/base/error.h"
 
@@ -31,15 +32,15 @@ Value double_convolution(Graph& graph, Value x, const std::string& name, int cha
     return convolution(graph, x, name + ".conv_block.2", channels, 3, slope, start);
 }
 
-/// The map; or the denoised image, where the network's output is that.
-void record_network(RecordedModel& model, const Config& config) {
+/// The map; or the denoised image, where the network's output is that. `level`: of the image's noise, where the network
+/// works at its scale. With `window`, of a window of a larger image.
+void record_network(RecordedModel& model, const Config& config, Value level, Value window = {}) {
     Graph& graph = model.graph;
     const NetworkConfig& network = config.network;
-    const Value level = network.normalise ? noise_level(graph, model.noisy) : Value{};
     const auto at_scale = [&](Scaling scaling, Value x) {
         return network.normalise ? scaled(graph, scaling, x, level) : x;
     };
-    const Value raw = record_unet(graph, network, at_scale(Scaling::divide, model.noisy));
+    const Value raw = record_unet(graph, network, at_scale(Scaling::divide, model.noisy), window);
     if (network.predicts_image) {
         model.denoised = residual(graph, model.noisy, at_scale(Scaling::multiply, raw));
         return;
@@ -47,6 +48,10 @@ void record_network(RecordedModel& model, const Config& config) {
     const MapFromRaw map{float(config.map.scale), float(config.map.up_bound)};
     const int maps = map_count(config.solver, config.map);
     model.lambda = at_scale(Scaling::multiply, map_from_raw(graph, raw, map, maps));
+}
+
+Value level_of(RecordedModel& model, const Config& config) {
+    return config.network.normalise ? noise_level(model.graph, model.noisy) : Value{};
 }
 
 /// Where the steps are learned, also adds their parameters, to the graph and to the model.
@@ -98,7 +103,7 @@ int network_block(const Backend& backend, const NetworkConfig& network) {
     return block;
 }
 
-Value record_unet(Graph& graph, const NetworkConfig& network, Value image) {
+Value record_unet(Graph& graph, const NetworkConfig& network, Value image, Value window) {
     const int levels = int(network.channels.size());
     const Features shape = graph.tensor(image).shape;
     const int multiple = 1 << (levels - 1);
@@ -117,7 +122,9 @@ Value record_unet(Graph& graph, const NetworkConfig& network, Value image) {
         const int channels = network.channels[levels - 2 - i];
         const std::string name = "decoder." + std::to_string(i);
         x = convolution(graph, x, name + ".upsampling.1", channels, 1, 1.0f, start_of(network, 1.0f));
-        x = upsample(graph, x);
+        // A level's pixels are 2^level of the image's.
+        x = window.id < 0 ? upsample(graph, x)
+                          : upsample_window(graph, x, window, 1.0f / float(multiple >> i));
         x = concatenate(graph, {skips.back(), x});
         skips.pop_back();
         x = double_convolution(graph, x, name + ".double_conv", channels, network);
@@ -130,7 +137,7 @@ RecordedModel record_training_model(const Backend& backend, const Config& config
     Graph& graph = model.graph;
     model.noisy = graph.input("noisy", n, 1, h, w);
     model.target = graph.input("target", n, 1, h, w);
-    record_network(model, config);
+    record_network(model, config, level_of(model, config));
     if (!config.network.predicts_image) record_solver(model, config, config.solver.iterations);
     model.loss = loss(graph, model.denoised, model.target, config.train.loss);
     return model;
@@ -141,7 +148,7 @@ RecordedModel record_inference_model(const Backend& backend, const Config& confi
     RecordedModel model{.graph = network_graph(backend, config.network)};
     Graph& graph = model.graph;
     model.noisy = graph.input("noisy", n, 1, h, w);
-    record_network(model, config);
+    record_network(model, config, level_of(model, config));
     if (config.network.predicts_image) {
         graph.keep(model.denoised);
         return model;
@@ -149,6 +156,18 @@ RecordedModel record_inference_model(const Backend& backend, const Config& confi
     graph.keep(model.lambda);
     record_solver(model, config, iterations);
     if (iterations > 0) graph.keep(model.denoised);
+    return model;
+}
+
+RecordedModel record_window_model(const Backend& backend, const Config& config, int h, int w) {
+    RecordedModel model{.graph = network_graph(backend, config.network)};
+    Graph& graph = model.graph;
+    model.noisy = graph.input("noisy", 1, 1, h, w);
+    model.window = graph.input("window", 1, 4, 1, 1);
+    if (config.network.normalise) model.level = graph.input("noise level", 1, 1, 1, 1);
+    record_network(model, config, model.level, model.window);
+    graph.keep(config.network.predicts_image ? model.denoised : model.lambda);
+    if (!config.network.predicts_image) record_solver(model, config, 0);
     return model;
 }
 

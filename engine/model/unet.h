@@ -23,14 +23,18 @@ namespace tvmap {
 int network_block(const Backend& backend, const NetworkConfig& network);
 
 /// Records the network on an N×1×H×W input; H and W must be divisible by 2^(levels − 1). Returns
-/// N×outputs×H×W.
-Value record_unet(Graph& graph, const NetworkConfig& network, Value image);
+/// N×outputs×H×W. With `window` (window_shape, kernels/layers/upsample.h) the images are windows of larger ones, which
+/// begin at multiples of 2^(levels − 1), as their sizes are: the result is that of the larger image, as far as
+/// receptive_field (engine/graph/receptive_field.h) reaches into the window.
+Value record_unet(Graph& graph, const NetworkConfig& network, Value image, Value window = {});
 
 /// A whole model: graph and the values that its user reads or fills.
 struct RecordedModel {
     Graph graph;
     /// target and loss only when recorded for training, lambda where network.output is map
     Value noisy = {}, target = {}, lambda = {}, denoised = {}, loss = {};
+    /// Where the model is for windows: see record_unet, and the level of the noise in the larger image.
+    Value window = {}, level = {};
     Value weights = {};           ///< of the pixels of `noisy`, where solver.operator is mask
     std::vector<int> steps = {};  ///< the parameters of learned steps, if there are any
 };
@@ -42,6 +46,10 @@ RecordedModel record_training_model(const Backend& backend, const Config& config
 /// are among the parameters in any case.
 RecordedModel record_inference_model(const Backend& backend, const Config& config, int n, int h, int w,
                                      int iterations);
+
+/// noisy → U-Net → Λ (or the denoised image) alone, for use, on one window of h×w of a larger image. The parameters are
+/// those of the whole model.
+RecordedModel record_window_model(const Backend& backend, const Config& config, int h, int w);
 
 /// How often the network halves an image: sides must be multiples of 2 to this power.
 inline int halvings(const NetworkConfig& network) { return int(network.channels.size()) - 1; }

@@ -3,13 +3,14 @@
 //     (H−k)/(2H−1)  and  (2H−1−k)/(2H−1)                    k = 1 … H−1
 // and the first and last output rows are the first and last input rows; columns likewise. So the forward pass
 // goes through the H+1 gaps between rows, the outermost with a row on either side of them only, and writes
-// two rows for each. Seen from input row i the backward pass is four taps, from the output rows 2i−1 … 2i+2
+// two rows for each; those of a window are gaps r … r+h of the whole. Seen from input row i the backward pass is four taps, from the output rows 2i−1 … 2i+2
 // with the weights
 //     (H−i), (2H−1−i), (H+i), (i+1)   over 2H−1             (no first tap at i = 0, no last one at i = H−1)
 #include "kernels/layers/upsample.h"
 
 #include <algorithm>
 #include <type_traits>
+#include <utility>
 
 #include "kernels/base/parallel.h"
 #include "kernels/base/simd.h"
@@ -33,6 +34,11 @@ struct Gap {
           second(float(2 * size - 1 - k) / float(2 * size - 1)) {}
 };
 
+/// Where x lies in what is upsampled, along one axis: from place `first` on, of `size`.
+struct Extent {
+    int first, size;
+};
+
 /// Four rows of d_y and their weights: what one row of d_x gathers from.
 template <class Number>
 struct Taps {
@@ -54,14 +60,15 @@ HWY_INLINE hn::Vec<D> between(hn::Vec<D> fraction, hn::Vec<D> a, hn::Vec<D> b, D
 
 /// The columns of gaps k, k+1, … between planar input rows x0 and x1, one vector of gaps a step; returns the
 /// first gap left over.
-int planar_gaps(const float* x0, const float* x1, Gap rows, float* y0, float* y1, int k, int width) {
+int planar_gaps(const float* x0, const float* x1, Gap rows, Extent columns, float* y0, float* y1, int k,
+                int width) {
     const hn::ScalableTag<float> d;
     const int lanes = int(hn::Lanes(d));
     const auto row0 = hn::Set(d, rows.first), row1 = hn::Set(d, rows.second);
-    const auto divisor = hn::Set(d, float(2 * width - 1));
+    const auto size = hn::Set(d, float(columns.size)), divisor = hn::Set(d, float(2 * columns.size - 1));
     for (; k + lanes <= width; k += lanes) {
-        const auto place = hn::Iota(d, float(k));
-        const auto first = hn::Div(hn::Sub(hn::Set(d, float(width)), place), divisor);
+        const auto place = hn::Iota(d, float(columns.first + k));
+        const auto first = hn::Div(hn::Sub(size, place), divisor);
         const auto second = hn::Div(hn::Sub(divisor, place), divisor);
         const auto a = hn::LoadU(d, x0 + k - 1), b = hn::LoadU(d, x0 + k);
         const auto e = hn::LoadU(d, x1 + k - 1), f = hn::LoadU(d, x1 + k);
@@ -74,13 +81,14 @@ int planar_gaps(const float* x0, const float* x1, Gap rows, float* y0, float* y1
 }
 
 template <class D, class Number>
-void forward_gaps(D d, const Number* x0, const Number* x1, Gap rows, Number* y0, Number* y1, int block,
-                  int width) {
+void forward_gaps(D d, const Number* x0, const Number* x1, Gap rows, Extent columns, Number* y0, Number* y1,
+                  int block, int width) {
     const auto row0 = hn::Set(d, rows.first), row1 = hn::Set(d, rows.second);
     int first_gap = 1;
     if constexpr (std::is_same_v<Number, float>)
-        if (block == 1) first_gap = planar_gaps(x0, x1, rows, y0, y1, 1, width);
-    const float divisor = 1.0f / float(2 * width - 1);
+        if (block == 1) first_gap = planar_gaps(x0, x1, rows, columns, y0, y1, 1, width);
+    const int ahead = columns.size - columns.first;  // of the window's first column, in the whole
+    const float divisor = 1.0f / float(2 * columns.size - 1);
     for (int c = 0; c < block; c += int(hn::Lanes(d))) {
         const auto column = [&](int j, hn::Vec<D>& u0, hn::Vec<D>& u1) HWY_ATTR {
             const std::int64_t at = std::int64_t(j) * block + c;
@@ -98,8 +106,8 @@ void forward_gaps(D d, const Number* x0, const Number* x1, Gap rows, Number* y0,
         if (first_gap > 1) column(first_gap - 1, left0, left1);
         for (int k = first_gap; k < width; ++k) {
             column(k, right0, right1);
-            const auto first = hn::Set(d, float(width - k) * divisor);
-            const auto second = hn::Set(d, float(2 * width - 1 - k) * divisor);
+            const auto first = hn::Set(d, float(ahead - k) * divisor);
+            const auto second = hn::Set(d, float(columns.size + ahead - 1 - k) * divisor);
             write(2 * k - 1, between(first, left0, right0, d), between(first, left1, right1, d));
             write(2 * k, between(second, left0, right0, d), between(second, left1, right1, d));
             left0 = right0;
@@ -173,12 +181,12 @@ void backward_columns(D d, const Taps<Number>& taps, Number* d_x, int block, int
     }
 }
 
-void forward_gap(Element element, const void* x0, const void* x1, Gap rows, void* y0, void* y1, int block,
-                 int width) {
+void forward_gap(Element element, const void* x0, const void* x1, Gap rows, Extent columns, void* y0, void* y1,
+                 int block, int width) {
     for_element(element, [&](auto number) HWY_ATTR {
         using Number = decltype(number);
         for_block(block, [&](auto d) HWY_ATTR {
-            forward_gaps(d, static_cast<const Number*>(x0), static_cast<const Number*>(x1), rows,
+            forward_gaps(d, static_cast<const Number*>(x0), static_cast<const Number*>(x1), rows, columns,
                          static_cast<Number*>(y0), static_cast<Number*>(y1), block, width);
         });
     });
@@ -211,18 +219,20 @@ HWY_EXPORT(forward_gap);
 HWY_EXPORT(backward_row);
 HWY_EXPORT(backward_bf16_row);
 
-template <class Number>
-void forward(FeatureView<const Number> x, FeatureView<Number> y) {
+/// extents(n): of the rows and of the columns of image n.
+template <class Number, class Extents>
+void forward(FeatureView<const Number> x, FeatureView<Number> y, const Extents& extents) {
     const int rows = x.shape.h, gaps = rows + 1, block = x.shape.block;
     const std::int64_t x_row = std::int64_t(x.shape.w) * block, y_row = 2 * x_row;
     parallel_rows(x.shape, gaps, y.shape.size(), [&](int n, std::int64_t plane, int k) {
+        const auto [of_rows, of_columns] = extents(n);
         const Number* x0 = x.image(n) + plane * rows * x_row;
         Number* y0 = y.image(n) + plane * 2 * rows * y_row;
         // In the outermost gaps both input rows are the same, and so are both output rows.
         HWY_DYNAMIC_DISPATCH(forward_gap)
         (element_of<Number>, x0 + std::max(k - 1, 0) * x_row, x0 + std::min(k, rows - 1) * x_row,
-         Gap(k, rows), y0 + std::max(2 * k - 1, 0) * y_row, y0 + std::min(2 * k, 2 * rows - 1) * y_row, block,
-         x.shape.w);
+         Gap(of_rows.first + k, of_rows.size), of_columns, y0 + std::max(2 * k - 1, 0) * y_row,
+         y0 + std::min(2 * k, 2 * rows - 1) * y_row, block, x.shape.w);
     });
 }
 
@@ -248,12 +258,27 @@ void backward(FeatureView<const Number> d_y, FeatureView<Number> d_x, Write writ
     });
 }
 
+/// The same of tensors of either element.
+template <class Extents>
+void forward_any(ConstView x, View y, const Extents& extents) {
+    require_shape("upsample", "y", y.shape, upsample_shape(x.shape));
+    for_element(x.shape.element, [&](auto number) {
+        forward<decltype(number)>(as<decltype(number)>(x), as<decltype(number)>(y), extents);
+    });
+}
+
 }  // namespace
 
 void upsample_forward(ConstView x, View y) {
-    require_shape("upsample", "y", y.shape, upsample_shape(x.shape));
-    for_element(x.shape.element, [&](auto number) {
-        forward<decltype(number)>(as<decltype(number)>(x), as<decltype(number)>(y));
+    forward_any(x, y, [&](int) { return std::pair(Extent{0, x.shape.h}, Extent{0, x.shape.w}); });
+}
+
+void upsample_window_forward(ConstView x, ConstView window, float scale, View y) {
+    require_shape("upsample of a window", "window", window.shape, window_shape(x.shape.n));
+    forward_any(x, y, [&](int n) {
+        const float* of = window.image(n);
+        const auto places = [&](int i) { return int(scale * of[i]); };
+        return std::pair(Extent{places(0), places(2)}, Extent{places(1), places(3)});
     });
 }
 

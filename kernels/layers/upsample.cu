@@ -2,7 +2,7 @@
 // the fractions
 //     (H−k)/(2H−1)  and  (2H−1−k)/(2H−1)                    k = 0 … H
 // where the outermost gaps have the same row on either side; columns likewise. Forward, a thread takes four
-// neighbouring columns of the two output rows in a gap.
+// neighbouring columns of the two output rows in a gap; gap k of a window is gap r+k of the whole.
 // Seen from input row i the backward pass is four taps, from the output rows 2i−1 … 2i+2 with the weights
 //     (H−i), (2H−1−i), (H+i), (i+1)   over 2H−1             (rows outside of the output count as zero)
 // A thread takes 2×2 input pixels, which share the middle of 6×6 output pixels. The weights are summed with
@@ -22,25 +22,43 @@ __device__ inline float second_fraction(int k, int size) {
 
 __device__ inline float between(float fraction, float a, float b) { return __fmaf_rn(fraction, b - a, a); }
 
+/// What the window of image blockIdx.y is of: where it begins, and the size of the whole. Without windows the
+/// image is the whole.
+struct Whole {
+    int row = 0, column = 0, height, width;
+
+    __device__ Whole(const Images<const float>& windows, float scale, int h, int w) : height(h), width(w) {
+        if (windows.data == nullptr) return;
+        const float* window = windows[blockIdx.y];
+        row = int(scale * window[0]);
+        column = int(scale * window[1]);
+        height = int(scale * window[2]);
+        width = int(scale * window[3]);
+    }
+};
+
 /// Output columns 4m … 4m+3 lie in the gaps 2m, 2m+1, 2m+1, 2m+2, so between input columns 2m−1 … 2m+2.
 template <bool wide>
 __global__ void upsample_forward_kernel(Planes planes, int height, int width, Images<const float> x,
-                                        Images<float> y) {
+                                        Images<float> y, Images<const float> windows, float scale) {
     const PlanePlace place(planes);
     if (!place.exists) return;
+    const Whole whole(windows, scale, height, width);
     const int gap = place.row, left = 2 * place.column;
     const float* plane = x[blockIdx.y] + place.plane * height * width;
     const float* above = plane + std::int64_t(max(gap - 1, 0)) * width;
     const float* below = plane + std::int64_t(min(gap, height - 1)) * width;
-    const float first = first_fraction(gap, height), second = second_fraction(gap, height);
+    const float first = first_fraction(whole.row + gap, whole.height),
+                second = second_fraction(whole.row + gap, whole.height);
     float upper[4], lower[4];  // the two output rows at the four input columns
     for (int k = 0; k < 4; ++k) {
         const int j = min(max(left - 1 + k, 0), width - 1);
         upper[k] = between(first, above[j], below[j]);
         lower[k] = between(second, above[j], below[j]);
     }
-    const float fraction[4] = {second_fraction(left, width), first_fraction(left + 1, width),
-                               second_fraction(left + 1, width), first_fraction(left + 2, width)};
+    const int k = whole.column + left;  // the first of the three gaps
+    const float fraction[4] = {second_fraction(k, whole.width), first_fraction(k + 1, whole.width),
+                               second_fraction(k + 1, whole.width), first_fraction(k + 2, whole.width)};
     const auto columns = [&](const float* v) {
         return Quad{{between(fraction[0], v[0], v[1]), between(fraction[1], v[1], v[2]),
                      between(fraction[2], v[1], v[2]), between(fraction[3], v[2], v[3])}};
@@ -99,16 +117,23 @@ __global__ void upsample_backward_kernel(Planes planes, int height, int width, I
         }
 }
 
-}  // namespace
-
-void upsample_forward(gpu::Stream stream, ConstView x, View y) {
+void forward(gpu::Stream stream, ConstView x, ConstView windows, float scale, View y) {
     require_planar("upsample", x.shape);
     require_shape("upsample", "y", y.shape, upsample_shape(x.shape));
     const int c = x.shape.c, h = x.shape.h, w = x.shape.w;
     const Planes planes{c, h + 1, (w + 1) / 2};
     gpu::launch(stream, plane_launch("upsample_forward_kernel", planes, x.shape.n),
                 wide_access(4, 2 * w, y) ? upsample_forward_kernel<true> : upsample_forward_kernel<false>,
-                planes, h, w, x, y);
+                planes, h, w, x, y, windows, scale);
+}
+
+}  // namespace
+
+void upsample_forward(gpu::Stream stream, ConstView x, View y) { forward(stream, x, {}, 1.0f, y); }
+
+void upsample_window_forward(gpu::Stream stream, ConstView x, ConstView window, float scale, View y) {
+    require_shape("upsample of a window", "window", window.shape, window_shape(x.shape.n));
+    forward(stream, x, window, scale, y);
 }
 
 void upsample_backward(gpu::Stream stream, ConstView d_y, View d_x, Write write) {
