@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Prints PSNR and SSIM by scikit-image for the images of tests/kernels/metrics_test.cpp, and Immerkaer's estimate of their
-noise by NumPy for tests/engine/noise_estimate_test.cpp, as rows to paste there.
+noise by NumPy for tests/data/noise_estimate_test.cpp, as rows to paste there.
 
 The images are integer formulas over 256, so that this script and the test make the same numbers exactly. Needs numpy and
 scikit-image.

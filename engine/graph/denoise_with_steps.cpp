@@ -24,8 +24,8 @@ struct DenoiseWithStepsOperation::Scratch {
 std::vector<int> step_parameters(Graph& graph, const StepTraining& training) {
     std::vector<int> result;
     for (std::size_t kind = 0; kind < step_parameter_names.size(); ++kind)
-        result.push_back(
-            graph.parameter(step_parameter_names[kind], {training.count}, 1, {.value = training.start[kind]}));
+        result.push_back(graph.parameter(step_parameter_names[kind], {training.count}, 1,
+                                         {.value = training.start[kind]}));
     return result;
 }
 

@@ -38,8 +38,9 @@ Value convolution(Graph& graph, Value x, const std::string& name, int channels, 
     const int in = graph.tensor(x).shape.c;
     const std::int64_t fan_in = std::int64_t(in) * kernel * kernel;
     auto operation = std::make_unique<ConvolutionOperation>(channels, kernel, slope);
-    operation->parameters = {graph.parameter(name + ".weight", {channels, in, kernel, kernel}, fan_in, start.weight),
-                             graph.parameter(name + ".bias", {channels}, fan_in, start.bias)};
+    operation->parameters = {
+        graph.parameter(name + ".weight", {channels, in, kernel, kernel}, fan_in, start.weight),
+        graph.parameter(name + ".bias", {channels}, fan_in, start.bias)};
     return graph.record(std::move(operation), {x}, name);
 }
 

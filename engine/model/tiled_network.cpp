@@ -135,8 +135,8 @@ void TiledNetwork::run_tile(const float* noisy, float* result, const TileSpan& r
     const int to = std::min(rows.to, height_), wide = std::min(columns.to, width_) - columns.from;
     for (int m = 0; m < planes; ++m)
         for (int i = rows.from; i < to; ++i)
-            std::copy_n(&planes_[(std::size_t(m) * tile_height_ + i - rows.start) * tile_width_ + columns.from -
-                              columns.start],
+            std::copy_n(&planes_[(std::size_t(m) * tile_height_ + i - rows.start) * tile_width_ +
+                                 columns.from - columns.start],
                         wide, &result[(std::size_t(m) * height_ + i) * width_ + columns.from]);
 }
 

@@ -80,8 +80,9 @@ void Trainer::State::read_data() {
     const DataConfig& data = config.data;
     const int halved = 1 << halvings(config.network);
     if (data.own_sizes && config.train.crop == 0)
-        fail("train.crop: images at their own sizes (data.prepare: none) make no batches; give the side of a "
-             "square");
+        fail(
+            "train.crop: images at their own sizes (data.prepare: none) make no batches; give the side of a "
+            "square");
     const int least_side = data.own_sizes ? std::max(halved, config.train.crop) : halved;
     train = std::make_unique<Dataset>(data.train, data.size, data.limit.train, "data.train", least_side,
                                       data.picture_limit,
@@ -89,9 +90,9 @@ void Trainer::State::read_data() {
     if (train->count() < config.train.batch)
         fail(data.train, ": ", train->count(),
              " images are fewer than one batch (train.batch: ", config.train.batch, ")");
-    val = std::make_unique<Dataset>(data.val, data.size, data.limit.val, "data.val", halved,
-                                    data.picture_limit,
-                                    data.own_sizes ? Preparation::centre : Preparation::square);
+    val =
+        std::make_unique<Dataset>(data.val, data.size, data.limit.val, "data.val", halved, data.picture_limit,
+                                  data.own_sizes ? Preparation::centre : Preparation::square);
 }
 
 // Nothing is allocated before it is known to fit.

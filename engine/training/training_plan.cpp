@@ -77,7 +77,8 @@ void TrainingPlan::make(Backend& backend, const Config& config, Algorithms& algo
         const std::size_t both = set + Validation::bytes(config, images.val, true);
         // What solver.operator makes of a batch is made on the host.
         const bool plain = config.solver.observation.data == DataTerm::identity;
-        resident = recorded && plain && !config.data.own_sizes && placed < free && both <= (free - placed) / 2;
+        resident =
+            recorded && plain && !config.data.own_sizes && placed < free && both <= (free - placed) / 2;
         memory["training_set"].predicted = resident ? set : 0;
         memory["schedule"].predicted = recorded ? ResidentSteps::schedule_bytes(config, images.train) : 0;
         memory.copy = CheckpointWriter::copy_bytes(backend, steps.front()->graph().parameters());

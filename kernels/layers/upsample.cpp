@@ -181,8 +181,8 @@ void backward_columns(D d, const Taps<Number>& taps, Number* d_x, int block, int
     }
 }
 
-void forward_gap(Element element, const void* x0, const void* x1, Gap rows, Extent columns, void* y0, void* y1,
-                 int block, int width) {
+void forward_gap(Element element, const void* x0, const void* x1, Gap rows, Extent columns, void* y0,
+                 void* y1, int block, int width) {
     for_element(element, [&](auto number) HWY_ATTR {
         using Number = decltype(number);
         for_block(block, [&](auto d) HWY_ATTR {
