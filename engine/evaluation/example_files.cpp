@@ -131,8 +131,8 @@ std::vector<Figure> write_example(const std::string& folder, const EvaluatedImag
         contents.emplace_back(name, encode_png(name, grey_picture(values, p.height, p.width)));
     const std::size_t pixels = std::size_t(p.height) * p.width;
     const std::vector<float> errors = errors_of(p);
-    contents.emplace_back("error.npy",
-                          planes_file(errors.data(), int(errors.size() / pixels), p.height, p.width));
+    const std::size_t judged = errors.size() / pixels;
+    contents.emplace_back("error.npy", planes_file(errors.data(), int(judged), p.height, p.width));
     scales.error_header = contents.back().second.size() - errors.size() * sizeof(float);
     scales.error = {0, middle_span({errors.end() - std::ptrdiff_t(2 * pixels), errors.end()}, 0).to};
     scales.detail = busiest_part(p.clean, p.height, p.width);

@@ -67,7 +67,7 @@ with tempfile.TemporaryDirectory() as temporary:
     (folder / "colour.png").write_bytes(picture(901, 1203, channels=3))
     for name, memory in (("radiograph", None), ("radiograph", "500MB"), ("deep", "300MB"), ("colour", "400MB")):
         limit = f"--memory {memory}" if memory else ""
-        taken = peak(f"denoise {name}.png {with_network} {limit} --out {name}_{memory}", folder)
+        taken = peak(f"denoise {name}.png {with_network} {limit} --map --out {name}_{memory}", folder)
         print(f"{name}, {memory or 'as usual'}: {taken / 1e6:.1f} MB")
         check(taken <= (float(memory[:-2]) if memory else 600) * 1e6, f"{name}: {taken} bytes with {memory}")
 
@@ -77,13 +77,13 @@ with tempfile.TemporaryDirectory() as temporary:
     check(max(abs(a - b) for a, b in zip(few, many)) <= 1e-5 * max(few), "other tiles make another map")
 
     command = f"denoise colour.png radiograph.png {with_network} --out new"
-    refused(folder, 1, f"{command} --memory 300MB", "radiograph.png: to denoise 2000×1800 takes at least ",
-            "more than --memory, 300000000")
-    refused(folder, 2, f"{command} --memory 300XB", "--memory 300XB: give bytes")
+    refused(folder, 1, f"{command} --memory 150MB", "radiograph.png: to denoise 2000×1800 takes at least ",
+            "more than --memory, 150000000")
+    refused(folder, 2, f"{command} --memory 150XB", "--memory 150XB: give bytes")
     refused(folder, 2, f"{command} --memory 0", "--memory 0: give bytes")
     # What it says is what it needs.
-    said = run(f"{command} --memory 300MB", folder).stderr
+    said = run(f"{command} --memory 150MB", folder).stderr
     least = int(re.search(r"at least (\d+) bytes", said).group(1))
-    check(300e6 < least < 600e6, said)
+    check(150e6 < least < 450e6, said)
 
 finish()
