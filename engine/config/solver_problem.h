@@ -21,6 +21,11 @@ int map_count(const SolverConfig& solver, const MapConfig& map);
 /// The same for a whole experiment: 0 where the network makes an image instead (network.output).
 int map_count(const Config& config);
 
+/// What the learned restoration is called: by its map or, where network.output is image, by the network.
+inline const char* method_name(const Config& config) {
+    return config.network.predicts_image ? "network" : "map Λ";
+}
+
 /// L of learned steps for an operator of this norm: the configured norm, but at least the operator's.
 double step_norm(const SolverConfig& solver, double operator_norm);
 

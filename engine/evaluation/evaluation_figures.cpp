@@ -98,7 +98,7 @@ std::string curve_plot(const Evaluation& evaluation, const std::vector<Quality>&
     std::string commands =
         format("set xlabel 'λ'\nset ylabel '%s'\nset yrange [%.9g:%.9g]\n",
                text(m.name, *m.unit ? "," : "", m.unit).c_str(), lowest - room, highest + room);
-    commands += level(1, map, map_line, "map Λ: " + with_unit(map, m), map >= scalar) +
+    commands += level(1, map, map_line, evaluation.method + ": " + with_unit(map, m), map >= scalar) +
                 level(2, scalar, noisy_line, "best λ of each image: " + with_unit(scalar, m), map < scalar);
     std::string plot = text("plot 'curves.csv' skip 1 using 1:", m.column, " with lines ", scalar_line);
     if (const auto best = best_of(curve, m.of)) {
@@ -192,11 +192,12 @@ Drawing differences(const Evaluation& evaluation) {
                    "with boxes " + style;
         };
         plots.push_back(
-            format("set title 'map better on %zd of %zu images, mean %s%s'\n", std::ptrdiff_t(won),
-                   gains.size(), mean_gain < 0 ? "" : "+", with_unit(mean_gain, m).c_str()) +
-            format("set xlabel '%s of map Λ − best scalar λ%s'\nset ylabel 'images'\nset xtics auto\n"
+            format("set title '%s better on %zd of %zu images, mean %s%s'\n", evaluation.method.c_str(),
+                   std::ptrdiff_t(won), gains.size(), mean_gain < 0 ? "" : "+",
+                   with_unit(mean_gain, m).c_str()) +
+            format("set xlabel '%s of %s − best scalar λ%s'\nset ylabel 'images'\nset xtics auto\n"
                    "set ytics %s\n",
-                   m.name, *m.unit ? ", dB" : "", most <= 6 ? "1" : "auto") +
+                   m.name, evaluation.method.c_str(), *m.unit ? ", dB" : "", most <= 6 ? "1" : "auto") +
             format("set yrange [0:*]\nset xrange [%.9g:%.9g]\n", std::min(bins.front().from, 0.0) - width,
                    std::max(bins.back().to, 0.0) + width) +
             "set arrow 1 from 0, graph 0 to 0, graph 1 nohead lw 1.5 lc rgb '#000000' front\n" +
@@ -227,9 +228,9 @@ Drawing gain_over_sigma(const Evaluation& evaluation) {
     std::vector<std::string> plots;
     for (const Measure& m : shown(evaluation))
         plots.push_back(
-            format("set title '%s'\nset xlabel 'σ of the image'\nset ylabel 'gain of map Λ over "
+            format("set title '%s'\nset xlabel 'σ of the image'\nset ylabel 'gain of %s over "
                    "best scalar λ%s'\n",
-                   m.name, *m.unit ? ", dB" : "") +
+                   m.name, evaluation.method.c_str(), *m.unit ? ", dB" : "") +
             "set offsets graph 0.03, graph 0.03, graph 0.05, graph 0.05\nset yrange [*<0:0<*]\n" +
             "set arrow 1 from graph 0, first 0 to graph 1, first 0 nohead lw 1.5 lc rgb '#000000'\n" +
             format("plot 'gain.csv' skip 1 using 1:%d with "

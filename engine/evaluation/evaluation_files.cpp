@@ -95,6 +95,7 @@ std::string Evaluation::table() const {
         return name + cell(of(&Quality::psnr), 7, 2) + "   " + cell(of(&Quality::ssim), 5, 3) + "     " +
                cell(of(&Quality::ssim_uniform), 5, 3) + "\n";
     };
+    const bool by_map = method != "network";
     const Quality g = gain();
     const Statistic at = statistic(images, [](auto& i) { return i.scalar_at.psnr; });
     const std::vector<std::string> names = left_out();
@@ -106,16 +107,17 @@ std::string Evaluation::table() const {
         format("%-16s PSNR, dB       SSIM (Gaussian)   SSIM (uniform)\n",
                (std::to_string(counted) + " images").c_str()) +
         row("noisy           ", &EvaluatedImage::noisy) + row("best scalar λ   ", &EvaluatedImage::scalar) +
-        row("map Λ           ", &EvaluatedImage::map) + "map over scalar  " + signed_cell(g.psnr, 6, 2) +
-        "         " + signed_cell(g.ssim, 7, 3) + "           " + signed_cell(g.ssim_uniform, 7, 3) + "\n";
+        row(by_map ? "map Λ           " : "network         ", &EvaluatedImage::map) +
+        (by_map ? "map over scalar  " : "gain over scalar ") + signed_cell(g.psnr, 6, 2) + "         " +
+        signed_cell(g.ssim, 7, 3) + "           " + signed_cell(g.ssim_uniform, 7, 3) + "\n";
     if (counted > 0) {
         const std::vector<double> gained = gains(&Quality::psnr);
         table += "its 95 % interval " + interval_cell(gained, 15, 2) +
                  interval_cell(gains(&Quality::ssim), 18, 3) +
                  interval_cell(gains(&Quality::ssim_uniform), 1, 3) + "\n" +
                  "best scalar λ = " + cell(at, 0, 3) +
-                 format("; the map is better on %zd of %zu images, p = %.2g (sign flips)\n",
-                        std::ptrdiff_t(wins), counted, sign_flip_p(gained));
+                 format("; the %s is better on %zd of %zu images, p = %.2g (sign flips)\n",
+                        by_map ? "map" : "network", std::ptrdiff_t(wins), counted, sign_flip_p(gained));
     }
     const Statistic noise = statistic(images, [](auto&i) { return i.noise; }),
                     estimated = statistic(images, [](auto&i) { return i.noise_estimated; });

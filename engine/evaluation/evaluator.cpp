@@ -103,6 +103,7 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
     }
     Evaluation result;
     result.made_by = made_by;
+    result.method = method_name(config);
     result.use = check_use(checkpoint, config);
 
     std::vector<std::string> names;

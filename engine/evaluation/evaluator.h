@@ -32,6 +32,7 @@ struct EvaluatedImage {
 using Provenance = std::vector<std::pair<std::string, std::string>>;
 
 struct Evaluation {
+    std::string method = "map Λ";  ///< see method_name
     Provenance made_by;
     std::vector<double> lambdas;
     std::vector<EvaluatedImage> images;

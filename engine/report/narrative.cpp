@@ -62,7 +62,7 @@ std::string regulariser(const Config& config) {
 }
 
 std::string maps(const Config& config) {
-    const int count = map_count(config.solver, config.map);
+    const int count = map_count(config);
     if (count == 1) return "one map Λ for all differences of a pixel";
     return text(
         count, " maps Λ, ",
@@ -89,12 +89,16 @@ std::string what_was_done(const RunRecord& run) {
     for (const int count : c.network.channels) channels += text(channels.empty() ? "" : "-", count);
     const std::string parameters = run.training ? run.training->parameters : "";
     const std::string seen = observation(c.solver.observation);
+    const std::string what =
+        c.network.predicts_image
+            ? "predicts its noise, which is taken from it"
+            : text("predicts ", maps(c), ": how strongly to smooth, pixel by pixel. ", c.evaluate.iterations,
+                   " steps of a primal-dual solver then restore the image by ", regulariser(c),
+                   " with that map");
     return text("A U-Net of ", channels, " channels",
                 parameters.empty() ? "" : " (" + grouped(parameters) + " parameters)",
-                " looks at a noisy image", seen.empty() ? "" : ", " + seen + ",", " and predicts ", maps(c),
-                ": how strongly to smooth, pixel by pixel. ", c.evaluate.iterations,
-                " steps of a primal-dual solver then restore the image by ", regulariser(c),
-                " with that map. The noise is Gaussian, of σ times ",
+                " looks at a noisy image", seen.empty() ? "" : ", " + seen + ",", " and ", what,
+                ". The noise is Gaussian, of σ times ",
                 c.noise.relative_to_image_std ? "the image's own standard deviation"
                                               : "the full range of grey values",
                 ".");
@@ -104,11 +108,13 @@ std::string how_it_was_trained(const RunRecord& run) {
     const Config& c = run.config;
     if (!run.training) return "How the network was trained is not known here: the run folder is not at hand.";
     const TrainingRecord& t = *run.training;
-    std::string line = text("It was trained for ", grouped(text(t.steps)), " steps (", t.epochs,
-                            t.epochs == 1 ? " epoch" : " epochs", ") on ",
-                            t.images.empty() ? text("at most ", c.data.limit.train) : t.images, " images of ",
-                            shown_path(c.data.train), ", ", c.data.size, "×", c.data.size, " pixels, with σ ",
-                            phrase(c.noise.sigma), ": batches of ", c.train.batch);
+    std::string line =
+        text("It was trained for ", grouped(text(t.steps)), " steps (", t.epochs,
+             t.epochs == 1 ? " epoch" : " epochs", ") on ",
+             t.images.empty() ? text("at most ", c.data.limit.train) : t.images, " images of ",
+             shown_path(c.data.train), ", ",
+             c.data.own_sizes ? "of their own sizes" : text(c.data.size, "×", c.data.size, " pixels"),
+             ", with σ ", phrase(c.noise.sigma), ": batches of ", c.train.batch);
     if (c.train.crop > 0) line += text(" random squares of ", c.train.crop, "×", c.train.crop);
     line += text(", T = ", c.solver.iterations, ", ",
                  c.train.loss == LossKind::log_mse ? "the logarithm of the mean squared error"
@@ -135,8 +141,9 @@ std::string what_came_out(const RunRecord& run) {
              ", the noisy images have a mean PSNR (peak signal-to-noise ratio: more is better) of ",
              fixed_number(noisy.mean, 2),
              " dB. One parameter λ for each whole image, chosen by looking at the clean image, reaches ",
-             fixed_number(scalar.mean, 2), " dB; the learned map, which sees the noisy image alone, reaches ",
-             fixed_number(map.mean, 2), " dB. The map's gain is ", fixed_number(gain.mean, 2, true), " dB");
+             fixed_number(scalar.mean, 2), " dB; the ", c.network.predicts_image ? "network" : "learned map",
+             ", which sees the noisy image alone, reaches ", fixed_number(map.mean, 2), " dB. Its gain is ",
+             fixed_number(gain.mean, 2, true), " dB");
     if (gain.low) line += " (95 % interval " + interval(gain, 2) + ")";
     if (std::isfinite(ssim.mean)) line += " in PSNR and " + fixed_number(ssim.mean, 3, true) + " in SSIM";
     line += text("; it is better on ", run.won, " of ", run.counted, " images (p = ", p_value(run.p),
@@ -168,7 +175,7 @@ Cells result_table(const RunRecord& run) {
     Cells cells{{text(run.counted, run.counted == 1 ? " image" : " images")}};
     for (const Measure& m : measures) cells[0].push_back(m.title);
     const std::pair<const char*, const char*> methods[] = {
-        {"noisy", "noisy"}, {"best scalar λ", "scalar"}, {"map Λ", "map"}};
+        {"noisy", "noisy"}, {"best scalar λ", "scalar"}, {method_name(run.config), "map"}};
     for (const auto& [title, key] : methods) {
         cells.push_back({title});
         for (const Measure& m : measures) {
@@ -178,7 +185,7 @@ Cells result_table(const RunRecord& run) {
                                                            : "–");
         }
     }
-    cells.push_back({"map over scalar"});
+    cells.push_back({run.config.network.predicts_image ? "gain over scalar" : "map over scalar"});
     for (const Measure& m : measures)
         cells.back().push_back(fixed_number(run.of(text("gain_", m.key)).mean, m.decimals, true));
     cells.push_back({"its 95 % interval"});
@@ -189,8 +196,9 @@ Cells result_table(const RunRecord& run) {
 
 std::string verdict(const RunRecord& run) {
     const SummaryRow& at = run.of("scalar_lambda_psnr");
-    return text("best scalar λ = ", fixed_number(at.mean, 3), " ± ", fixed_number(at.deviation, 3),
-                "; the map is better on ", run.won, " of ", run.counted,
+    return text("best scalar λ = ", fixed_number(at.mean, 3), " ± ", fixed_number(at.deviation, 3), "; the ",
+                run.config.network.predicts_image ? "network" : "map", " is better on ", run.won, " of ",
+                run.counted,
                 " images. Mean ± standard deviation over the images; the interval is a bootstrap-t over "
                 "them, and p = ",
                 p_value(run.p),
@@ -232,7 +240,7 @@ Cells comparison_table(const std::vector<RunRecord>& runs) {
             interval(ssim, 3),
             text(run.won, " of ", run.counted),
             p_value(run.p),
-            text(map_count(c.solver, c.map)),
+            text(map_count(c)),
             text(c.solver.iterations),
             run.training ? grouped(text(run.training->steps)) : "–",
             run.training ? duration(run.training->seconds) : "–",

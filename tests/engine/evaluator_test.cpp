@@ -203,6 +203,9 @@ TEST_CASE("images at their own sizes, by a map and by a network that gives image
                   Picture{side - 3, side + 5, 1, 8, std::vector<float>((side - 3) * (side + 5), 0.4f)});
         const Evaluation evaluation = w.run(count);
         REQUIRE(evaluation.images.size() == count);
+        const std::string table = evaluation.table();
+        CHECK((table.find("network is better on") != table.npos) == image_output);
+        CHECK((table.find("map Λ") == table.npos) == image_output);
         const auto backend = make_backend("cpu");
         Algorithms algorithms = Algorithms::of_machine();
         const Dataset data(w.config.data.test, 0, count, "", 8, 0, Preparation::none);
