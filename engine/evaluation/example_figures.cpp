@@ -157,7 +157,7 @@ Figure panel_figure(const EvaluatedImage& image, const ExampleScales& s) {
     const Size size = shown_size(s);
     const double first = 2 * row_of_text + 8, second = first + size.height + gap,
                  third = second + size.height + row_of_text + 8, bars = third + size.height + 8;
-    Canvas canvas(margin + 4 * (cell + gap), int(bars) + 34);
+    Canvas canvas(margin + 4 * (cell + gap) + margin / 2, int(bars) + 34);
     const auto left = [](int column) { return double(margin + column * (cell + gap)); };
     const auto middle = [&](int column) { return left(column) + cell / 2.0; };
 
