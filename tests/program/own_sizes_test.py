@@ -70,3 +70,9 @@ with tempfile.TemporaryDirectory() as name:
     result = json.loads(tvmap("evaluate", folder / "image", "--json"))
     check(result["images"] == len(SIZES), f"the result names other images: {result}")
     check(not list((folder / "image/evaluation/images").glob("*lambda*")), "a network without a map has written one")
+    weights = folder / "image/checkpoints/best.safetensors"
+    tvmap("denoise", folder / "images/1.pgm", "--checkpoint", weights, "--out", folder / "denoised", "--quiet")
+    result = (folder / "denoised/1.png").read_bytes()
+    check((int.from_bytes(result[20:24], "big"), int.from_bytes(result[16:20], "big")) == SIZES[1], "a result of another size")
+    error = tvmap("denoise", folder / "images/1.pgm", "--checkpoint", weights, "--out", folder / "maps", "--map", code=2)
+    check(error.count("\n") == 1 and "has no map: it was trained with network.output: image" in error, error)
