@@ -213,19 +213,20 @@ def image_sets(folder):
 
 
 def without_parts(folder):
-    """The program alone, in a folder where none of its parts is."""
-    (folder / "alone").mkdir()
-    shutil.copy(program, folder / "alone/tvmap")
+    """The program alone, in a folder where none of its parts is, nor in those above that it looks into."""
+    alone = folder / "far" / "from" / "all"
+    alone.mkdir(parents=True)
+    shutil.copy(program, alone / "tvmap")
     for name, format_ in (("real.tif", "TIFF"), ("monochrome1.dcm", "DICOM")):
         shutil.copy(fixtures / "formats" / ("float32.tif" if format_ == "TIFF" else name), folder / name)
-        result = subprocess.run([folder / "alone/tvmap", "solve", name, "--lambda", "0", "--out", "none.npy"], cwd=folder,
+        result = subprocess.run([alone / "tvmap", "solve", name, "--lambda", "0", "--out", "none.npy"], cwd=folder,
                                 capture_output=True, text=True, check=False)
         if result.returncode == 127 or "error while loading" in result.stderr:
             skipped.append("the program without its parts (it does not run outside of its folder)")
             return
         check(result.returncode == 1 and result.stderr.count("\n") == 1 and format_ in result.stderr
               and "build with" in result.stderr, f"without parts: {result}")
-    result = subprocess.run([folder / "alone/tvmap", "solve", "plain.npy", "--lambda", "0", "--out", "none.tif"], cwd=folder,
+    result = subprocess.run([alone / "tvmap", "solve", "plain.npy", "--lambda", "0", "--out", "none.tif"], cwd=folder,
                             capture_output=True, text=True, check=False)
     check(result.returncode == 1 and "none.tif" in result.stderr, f"a TIFF is written without its part: {result}")
 
