@@ -133,9 +133,9 @@ class Memory(unittest.TestCase):
         def tables(memory):
             return memory["owners"]["primitives"]["predicted"]
 
-        three, four = (plan(batch, "1GB")["memory"] for batch in (3, 4))
-        limit = (three["predicted"] + four["predicted"]) // 2
-        four = plan(4, limit)["memory"]  # what is too large in parts is planned as a whole
+        three, parts = (plan(batch, "1GB")["memory"] for batch in (3, 4))
+        limit = (three["predicted"] + parts["predicted"]) // 2
+        whole = plan(4, limit)["memory"]  # what is too large in parts is planned as a whole
         for batch in (1, 4, 9):  # wherever the search starts
             planned = plan(batch, limit)
             largest = planned["largest_batch"]
@@ -144,7 +144,9 @@ class Memory(unittest.TestCase):
             self.assertGreater(largest["next"], limit)
             # The search takes the primitives' tables to be those of the batch that it starts from.
             self.assertEqual(largest["predicted"] - tables(planned["memory"]), three["predicted"] - tables(three))
-            self.assertEqual(largest["next"] - tables(planned["memory"]), four["predicted"] - tables(four))
+            # With those, parts may seem to fit that do not with their own.
+            self.assertIn(largest["next"] - tables(planned["memory"]),
+                          [four["predicted"] - tables(four) for four in (whole, parts)])
 
         def train(batch, most, run):
             return ["train", CONFIG, *self.data, *self.settings(**base, **{
