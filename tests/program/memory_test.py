@@ -144,9 +144,10 @@ class Memory(unittest.TestCase):
             self.assertGreater(largest["next"], limit)
             # The search takes the primitives' tables to be those of the batch that it starts from.
             self.assertEqual(largest["predicted"] - tables(planned["memory"]), three["predicted"] - tables(three))
-            # With those, parts may seem to fit that do not with their own.
-            self.assertIn(largest["next"] - tables(planned["memory"]),
-                          [four["predicted"] - tables(four) for four in (whole, parts)])
+            # With those, parts may seem to fit that do not with their own; and a batch that was never timed as a whole borrows its
+            # algorithms from one that the search has come to before.
+            after = largest["next"] - tables(planned["memory"])
+            self.assertLess(min(abs(after / (four["predicted"] - tables(four)) - 1) for four in (whole, parts)), TOLERANCE)
 
         def train(batch, most, run):
             return ["train", CONFIG, *self.data, *self.settings(**base, **{
