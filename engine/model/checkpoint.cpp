@@ -173,12 +173,12 @@ std::optional<Config> stored_config(const std::string& path) {
     return stored_config(read_safetensors(path), path);
 }
 
-Config checkpoint_config(const std::string& path) {
+Config checkpoint_config(const std::string& path, const std::vector<std::string>& overrides) {
     const SafeTensors file = read_safetensors(path);
-    if (const auto stored = stored_config(file, path)) return *stored;
-    const Config config = with_sizes_of(file, {}, path);
-    check_config(config, path);
-    return config;
+    const auto stored = stored_config(file, path);
+    const Config config = stored ? *stored : with_sizes_of(file, {}, path);
+    if (!stored) check_config(config, path);
+    return overrides.empty() ? config : parse_config(config.to_yaml(), path, overrides);
 }
 
 }  // namespace tvmap

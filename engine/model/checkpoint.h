@@ -64,6 +64,7 @@ Use read_weights(const std::string& path, const Config& config, Parameters& para
 std::optional<Config> stored_config(const std::string& path);
 
 /// The same; for weights alone, the defaults with the network's channels and outputs read off the weights' shapes.
-Config checkpoint_config(const std::string& path);
+/// `overrides` take the place of what it says, as in read_config.
+Config checkpoint_config(const std::string& path, const std::vector<std::string>& overrides = {});
 
 }  // namespace tvmap
