@@ -91,7 +91,7 @@ TEST_CASE("a run by time ends when its time is up, with its schedule finished") 
     MESSAGE(taken << " seconds of 20; the longest between two reports was " << longest);
     // 2 % of it; a machine that gives a single step or validation longer than that cannot do better than that.
     CHECK(std::abs(taken - 20) < std::max(0.4, 2 * longest));
-    const std::vector<Row> rows = MetricsFile::rows(w.folder / "run");
+    const std::vector<MetricsFile::Row> rows = MetricsFile::rows(w.folder / "run");
     REQUIRE(rows.size() > 10);
     CHECK(rows.front().rate > 0.9 * w.config.optimiser.rate);
     for (std::size_t i = 1; i < rows.size(); ++i) CHECK(rows[i].rate <= rows[i - 1].rate * 1.001);
