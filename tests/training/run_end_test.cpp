@@ -94,7 +94,9 @@ TEST_CASE("a run by time ends when its time is up, with its schedule finished") 
     const std::vector<MetricsFile::Row> rows = MetricsFile::rows(w.folder / "run");
     REQUIRE(rows.size() > 10);
     CHECK(rows.front().rate > 0.9 * w.config.optimiser.rate);
-    for (std::size_t i = 1; i < rows.size(); ++i) CHECK(rows[i].rate <= rows[i - 1].rate * 1.001);
+    // What is kept back for the end is measured again at each validation: 5 ms of 20 s move the cosine by 4e-4 at most.
+    for (std::size_t i = 1; i < rows.size(); ++i)
+        CHECK(rows[i].rate <= rows[i - 1].rate + 1e-3 * w.config.optimiser.rate);
     // (π/2·1 %)² of the rate is left a hundredth of the run before its end.
     CHECK(rows.back().rate < 3e-3 * w.config.optimiser.rate);
     CHECK(rows.back().validated);
