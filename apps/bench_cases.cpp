@@ -211,7 +211,7 @@ class Cases {
                        noisy = memory<float>(f.size());
             const auto counter = memory<std::uint32_t>(1);
             std::vector<BatchItem> batch(static_cast<std::size_t>(n));
-            for (int i = 0; i < n; ++i) batch[std::size_t(i)] = {std::uint32_t(i), 0, 0, i % 2, 0.1f, 1};
+            for (int i = 0; i < n; ++i) batch[std::size_t(i)] = {std::uint32_t(i), 0, 0, i % 2, 0, 0.1f, 1};
             const auto items = std::make_shared<DeviceArray<BatchItem>>(backend_, batch);
             Schedule schedule;
             schedule.steps = 1, schedule.batch = n;

@@ -79,13 +79,21 @@ struct SolverConfig {
         TrainSteps::none;  ///< starts from tau, sigma, theta; see engine/unrolled/step_sizes.h
 };
 
+/// What becomes of optimiser.rate in the course of a run.
+enum class RateSchedule { constant, cosine, step };
+
 struct OptimiserConfig {
-    std::string kind = "adam";
+    bool decoupled_decay = false;  ///< kind: adam | adamw: weights decay, kernels/optimiser/optimiser_step.h
     double rate = 1e-4;
     double beta1 = 0.9, beta2 = 0.999;  ///< betas: [β1, β2]
     double eps = 1e-8;
-    bool cosine = false;  ///< schedule: constant | cosine (to zero at the last step)
-    int warmup = 0;       ///< steps of linear warm-up
+    /// schedule: constant | cosine (to zero at the last step) | step (times `factor` at each of the milestones)
+    RateSchedule schedule = RateSchedule::constant;
+    int warmup = 0;              ///< optimiser steps of linear warm-up
+    double weight_decay = 0.01;  ///< of adamw: a step shrinks weights, but no bias, by the rate times this
+    double clip = 0;             ///< the norm that longer gradients are shortened to; 0: none
+    std::vector<double> milestones{0.5, 0.75};  ///< of schedule: step, as shares of the run after its warm-up
+    double factor = 0.1;                        ///< of schedule: step
 };
 
 struct TrainConfig {
@@ -98,6 +106,12 @@ struct TrainConfig {
     /// The last checkpoint is written at most so often, but at the end; 0: every checkpoint_every epochs.
     double checkpoint_seconds = 30;
     std::uint64_t memory_limit = 0;  ///< bytes, in YAML also 250MB or 2GiB; a larger plan is refused; 0: none
+    /// Of the exponential moving average of the weights that is validated, and used afterwards; 0: the weights themselves.
+    double ema = 0;
+    int stop_after = 0;   ///< validations in a row without a better PSNR that end the run; 0: no number does
+    bool rotate = false;  ///< turns by 0, 90, 180 or 270°, each as likely
+    int accumulate = 1;   ///< batches of which an optimiser step takes the mean gradient
+    double time = 0;      ///< seconds, in YAML also 90s, 30m or 2h, that end the run, not `epochs`; 0: none
 };
 
 struct EvaluateConfig {

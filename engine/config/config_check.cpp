@@ -87,6 +87,25 @@ void check_products(const Config& config, const KeyPlace& where) {
                 " bytes; give smaller numbers");
 }
 
+void check_optimiser(const OptimiserConfig& o, const KeyPlace& where) {
+    const OptimiserConfig usual;
+    check_at_least(o.weight_decay, 0, where, "optimiser.weight_decay");
+    require(o.decoupled_decay || o.weight_decay == usual.weight_decay, where, "optimiser.weight_decay",
+            "weights decay with optimiser.kind: adamw alone; give that kind");
+    require(o.rate * o.weight_decay < 1, where, "optimiser.weight_decay", o.weight_decay,
+            " times optimiser.rate, ", o.rate, ", leaves nothing of a weight; give less");
+    check_at_least(o.clip, 0, where, "optimiser.clip");
+    require(o.schedule == RateSchedule::step || o.milestones == usual.milestones, where,
+            "optimiser.milestones", "they go with optimiser.schedule: step alone; give that schedule");
+    require(o.schedule == RateSchedule::step || o.factor == usual.factor, where, "optimiser.factor",
+            "it goes with optimiser.schedule: step alone; give that schedule");
+    for (std::size_t i = 0; i < o.milestones.size(); ++i)
+        require(o.milestones[i] > (i ? o.milestones[i - 1] : 0) && o.milestones[i] < 1, where,
+                "optimiser.milestones", o.milestones[i],
+                " is no next share of the run; give numbers between 0 and 1, in rising order");
+    check_positive(o.factor, where, "optimiser.factor");
+}
+
 void check_observation(const ObservationConfig& o, const KeyPlace& where) {
     require(o.missing >= 0 && o.missing < 1, where, "solver.mask.missing", o.missing,
             " is impossible; give 0 or more, and less than 1");
@@ -189,6 +208,7 @@ void check_config(const Config& config, const KeyPlace& where) {
                 " is impossible; give numbers from 0 to below 1");
     positive(config.optimiser.eps, "optimiser.eps");
     at_least(config.optimiser.warmup, 0, "optimiser.warmup");
+    check_optimiser(config.optimiser, where);
 
     at_least(config.train.epochs, 0, "train.epochs");
     at_least(config.train.batch, 1, "train.batch");
@@ -196,6 +216,10 @@ void check_config(const Config& config, const KeyPlace& where) {
     at_least(config.train.validate_every, 1, "train.validate_every");
     at_least(config.train.checkpoint_every, 1, "train.checkpoint_every");
     at_least(config.train.checkpoint_seconds, 0, "train.checkpoint_seconds");
+    require(config.train.ema >= 0 && config.train.ema < 1, where, "train.ema", config.train.ema,
+            " is impossible; give a number from 0 (no average) to below 1, like 0.999");
+    at_least(config.train.stop_after, 0, "train.stop_after");
+    at_least(config.train.accumulate, 1, "train.accumulate");
     require(config.train.crop <= config.data.size, where, "train.crop", config.train.crop,
             " is larger than data.size, ", config.data.size, "; give that or less");
 

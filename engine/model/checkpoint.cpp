@@ -46,6 +46,9 @@ Progress progress_of(const SafeTensors& file, const std::string& path) {
     p.train_images = entry(file, "tvmap.train_images", path);
     p.val_images = entry(file, "tvmap.val_images", path);
     if (file.metadata.count("tvmap.changes")) p.changes = entry(file, "tvmap.changes", path);
+    if (file.metadata.count("tvmap.time")) p.time = number(file, "tvmap.time", path, 0.0, infinite);
+    if (file.metadata.count("tvmap.unimproved"))
+        p.unimproved = number(file, "tvmap.unimproved", path, 0, INT_MAX - 1);
     return p;
 }
 
@@ -140,6 +143,8 @@ void write_checkpoint(const std::string& path, const std::map<std::string, Tenso
                                                    {"tvmap.best_psnr", shortest_decimal(progress.best_psnr)},
                                                    {"tvmap.best_epoch", std::to_string(progress.best_epoch)}};
     if (!progress.changes.empty()) metadata["tvmap.changes"] = progress.changes;
+    if (progress.time > 0) metadata["tvmap.time"] = shortest_decimal(progress.time);
+    if (progress.unimproved > 0) metadata["tvmap.unimproved"] = std::to_string(progress.unimproved);
     write_safetensors(path, stored, metadata);
 }
 

@@ -1,5 +1,6 @@
-// What a training run has reached, in one safetensors file: the weights under the reference's PyTorch names,
-// Adam's moments, and counters and configuration as metadata.
+// What a training run has reached, in one safetensors file: the weights (with train.ema their average) under the
+// reference's PyTorch names, what else training goes on from (see Parameters::stored), and counters and configuration as
+// metadata.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -23,6 +24,8 @@ struct Progress {
     int best_epoch = 0;
     std::string train_images, val_images;  ///< Dataset::digest(), which must not change
     std::string changes;                   ///< settings that were changed on the way, one a line
+    double time = 0;  ///< seconds that a run by time (train.time) took so far, at its end train.time at least
+    int unimproved = 0;  ///< with train.stop_after: validations in a row without a better PSNR
 };
 
 /// Written to a temporary name, synced, renamed. Throws Error and writes nothing where a weight or a moment is not

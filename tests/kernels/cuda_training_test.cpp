@@ -8,7 +8,7 @@
 
 #include "kernels/base/error.h"
 #include "kernels/gpu/gpu_runtime.h"
-#include "kernels/training/adam.h"
+#include "kernels/optimiser/adam.h"
 #include "kernels/training/finite.h"
 #include "kernels/training/loss.h"
 #include "kernels/training/random.h"

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "kernels/base/error.h"
-#include "kernels/training/adam.h"
+#include "kernels/optimiser/adam.h"
 #include "kernels/training/loss.h"
 #include "tests/reference/training.h"
 #include "tests/support/feature_buffer.h"

@@ -333,3 +333,36 @@ TEST_CASE(
             CHECK(once.losses[step] == doctest::Approx(cpu.losses[step]).epsilon(1e-4));
     }
 }
+
+TEST_CASE(
+    "all that an optimiser can do, on CUDA: as on the CPU, resident or uploaded, and whole runs resume to "
+    "the "
+    "same bits") {
+    Workshop w;
+    w.config.train.batch = 1;
+    w.config.train.accumulate = 2;
+    w.config.train.rotate = true;
+    w.config.train.ema = 0.9;
+    w.config.optimiser.decoupled_decay = true;
+    w.config.optimiser.clip = 1e-3;
+    const Outcome cpu = train(w, make_backend("cpu"), Way::host);
+    w.algorithms = {};
+    const Outcome resident = train(w, cuda_backend(), Way::resident);
+    for (const auto& [way, leave] : {std::pair{Way::resident, 4}, {Way::uploaded, 0}, {Way::uploaded, 4}}) {
+        const Outcome other = train(w, cuda_backend(), way, leave);
+        CHECK(other.losses == resident.losses);
+        CHECK(other.weights == resident.weights);
+        CHECK(other.averages == resident.averages);
+    }
+    CHECK(resident.averages != resident.weights);
+    for (std::size_t step = 0; step < cpu.losses.size(); ++step)
+        // Convolutions and losses add up in another order, nine times after each other.
+        CHECK(resident.losses[step] == doctest::Approx(cpu.losses[step]).epsilon(1e-4));
+
+    Runs runs(w);
+    CHECK(runs.train("whole"));
+    CHECK_FALSE(runs.train("parts", [](const TrainReport& now) { return now.epoch == 2; }));
+    CHECK(runs.train("parts"));
+    CHECK(runs.metrics("parts") == runs.metrics("whole"));
+    for (const char* name : {"last", "best"}) CHECK((runs.state("parts", name) == runs.state("whole", name)));
+}
