@@ -184,6 +184,7 @@ const std::vector<Key>& keys() {
         key("evaluate.search.from", Bearing::result, MEMBER(evaluate.search.from)),
         key("evaluate.search.to", Bearing::result, MEMBER(evaluate.search.to)),
         key("evaluate.search.count", Bearing::result, MEMBER(evaluate.search.count)),
+        key("evaluate.draws", Bearing::result, MEMBER(evaluate.draws)),
         choice("denoise.colour", Bearing::result, MEMBER(denoise.luminance),
                Flags{{"channels", false}, {"luminance", true}}),
         key("study.modes", Bearing::place, MEMBER(study.modes)),

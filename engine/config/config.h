@@ -121,6 +121,8 @@ struct EvaluateConfig {
         double from = 0, to = 0.8;
         int count = 81;
     } search;
+    /// How often the noise of each image is drawn anew, to see how much of the map is the noise's doing; 0: not.
+    int draws = 0;
 };
 
 struct DenoiseConfig {

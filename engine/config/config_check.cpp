@@ -241,6 +241,8 @@ void check_config(const Config& config, const KeyPlace& where) {
 
     at_least(config.evaluate.iterations, 1, "evaluate.iterations");
     check_within(config.evaluate.search.count, 1, most_values, where, "evaluate.search.count");
+    check_within(config.evaluate.draws, 0, most_values, where, "evaluate.draws");
+    require(config.evaluate.draws != 1, where, "evaluate.draws", "1 draw has no spread; give 2 or more, or 0");
     at_least(config.evaluate.search.from, 0, "evaluate.search.from");
     require(config.evaluate.search.from <= config.evaluate.search.to, where, "evaluate.search.to",
             config.evaluate.search.to, " is below evaluate.search.from, ", config.evaluate.search.from,
