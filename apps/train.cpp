@@ -38,6 +38,15 @@ Json to_json(const std::optional<LargestBatch>& largest) {
             {"next", largest->next ? Json(largest->next) : Json(nullptr)}};
 }
 
+/// What the validation of the best epoch came to.
+std::string best_of(const Progress& reached, const Config& config) {
+    if (reached.best_epoch == 0) return "";
+    const std::string value = config.train.supervision == Supervision::clean
+                                  ? text("PSNR ", number(reached.best_psnr, 5), " dB")
+                                  : text("SURE ", number(reached.best_sure, 5));
+    return text("; best validation ", value, " in epoch ", reached.best_epoch);
+}
+
 int train(const Config& config, const std::string& folder, const Options& options,
           const CommonOptions& common) {
     Trainer trainer(config, folder, options.resume, nullptr, options.change);
@@ -64,9 +73,11 @@ int train(const Config& config, const std::string& folder, const Options& option
                                     (report.steps_per_epoch - report.step + 1);
                 progress = std::make_unique<ProgressLine>("training", left, "steps", common.quiet);
             }
+            if (report.validated || report.sure) validation = ", validation ";
+            if (report.sure) validation += "SURE " + number(*report.sure, 5) + (report.validated ? ", " : "");
             if (report.validated)
-                validation = text(", validation ", number(report.psnr, 5), " dB (noisy ",
-                                  number(report.noisy_psnr, 4), " dB)");
+                validation +=
+                    text(number(report.psnr, 5), " dB (noisy ", number(report.noisy_psnr, 4), " dB)");
             progress->update(double(trainer.progress().steps - before.steps),
                              text("epoch ", report.epoch, "/", report.epochs, ", loss ",
                                   number(report.loss, 5), validation));
@@ -75,11 +86,8 @@ int train(const Config& config, const std::string& folder, const Options& option
     progress.reset();
 
     const Progress& reached = trainer.progress();
+    const Progress nothing;
     const MemoryReport& memory = trainer.memory();
-    const std::string best = reached.best_epoch
-                                 ? text("; best validation PSNR ", number(reached.best_psnr, 5),
-                                        " dB in epoch ", reached.best_epoch)
-                                 : "";
     print_result(common,
                  Json{{"command", "train"},
                       {"run", folder},
@@ -88,11 +96,13 @@ int train(const Config& config, const std::string& folder, const Options& option
                       {"epoch", reached.epoch},
                       {"steps", reached.steps},
                       {"steps_per_second", last.steps_per_second},
-                      {"best_psnr", reached.best_epoch ? Json(reached.best_psnr) : Json(nullptr)},
+                      {"best_psnr", reached.best_psnr > nothing.best_psnr ? Json(reached.best_psnr) : Json()},
+                      {"best_sure", reached.best_sure < nothing.best_sure ? Json(reached.best_sure) : Json()},
                       {"best_epoch", reached.best_epoch},
                       {"memory", to_json(memory)}},
                  text(folder, ": ", finished ? "finished" : "interrupted, resume with --resume", " after ",
-                      reached.steps, " steps", best, "\nmemory: predicted ", megabytes(memory.predicted()),
+                      reached.steps, " steps", best_of(reached, config), "\nmemory: predicted ",
+                      megabytes(memory.predicted()),
                       memory.measured ? ", measured " + megabytes(memory.measured) : "", "\n"));
     return finished ? success : was_interrupted;
 }

@@ -31,9 +31,17 @@ struct DataConfig {
     std::uint64_t picture_limit = usual_picture_limit;
 };
 
+/// How the images of data.train and data.val come by their noise.
+enum class NoiseSource {
+    simulated,  ///< they are clean, and noise is added
+    given,      ///< they are noisy, by noise.sigma
+    estimated   ///< they are noisy, and nobody knows how much: see engine/data/noise_estimate.h
+};
+
 struct NoiseConfig {
     Range sigma{0.1, 0.5};
     bool relative_to_image_std = true;  ///< relative_to: image_std | one
+    NoiseSource source = NoiseSource::simulated;
 };
 
 struct NetworkConfig {
@@ -88,6 +96,9 @@ struct OptimiserConfig {
     int warmup = 0;       ///< steps of linear warm-up
 };
 
+/// What training compares results with; see engine/data/supervision.h for all but clean images.
+enum class Supervision { clean, r2r, sure, pairs };
+
 struct TrainConfig {
     int epochs = 500;
     int batch = 1;
@@ -98,6 +109,13 @@ struct TrainConfig {
     /// The last checkpoint is written at most so often, but at the end; 0: every checkpoint_every epochs.
     double checkpoint_seconds = 30;
     std::uint64_t memory_limit = 0;  ///< bytes, in YAML also 250MB or 2GiB; a larger plan is refused; 0: none
+    Supervision supervision = Supervision::clean;
+    double r2r_alpha =
+        0.15;  ///< r2r.alpha, between 0 and 1: the more, the more noise is added to what is fed
+    double sure_epsilon = 0.1;  ///< sure.epsilon: of the finite difference, in units of the noise
+
+    /// Images that the network is fed for each one of a batch.
+    int fed_images() const { return supervision == Supervision::sure ? 2 : 1; }
 };
 
 struct EvaluateConfig {

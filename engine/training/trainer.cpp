@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <numeric>
 #include <sstream>
 
 #include "engine/config/solver_problem.h"
@@ -69,6 +70,7 @@ struct Trainer::State {
     std::unique_ptr<TrainingSteps> steps();
     void count(const std::vector<double>& losses);
     void validate(TrainReport& report);
+    bool better(const TrainReport& report) const;
     void finish_epoch(TrainReport& report, double rate, double seconds);
     void save(const std::vector<std::string>& names);
     void save_epoch(bool best, bool last);
@@ -159,6 +161,7 @@ void Trainer::State::open(bool resume, const std::vector<std::string>& change) {
     algorithms.save(path("algorithms.json"));
     if (!has_algorithms) algorithms.save_for_machine();
     MetricsFile::Start start{progress.epoch, progress.steps};
+    start.estimates = config.train.supervision != Supervision::clean;
     if (exists) {
         // Half of it until a checkpoint is due; to write it may take as long again.
         start.unsaved_seconds = 2 * config.train.checkpoint_seconds;
@@ -279,6 +282,9 @@ void Trainer::State::count(const std::vector<double>& losses) {
 void Trainer::State::validate(TrainReport& report) {
     const Validation::Result all = validation->run();
     if (!all.finite) broken("a validation image's map or result is not finite");
+    if (!all.sure.empty())
+        report.sure = std::accumulate(all.sure.begin(), all.sure.end(), 0.0) / double(all.sure.size());
+    if (all.denoised.empty()) return;
     std::vector<Quality> of_noisy, of_denoised;
     std::vector<std::string> left_out;
     for (int i = 0; i < val->count(); ++i) {
@@ -299,6 +305,11 @@ void Trainer::State::validate(TrainReport& report) {
     said_of_validation = report.left_out;
 }
 
+bool Trainer::State::better(const TrainReport& report) const {
+    if (report.sure) return *report.sure < progress.best_sure;
+    return report.validated && report.psnr > progress.best_psnr;
+}
+
 // Metrics before the checkpoint: a run that dies in between has a row too many, which resuming cuts off
 // again.
 void Trainer::State::finish_epoch(TrainReport& report, double rate, double seconds) {
@@ -307,8 +318,9 @@ void Trainer::State::finish_epoch(TrainReport& report, double rate, double secon
     ++progress.epoch;
     const bool last = progress.epoch >= config.train.epochs;
     if (last || progress.epoch % config.train.validate_every == 0) validate(report);
-    if (report.validated && report.psnr > progress.best_psnr) {
-        progress.best_psnr = report.psnr;
+    if (better(report)) {
+        if (report.validated) progress.best_psnr = report.psnr;
+        if (report.sure) progress.best_sure = *report.sure;
         progress.best_epoch = progress.epoch;
         report.best = true;
     }
@@ -317,7 +329,7 @@ void Trainer::State::finish_epoch(TrainReport& report, double rate, double secon
     progress.loss_sum = 0;
     progress.seconds = 0;
     metrics->append({progress.epoch, progress.steps, loss, rate, report.validated, report.psnr, report.ssim,
-                     report.noisy_psnr, seconds + watch.seconds()});
+                     report.noisy_psnr, seconds + watch.seconds(), report.sure});
     save_epoch(report.best, last);
 }
 
@@ -368,8 +380,11 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
     }
     s.checkpoints->finish();
     s.measure_memory("at the end");
+    const std::string best = s.config.train.supervision == Supervision::clean
+                                 ? text("PSNR ", progress.best_psnr, " dB")
+                                 : text("SURE ", progress.best_sure);
     s.log(text("finished after ", progress.steps, " steps, ", s.metrics->seconds(),
-               " seconds; best validation PSNR ", progress.best_psnr, " dB in epoch ", progress.best_epoch));
+               " seconds; best validation ", best, " in epoch ", progress.best_epoch));
     return true;
 }
 
