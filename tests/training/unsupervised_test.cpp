@@ -17,12 +17,16 @@ namespace {
 
 constexpr Supervision all[] = {Supervision::r2r, Supervision::sure, Supervision::pairs};
 
-Workshop unsupervised(Supervision supervision) {
-    Workshop w;
-    w.config.noise.relative_to_image_std = false;
-    w.config.noise.sigma = {0.1, 0.1};
-    w.config.train.supervision = supervision;
-    return w;
+struct Unsupervised : Workshop {
+    explicit Unsupervised(Supervision supervision) {
+        config.noise.relative_to_image_std = false;
+        config.noise.sigma = {0.1, 0.1};
+        config.train.supervision = supervision;
+    }
+};
+
+double relative(const std::string& value, double exact) {
+    return std::abs(std::stod(value) - exact) / std::abs(exact);
 }
 
 }  // namespace
@@ -30,7 +34,7 @@ Workshop unsupervised(Supervision supervision) {
 TEST_CASE("a run without clean images has the same bits interrupted and resumed") {
     for (const Supervision supervision : all) {
         CAPTURE(int(supervision));
-        Workshop w = unsupervised(supervision);
+        Unsupervised w(supervision);
         w.config.train.crop = 16;
         w.config.train.flip = true;
         w.config.noise.sigma = {0.05, 0.2};
@@ -46,19 +50,19 @@ TEST_CASE("a run without clean images has the same bits interrupted and resumed"
 }
 
 TEST_CASE("batches of several parts have the bits of whole ones but for the order of sums") {
-    Workshop w = unsupervised(Supervision::sure);
+    Unsupervised w(Supervision::sure);
     CHECK(w.train("whole"));
     set_threads(2);
     CHECK(w.train("parts"));
     const auto one = w.column("whole", "loss"), two = w.column("parts", "loss");
     for (std::size_t i = 0; i < one.size(); ++i)  // roundings of the gradients' sums, some steps later
-        CHECK(std::stod(one[i]) == doctest::Approx(std::stod(two[i])).epsilon(1e-3));
+        CHECK(relative(two[i], std::stod(one[i])) < 1e-3);
 }
 
 TEST_CASE("validation without clean images: SURE of the images as they are, which chooses the best") {
     for (const Supervision supervision : all) {
         CAPTURE(int(supervision));
-        Workshop w = unsupervised(supervision);
+        Unsupervised w(supervision);
         w.config.train.epochs = 4;
         w.config.optimiser.rate = 0.1;  // so that no epoch need be better than the one before
         CHECK(w.train("run"));
@@ -69,7 +73,7 @@ TEST_CASE("validation without clean images: SURE of the images as they are, whic
             if (std::stod(column[std::size_t(epoch)]) < std::stod(column[std::size_t(best)])) best = epoch;
         const std::string path = w.folder / "run/checkpoints/best.safetensors";
         CHECK(read_progress(path).best_epoch == best + 1);
-        CHECK(read_progress(path).best_sure == doctest::Approx(std::stod(column[std::size_t(best)])));
+        CHECK(relative(column[std::size_t(best)], read_progress(path).best_sure) < 1e-8);  // its digits
 
         // By hand, with the best weights.
         const auto backend = make_backend("cpu");
@@ -93,14 +97,14 @@ TEST_CASE("validation without clean images: SURE of the images as they are, whic
             }
             sum += reference::sure(epsilon, results, target, 1) / 2;
         }
-        CHECK(std::stod(column[std::size_t(best)]) == doctest::Approx(sum).epsilon(1e-6));
+        CHECK(relative(column[std::size_t(best)], sum) < 1e-6);
     }
 }
 
 TEST_CASE("a run on noisy images needs no clean ones, and is the one on clean images with that noise added") {
     constexpr int side = 24, pixels = side * side;
     const float sigma = 0.05f;
-    Workshop w = unsupervised(Supervision::r2r);
+    Unsupervised w(Supervision::r2r);
     w.config.noise.sigma = {sigma, sigma};
     Config stored = w.config;
     stored.noise.source = NoiseSource::given;
@@ -132,8 +136,9 @@ TEST_CASE("a run on noisy images needs no clean ones, and is the one on clean im
             const auto one = w.column("simulated" + name, column), two = w.column("stored" + name, column);
             REQUIRE(one.size() == 3);
             REQUIRE(two.size() == 3);
-            for (std::size_t i = 0; i < 3; ++i)  // 16 bits: σ/6000 of rounding, twice
-                CHECK(std::stod(two[i]) == doctest::Approx(std::stod(one[i])).epsilon(1e-2));
+            // Parts of σ² and of σ²/α that cancel; 16 bits, σ/6000, turn some of the solver's decisions.
+            for (std::size_t i = 0; i < 3; ++i)
+                CHECK(std::abs(std::stod(two[i]) - std::stod(one[i])) < 0.01 * sigma * sigma);
         }
         for (const std::string& psnr : w.column("stored" + name, "val_psnr")) CHECK(psnr.empty());
         CHECK(std::filesystem::exists(w.folder / ("stored" + name + "/checkpoints/best.safetensors")));
