@@ -206,6 +206,11 @@ class Cases {
         plain("loss_backward", {f, f, f}, 3 * floats, [mse](Backend& on, const auto& v) {
             loss_backward(on, LossKind::mse, v[0], v[1], mse(on) + 1, v[2], Write::overwrite);
         });
+        const Features pairs = dense_features(2 * n, 1, s, s, 1);
+        plain("sure_forward", {pairs, pairs}, 4 * floats,
+              [mse](Backend& on, const auto& v) { sure_forward(on, 0.1, v[0], v[1], mse(on) + 1, mse(on)); });
+        plain("sure_backward", {pairs, pairs, pairs}, 5 * floats,
+              [](Backend& on, const auto& v) { sure_backward(on, 0.1, v[0], v[1], v[2], Write::overwrite); });
         add("make_batch", [=, this] {
             const auto images = numbers(f.size(), 0, 1), clean = memory<float>(f.size()),
                        noisy = memory<float>(f.size());

@@ -61,9 +61,11 @@ std::string next_steps(const std::string& folder) {
 class ValidationLine {
   public:
     void add(const TrainReport& report) {
+        line_ = ", validation ";
+        if (report.sure) line_ += "SURE " + number(*report.sure, 5) + (report.validated ? ", " : "");
+        if (!report.validated) return;
         values_.push_back(report.psnr);
-        line_ = text(", validation ", number(report.psnr, 5), " dB (noisy ", number(report.noisy_psnr, 4),
-                     " dB)");
+        line_ += text(number(report.psnr, 5), " dB (noisy ", number(report.noisy_psnr, 4), " dB)");
         if (const std::string curve = terminal_ ? text_curve(values_) : ""; !curve.empty())
             line_ += " " + curve;
     }
@@ -74,6 +76,15 @@ class ValidationLine {
     std::vector<double> values_;
     std::string line_;
 };
+
+/// What the validation of the best epoch came to.
+std::string best_of(const Progress& reached, const Config& config) {
+    if (reached.best_epoch == 0) return "";
+    const std::string value = config.train.supervision == Supervision::clean
+                                  ? text("PSNR ", number(reached.best_psnr, 5), " dB")
+                                  : text("SURE ", number(reached.best_sure, 5));
+    return text("; best validation ", value, " in epoch ", reached.best_epoch);
+}
 
 int train(const Config& config, const std::string& folder, const Options& options,
           const CommonOptions& common) {
@@ -98,7 +109,7 @@ int train(const Config& config, const std::string& folder, const Options& option
                 print_warning("train", "validation: " + left_out);
             }
             if (!progress) progress = std::make_unique<ProgressLine>("training", 0, "steps", common.quiet);
-            if (report.validated) validation.add(report);
+            if (report.validated || report.sure) validation.add(report);
             const double done = double(trainer.progress().steps - before.steps);
             progress->expect(done + report.steps_left);
             const std::string epochs = report.epochs ? text("/", report.epochs) : "";
@@ -109,11 +120,8 @@ int train(const Config& config, const std::string& folder, const Options& option
     progress.reset();
 
     const Progress& reached = trainer.progress();
+    const Progress nothing;
     const MemoryReport& memory = trainer.memory();
-    const std::string best = reached.best_epoch
-                                 ? text("; best validation PSNR ", number(reached.best_psnr, 5),
-                                        " dB in epoch ", reached.best_epoch)
-                                 : "";
     print_result(
         common,
         Json{{"command", "train"},
@@ -124,16 +132,17 @@ int train(const Config& config, const std::string& folder, const Options& option
              {"epoch", reached.epoch},
              {"steps", reached.steps},
              {"steps_per_second", last.steps_per_second},
-             {"best_psnr", reached.best_epoch ? Json(reached.best_psnr) : Json(nullptr)},
+             {"best_psnr", reached.best_psnr > nothing.best_psnr ? Json(reached.best_psnr) : Json()},
+             {"best_sure", reached.best_sure < nothing.best_sure ? Json(reached.best_sure) : Json()},
              {"best_epoch", reached.best_epoch},
              {"memory", to_json(memory)}},
         text(folder, ": ",
              !finished                 ? "interrupted, resume with --resume"
              : trainer.stopped_early() ? "stopped early (train.stop_after)"
                                        : "finished",
-             " after ", reached.steps, " steps", best, "\nmemory: predicted ", megabytes(memory.predicted()),
-             memory.measured ? ", measured " + megabytes(memory.measured) : "", "\n",
-             finished && reached.best_epoch ? next_steps(folder) : ""));
+             " after ", reached.steps, " steps", best_of(reached, config), "\nmemory: predicted ",
+             megabytes(memory.predicted()), memory.measured ? ", measured " + megabytes(memory.measured) : "",
+             "\n", finished && reached.best_epoch ? next_steps(folder) : ""));
     return finished ? success : was_interrupted;
 }
 

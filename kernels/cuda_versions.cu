@@ -29,6 +29,8 @@ void list_versions() {
         {tvmap::mean_gradient, mean_gradient},
         {tvmap::noise_level_forward, noise_level_forward},
         {tvmap::scale_images, scale_images},
+        {tvmap::sure_forward, sure_forward},
+        {tvmap::sure_backward, sure_backward},
         {tvmap::upsample_forward, upsample_forward},
         {tvmap::upsample_window_forward, upsample_window_forward},
         {tvmap::upsample_backward, upsample_backward},

@@ -31,9 +31,17 @@ struct DataConfig {
     std::uint64_t picture_limit = usual_picture_limit;
 };
 
+/// How the images of data.train and data.val come by their noise.
+enum class NoiseSource {
+    simulated,  ///< they are clean, and noise is added
+    given,      ///< they are noisy, by noise.sigma
+    estimated   ///< they are noisy, and nobody knows how much: see engine/data/noise_estimate.h
+};
+
 struct NoiseConfig {
     Range sigma{0.1, 0.5};
     bool relative_to_image_std = true;  ///< relative_to: image_std | one
+    NoiseSource source = NoiseSource::simulated;
 };
 
 struct NetworkConfig {
@@ -96,6 +104,9 @@ struct OptimiserConfig {
     double factor = 0.1;                        ///< of schedule: step
 };
 
+/// What training compares results with; see engine/data/supervision.h for all but clean images.
+enum class Supervision { clean, r2r, sure, pairs };
+
 struct TrainConfig {
     int epochs = 500;
     int batch = 1;
@@ -108,10 +119,17 @@ struct TrainConfig {
     std::uint64_t memory_limit = 0;  ///< bytes, in YAML also 250MB or 2GiB; a larger plan is refused; 0: none
     /// Of the exponential moving average of the weights that is validated, and used afterwards; 0: the weights themselves.
     double ema = 0;
-    int stop_after = 0;   ///< validations in a row without a better PSNR that end the run; 0: no number does
+    int stop_after = 0;   ///< validations in a row that are no better and end the run; 0: no number does
     bool rotate = false;  ///< turns by 0, 90, 180 or 270°, each as likely
     int accumulate = 1;   ///< batches of which an optimiser step takes the mean gradient
     double time = 0;      ///< seconds, in YAML also 90s, 30m or 2h, that end the run, not `epochs`; 0: none
+    Supervision supervision = Supervision::clean;
+    double r2r_alpha =
+        0.15;  ///< r2r.alpha, between 0 and 1: the more, the more noise is added to what is fed
+    double sure_epsilon = 0.1;  ///< sure.epsilon: of the finite difference, in units of the noise
+
+    /// Images that the network is fed for each one of a batch.
+    int fed_images() const { return supervision == Supervision::sure ? 2 : 1; }
 };
 
 struct EvaluateConfig {

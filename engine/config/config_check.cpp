@@ -73,7 +73,7 @@ void check_study(const StudyConfig& study, const KeyPlace& where) {
 /// What a batch may take at most: the widest tensor of the network, and the iterates of every step of the solver.
 void check_products(const Config& config, const KeyPlace& where) {
     const double side = config.train.crop > 0 ? config.train.crop : config.data.size;
-    const double pixels = double(config.train.batch) * side * side;
+    const double pixels = double(config.train.batch) * config.train.fed_images() * side * side;
     const std::vector<int>& channels = config.network.channels;
     const double widest =
         2.0 * std::max(config.network.outputs, *std::max_element(channels.begin(), channels.end()));
@@ -114,6 +114,28 @@ void check_observation(const ObservationConfig& o, const KeyPlace& where) {
             " has no middle; give an odd number");
     check_positive(o.blur_sigma, where, "solver.blur.sigma");
     check_within(o.factor, 1, largest_side, where, "solver.downsample.factor");
+}
+
+void check_supervision(const Config& config, const KeyPlace& where) {
+    const TrainConfig& train = config.train;
+    require(train.r2r_alpha > 0 && train.r2r_alpha < 1, where, "train.r2r.alpha", train.r2r_alpha,
+            " is impossible; give a number between 0 and 1");
+    check_positive(train.sure_epsilon, where, "train.sure.epsilon");
+    const bool supervised = train.supervision == Supervision::clean;
+    require(supervised || train.loss == LossKind::mse, where, "train.loss",
+            "log_mse goes with train.supervision: clean alone, since noise in the target biases a logarithm; "
+            "give mse");
+    require(supervised || config.solver.observation.data == DataTerm::identity, where, "train.supervision",
+            "without clean images, networks are trained for solver.operator: identity alone; give clean");
+    const NoiseConfig& noise = config.noise;
+    if (noise.source == NoiseSource::simulated) return;
+    require(train.supervision == Supervision::r2r || train.supervision == Supervision::sure, where,
+            "noise.source",
+            "images that are noisy already are neither clean nor observed twice; give train.supervision: r2r "
+            "or sure");
+    require(noise.source == NoiseSource::estimated || (noise.sigma.fixed() && !noise.relative_to_image_std),
+            where, "noise.source",
+            "given needs noise.sigma as one number, with noise.relative_to: one; give both, or estimated");
 }
 
 }  // namespace
@@ -238,6 +260,7 @@ void check_config(const Config& config, const KeyPlace& where) {
     if (config.train.crop > 0)
         check_observed(config.solver.observation, config.train.crop, "train.crop", where);
     check_products(config, where);
+    check_supervision(config, where);
 
     at_least(config.evaluate.iterations, 1, "evaluate.iterations");
     check_within(config.evaluate.search.count, 1, most_values, where, "evaluate.search.count");

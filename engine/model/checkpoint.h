@@ -15,17 +15,18 @@
 namespace tvmap {
 
 struct Progress {
-    int epoch = 0;           ///< finished epochs
-    int step = 0;            ///< finished steps of the epoch after them
-    std::int64_t steps = 0;  ///< optimiser steps in all
-    double loss_sum = 0;     ///< of the unfinished epoch's steps
-    double seconds = 0;      ///< spent on the unfinished epoch
-    double best_psnr = -1e300;
+    int epoch = 0;              ///< finished epochs
+    int step = 0;               ///< finished steps of the epoch after them
+    std::int64_t steps = 0;     ///< optimiser steps in all
+    double loss_sum = 0;        ///< of the unfinished epoch's steps
+    double seconds = 0;         ///< spent on the unfinished epoch
+    double best_psnr = -1e300;  ///< of the best epoch, where its PSNR is known
+    double best_sure = 1e300;   ///< and its SURE, which then decides, in trainings without clean images
     int best_epoch = 0;
     std::string train_images, val_images;  ///< Dataset::digest(), which must not change
     std::string changes;                   ///< settings that were changed on the way, one a line
     double time = 0;  ///< seconds that a run by time (train.time) took so far, at its end train.time at least
-    int unimproved = 0;  ///< with train.stop_after: validations in a row without a better PSNR
+    int unimproved = 0;  ///< with train.stop_after: validations in a row that were no better
 };
 
 /// Written to a temporary name, synced, renamed. Throws Error and writes nothing where a weight or a moment is not

@@ -119,6 +119,21 @@ std::string optimiser(const Config& c) {
     return line;
 }
 
+/// What the loss compared results with, where it was no clean image.
+std::string compared_with(Supervision supervision) {
+    switch (supervision) {
+        case Supervision::clean:
+            return "";
+        case Supervision::r2r:
+            return " against recorrupted images, without clean ones,";
+        case Supervision::sure:
+            return ", as SURE estimates it without clean images,";
+        case Supervision::pairs:
+            return " against second noisy images, without clean ones,";
+    }
+    return "";
+}
+
 std::string how_it_was_trained(const RunRecord& run) {
     const Config& c = run.config;
     if (!run.training) return "How the network was trained is not known here: the run folder is not at hand.";
@@ -134,8 +149,8 @@ std::string how_it_was_trained(const RunRecord& run) {
     line += text(", T = ", c.solver.iterations, ", ",
                  c.train.loss == LossKind::log_mse ? "the logarithm of the mean squared error"
                                                    : "the mean squared error",
-                 " as loss, ", optimiser(c), ". That took ", duration(t.seconds),
-                 t.device.empty() ? "" : " on " + t.device, ".");
+                 compared_with(c.train.supervision), " as loss, ", optimiser(c), ". That took ",
+                 duration(t.seconds), t.device.empty() ? "" : " on " + t.device, ".");
     if (t.best_psnr)
         line += text(" The best validation PSNR was ", fixed_number(*t.best_psnr, 2), " dB, in epoch ",
                      t.best_epoch, ".");

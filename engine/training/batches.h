@@ -24,8 +24,9 @@ std::vector<BatchItem> epoch_items(const Config& config, const Dataset& data, in
 class Batches {
   public:
     struct Batch {
-        std::vector<float> noisy, target;  ///< N×side×side
-        std::vector<float> weights;        ///< the same, where solver.operator is mask; else empty
+        /// N×side×side; with train.supervision, what make_unsupervised makes, train.fed_images() each
+        std::vector<float> noisy, target;
+        std::vector<float> weights;  ///< the same, where solver.operator is mask; else empty
     };
 
     /// Starts preparing the first batch of (epoch, step); epochs count from 1, steps of an epoch from 0: throws Error for

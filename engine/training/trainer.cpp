@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <numeric>
 #include <sstream>
 
 #include "engine/config/solver_problem.h"
@@ -90,6 +91,7 @@ struct Trainer::State {
     bool judge(TrainReport& report);
     void finish_epoch(TrainReport& report, double seconds, bool last);
     std::string ending() const;
+    bool better(const TrainReport& report) const;
     void save(const std::vector<std::string>& names);
     void save_epoch(bool best, bool last);
     [[noreturn]] void broken(const std::string& what) const;
@@ -178,6 +180,7 @@ void Trainer::State::open(bool resume, const std::vector<std::string>& change) {
     algorithms.save(path("algorithms.json"));
     if (!has_algorithms) algorithms.save_for_machine();
     MetricsFile::Start start{progress.epoch, progress.steps};
+    start.estimates = config.train.supervision != Supervision::clean;
     if (exists) {
         // Half of it until a checkpoint is due; to write it may take as long again.
         start.unsaved_seconds = 2 * config.train.checkpoint_seconds;
@@ -312,6 +315,9 @@ void Trainer::State::count(const std::vector<double>& losses) {
 void Trainer::State::validate(TrainReport& report) {
     const Validation::Result all = validation->run();
     if (!all.finite) broken("a validation image's map or result is not finite");
+    if (!all.sure.empty())
+        report.sure = std::accumulate(all.sure.begin(), all.sure.end(), 0.0) / double(all.sure.size());
+    if (all.denoised.empty()) return;
     std::vector<Quality> of_noisy, of_denoised;
     std::vector<std::string> left_out;
     for (int i = 0; i < val->count(); ++i) {
@@ -346,15 +352,21 @@ void Trainer::State::time_the_end() {
     clock->reserve(watch.seconds());
 }
 
+bool Trainer::State::better(const TrainReport& report) const {
+    if (report.sure) return *report.sure < progress.best_sure;
+    return report.validated && report.psnr > progress.best_psnr;
+}
+
 /// Validates, and says whether the run is to end for it.
 bool Trainer::State::judge(TrainReport& report) {
     validate(report);
-    if (report.validated && report.psnr > progress.best_psnr) {
-        progress.best_psnr = report.psnr;
+    if (better(report)) {
+        if (report.validated) progress.best_psnr = report.psnr;
+        if (report.sure) progress.best_sure = *report.sure;
         progress.best_epoch = progress.epoch;
         progress.unimproved = 0;
         report.best = true;
-    } else if (report.validated && config.train.stop_after > 0) {
+    } else if ((report.validated || report.sure) && config.train.stop_after > 0) {
         ++progress.unimproved;
     }
     return stopped_early() || (clock && clock->over());
@@ -374,14 +386,14 @@ void Trainer::State::finish_epoch(TrainReport& report, double seconds, bool last
     progress.seconds = 0;
     if (last && clock && !stopped_early()) progress.time = clock->limit();
     metrics->append({progress.epoch, progress.steps, loss, rate, report.validated, report.psnr, report.ssim,
-                     report.noisy_psnr, seconds + watch.seconds()});
+                     report.noisy_psnr, seconds + watch.seconds(), report.sure});
     save_epoch(report.best, last);
-    if (clock && report.validated) clock->reserve(watch.seconds());
+    if (clock && (report.validated || report.sure)) clock->reserve(watch.seconds());
 }
 
 std::string Trainer::State::ending() const {
     return stopped_early() ? text("stopped early, after ", progress.unimproved,
-                                  " validations without a better PSNR (train.stop_after),")
+                                  " validations that were no better (train.stop_after),")
                            : "finished";
 }
 
@@ -435,8 +447,11 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
     }
     s.checkpoints->finish();
     s.measure_memory("at the end");
+    const std::string best = s.config.train.supervision == Supervision::clean
+                                 ? text("PSNR ", progress.best_psnr, " dB")
+                                 : text("SURE ", progress.best_sure);
     s.log(text(s.ending(), " after ", progress.steps, " steps, ", s.metrics->seconds(),
-               " seconds; best validation PSNR ", progress.best_psnr, " dB in epoch ", progress.best_epoch));
+               " seconds; best validation ", best, " in epoch ", progress.best_epoch));
     return true;
 }
 

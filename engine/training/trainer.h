@@ -34,7 +34,10 @@ struct TrainReport {
     double seconds_left = 0, steps_left = 0;    ///< as predicted
     bool validated = false;                     ///< the three below were measured just now
     double psnr = 0, ssim = 0, noisy_psnr = 0;  ///< means over the images that count; see belongs_in_means
-    std::string left_out;                       ///< one line on validation images that do not, or ""
+    /// The mean estimate of the mean squared error, measured just now; in trainings without clean images, where it decides
+    /// what is best.
+    std::optional<double> sure;
+    std::string left_out;  ///< one line on validation images that do not, or ""
     bool best = false;
 };
 

@@ -64,7 +64,7 @@ class ResidentSteps final : public TrainingSteps {
     static std::size_t schedule_bytes(const Config& config, int images);
 
     /// Where the training set is not `resident`, batches are uploaded before each replay. It can be where images are
-    /// observed as they are (solver.operator: identity).
+    /// observed as they are (solver.operator: identity) and compared with clean ones (train.supervision).
     ResidentSteps(const TrainingParts& parts, int epoch, int step, bool resident);
     const std::vector<double>& take() override;
     /// Of the graph that is a step.

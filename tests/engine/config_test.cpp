@@ -65,13 +65,13 @@ const std::string every_key = R"(
 seed: 18446744073709551615
 device: cpu
 data: {train: /a, val: /b, test: "/c: #d", size: 64, limit: {train: 3, val: 4, test: 5}, picture_limit: 2 MB}
-noise: {sigma: 0.25, relative_to: one}
+noise: {sigma: 0.25, relative_to: one, source: given}
 network: {channels: [8, 16], outputs: 3, slope: 0.2, precision: bf16}
 map: {kind: separate, scale: 0.3, up_bound: 0.7}
 solver: {iterations: 17, norm: auto, tau: 0.125, sigma: 0.0625, theta: 0.5, dual_start: image, boundary: neumann, gradient: truncated:7, implicit: {tolerance: 1e-3, cap: 77}}
 optimiser: {kind: adamw, rate: 3e-3, betas: [0.8, 0.99], eps: 1e-7, schedule: step, warmup: 9, weight_decay: 0.03, clip: 0.6, milestones: [0.3, 0.8], factor: 0.2}
-train: {epochs: 11, batch: 6, crop: 32, flip: true, loss: log_mse, validate_every: 2, checkpoint_every: 7, checkpoint_seconds: 2.5, memory_limit: 1.5 GiB, ema: 0.99, stop_after: 5, rotate: true, accumulate: 4, time: 1.5h}
-evaluate: {sigma: [0.2, 0.4], iterations: 99, search: {from: 0.1, to: 0.3, count: 21}}
+train: {epochs: 11, batch: 6, crop: 32, flip: true, loss: mse, validate_every: 2, checkpoint_every: 7, checkpoint_seconds: 2.5, memory_limit: 1.5 GiB, ema: 0.99, stop_after: 5, rotate: true, accumulate: 4, time: 1.5h, supervision: sure, r2r: {alpha: 0.3}, sure: {epsilon: 0.2}}
+evaluate: {sigma: [0.2, 0.4], iterations: 99, search: {from: 0.1, to: 0.3, count: 21}, draws: 4}
 output: {folder: f, name: n}
 )";
 
@@ -121,7 +121,6 @@ void check_every_key(const Config& c) {
     CHECK(c.train.batch == 6);
     CHECK(c.train.crop == 32);
     CHECK(c.train.flip);
-    CHECK(c.train.loss == tvmap::LossKind::log_mse);
     CHECK(c.train.validate_every == 2);
     CHECK(c.train.checkpoint_every == 7);
     CHECK(c.train.checkpoint_seconds == 2.5);
@@ -131,12 +130,17 @@ void check_every_key(const Config& c) {
     CHECK(c.train.rotate);
     CHECK(c.train.accumulate == 4);
     CHECK(c.train.time == 5400);
+    CHECK(c.noise.source == tvmap::NoiseSource::given);
+    CHECK(c.train.supervision == tvmap::Supervision::sure);
+    CHECK(c.train.r2r_alpha == 0.3);
+    CHECK(c.train.sure_epsilon == 0.2);
     CHECK(c.evaluate.sigma.from == 0.2);
     CHECK(c.evaluate.sigma.to == 0.4);
     CHECK(c.evaluate.iterations == 99);
     CHECK(c.evaluate.search.from == 0.1);
     CHECK(c.evaluate.search.to == 0.3);
     CHECK(c.evaluate.search.count == 21);
+    CHECK(c.evaluate.draws == 4);
     CHECK(c.output.folder == "f");
     CHECK(c.output.name == "n");
 }
@@ -148,6 +152,33 @@ TEST_CASE("every key reaches its member, and comes back through to_yaml") {
     check_every_key(read);
     check_every_key(config(read.to_yaml()));
     CHECK(config(read.to_yaml()).to_yaml() == read.to_yaml());
+}
+
+TEST_CASE("losses and supervision have their words") {
+    CHECK(config("train: {loss: log_mse}").train.loss == tvmap::LossKind::log_mse);
+    CHECK(config("").train.supervision == tvmap::Supervision::clean);
+    CHECK(config("train: {supervision: r2r}").train.supervision == tvmap::Supervision::r2r);
+    CHECK(config("train: {supervision: pairs}").train.supervision == tvmap::Supervision::pairs);
+    CHECK(config("train: {supervision: sure}\nnoise: {source: estimated}").noise.source ==
+          tvmap::NoiseSource::estimated);
+}
+
+TEST_CASE("training without clean images refuses what would mislead it") {
+    for (const std::string supervision : {"r2r", "sure", "pairs"}) {
+        CHECK_REFUSED("train:\n    loss: log_mse\n    supervision: " + supervision,
+                      "FILE:2: train.loss: log_mse goes with train.supervision: clean alone");
+        CHECK_REFUSED("train: {supervision: " + supervision + "}\nsolver: {operator: mask}",
+                      "FILE:1: train.supervision: without clean images");
+    }
+    for (const std::string supervision : {"clean", "pairs"})
+        CHECK_REFUSED("train: {supervision: " + supervision + "}\nnoise: {source: estimated}",
+                      "FILE:2: noise.source: images that are noisy already");
+    CHECK_REFUSED("train: {supervision: r2r}\nnoise: {source: given}", "FILE:2: noise.source: given needs");
+    CHECK_REFUSED("train: {supervision: r2r}\nnoise: {source: given, sigma: 0.1}",
+                  "FILE:2: noise.source: given needs");
+    CHECK_REFUSED("train: {r2r: {alpha: 1}}", "FILE:1: train.r2r.alpha: 1 is impossible");
+    CHECK_REFUSED("train: {r2r: {alpha: 0}}", "FILE:1: train.r2r.alpha: 0 is impossible");
+    CHECK_REFUSED("train: {sure: {epsilon: 0}}", "FILE:1: train.sure.epsilon: 0 is impossible");
 }
 
 TEST_CASE("an empty file is the default experiment") {

@@ -200,6 +200,7 @@ TEST_CASE("validation has the bits of denoiser and measure, image by image, whet
     w.config.noise.sigma = {0.1, 0.4};
     w.config.map.separate = true;
     w.config.evaluate.iterations = 4;
+    std::vector<double> first_sure;
     for (const char* device : {"cpu", "cuda"}) {
         CAPTURE(device);
         const std::unique_ptr<Backend> backend =
@@ -232,6 +233,16 @@ TEST_CASE("validation has the bits of denoiser and measure, image by image, whet
                 CAPTURE(recorded);
                 CAPTURE(resident);
                 Validation validation(*backend, w.config, data, denoiser, recorded, resident);
+                // Without clean images SURE comes with it, the same in every way.
+                Config blind = w.config;
+                blind.train.supervision = Supervision::sure;
+                const std::vector<double> sure =
+                    Validation(*backend, blind, data, denoiser, recorded, resident).run().sure;
+                REQUIRE(sure.size() == 3);
+                if (first_sure.empty()) first_sure = sure;
+                for (int i = 0; i < 3; ++i)  // sums and convolutions in another order, 2/ε times as rough
+                    CHECK(std::abs(sure[std::size_t(i)] - first_sure[std::size_t(i)]) <
+                          1e-3 * std::abs(first_sure[std::size_t(i)]));
                 for (int again = 0; again < 2; ++again) {
                     const Validation::Result result = validation.run();
                     CHECK(result.finite);
@@ -313,6 +324,26 @@ TEST_CASE("a run ends with one line where its checkpoint cannot be written") {
     CHECK(said.find(runs.path("run", "best")) != std::string::npos);
     CHECK(said.find('\n') == std::string::npos);
     CHECK(epochs < w.config.train.epochs);
+}
+
+TEST_CASE(
+    "a training without clean images on CUDA: batches from the host, as on the CPU, and whole runs resume to "
+    "the "
+    "same bits") {
+    for (const Supervision supervision : {Supervision::r2r, Supervision::sure, Supervision::pairs}) {
+        CAPTURE(int(supervision));
+        Workshop w;
+        w.config.train.supervision = supervision;
+        const Outcome cpu = train(w, make_backend("cpu"), Way::host);
+        w.algorithms = {};
+        const Outcome once = train(w, cuda_backend(), Way::uploaded),
+                      again = train(w, cuda_backend(), Way::uploaded, 4);
+        CHECK(once.losses == again.losses);
+        CHECK(once.weights == again.weights);
+        for (std::size_t step = 0; step < cpu.losses.size(); ++step)
+            // As for the operators below; SURE's difference of two solves is 1/ε times as rough.
+            CHECK(std::abs(once.losses[step] - cpu.losses[step]) < 1e-3 * std::abs(cpu.losses[step]));
+    }
 }
 
 TEST_CASE(
