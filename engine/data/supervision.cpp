@@ -18,10 +18,11 @@ void observe(const Config& config, const Dataset& data, const BatchItem& item, i
              float* z) {
     const int image = int(item.image), width = data.width(image);
     const bool simulated = config.noise.source == NoiseSource::simulated;
-    std::vector<float> square(std::size_t(side) * std::size_t(side)), normal(std::size_t(side));
+    const auto length = std::size_t(side);
+    std::vector<float> square(length * length), normal(length);
     data.copy(image, item.top, item.left, side, false, square.data());
     for (int i = 0; simulated && i < side; ++i) {
-        float* const row = &square[std::size_t(i) * std::size_t(side)];
+        float* const row = &square[std::size_t(i) * length];
         cpu::normal_numbers(config.seed, purpose, observation_epoch, item.image,
                             std::int64_t(item.top + i) * width + item.left, side, normal.data());
         for (int j = 0; j < side; ++j) row[j] += item.scale * normal[std::size_t(j)];

@@ -39,6 +39,7 @@ const std::vector<Column>& columns() {
         {"map_ssim", [](auto& i) { return i.map.ssim; }},
         {"map_ssim_uniform", [](auto& i) { return i.map.ssim_uniform; }},
         {"map_mean", [](auto& i) { return i.lambda_mean; }},
+        {"map_median", [](auto& i) { return i.lambda_median; }},
         {"map_spread", [](auto& i) { return i.stability.spread; }},
         {"map_psnr_spread", [](auto& i) { return i.stability.psnr_spread; }},
         {"gain_psnr", [](auto& i) { return i.map.psnr - i.scalar.psnr; }},
@@ -89,15 +90,14 @@ Picture map_picture(const float* lambda, int height, int width) {
                         sorted[sorted.size() - 1 - sorted.size() / 100]);
 }
 
-/// What the map means, in units of the noise, and how much of it is the noise's doing; "" where there is no map or no noise.
 std::string Evaluation::map_lines() const {
     std::string lines;
     const Statistic scalar = statistic(images, [](auto&i) { return i.scalar_at.psnr / i.noise; }),
-                    map = statistic(images, [](auto&i) { return i.lambda_mean / i.noise; }),
+                    map = statistic(images, [](auto&i) { return i.lambda_median / i.noise; }),
                     spread = statistic(images, [](auto&i) { return 100 * i.stability.spread; }),
                     psnr = statistic(images, [](auto&i) { return i.stability.psnr_spread; });
     if (map.mean > 0 && std::isfinite(map.mean))
-        lines += "over the noise: best scalar " + cell(scalar, 0, 2) + ", mean of the map " +
+        lines += "over the noise: best scalar " + cell(scalar, 0, 2) + ", median of the map " +
                  cell(map, 0, 2) + "\n";
     if (std::isfinite(spread.mean))
         lines += "by other draws of the noise the map changes by " + cell(spread, 0, 1) +

@@ -214,9 +214,11 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
             map_seconds.push_back(watch.seconds());
             image.map = measure(backend, denoised.data(), truth, 1, 1, h, w).front();
             for (float value : lambda) image.lambda_mean += value / double(lambda.size());
-            if (!lambda.empty())
+            if (!lambda.empty()) {
+                image.lambda_median = median({lambda.begin(), lambda.end()});
                 image.stability = drawn_anew(backend, config, {data, first + n, sigmas[n], truth}, denoiser,
                                              leave_if_asked);
+            }
             if (first + n < pictures) {
                 const std::vector<float> scalar =
                     restore_by_scalar(backend, solver, z, weights_of(n), h, w, image.scalar_at.psnr);

@@ -24,6 +24,7 @@ struct EvaluatedImage {
     Quality scalar_at;           ///< the λ that gave each; NaN where no λ has a value
     std::vector<Quality> curve;  ///< by λ
     double lambda_mean = 0;      ///< of the map
+    double lambda_median = 0;    ///< which a few values without bounds do not move
     MapStability stability;      ///< where evaluate.draws asks for it
 
     /// Whether means are taken over this image too; see belongs_in_means.
@@ -44,6 +45,8 @@ struct Evaluation {
 
     /// The table with mean ± standard deviation (N−1), as text, and the line of `use`.
     std::string table() const;
+    /// What the map means, in units of the noise, and how much of it is the noise's doing, as lines of the table; "" where
+    /// there is no map or no noise.
     std::string map_lines() const;
     /// Gain of the map over the oracle by one measure, of the images that count.
     std::vector<double> gains(double Quality::*measure) const;

@@ -1,8 +1,10 @@
 #include "engine/evaluation/map_stability.h"
 
 #include <cmath>
+#include <utility>
 
-#include "engine/evaluation/statistics.h"
+#include "engine/data/quality.h"
+#include "engine/solver/solver.h"
 
 namespace tvmap {
 
@@ -19,12 +21,11 @@ void MapDraws::add(const float* lambda, double psnr) {
 
 MapStability MapDraws::stability() const {
     if (psnr_.size() < 2) return {};
-    double variance = 0, mean = 0;
-    for (std::size_t i = 0; i < mean_.size(); ++i) {
-        variance += squares_[i] / double(psnr_.size() - 1) / double(mean_.size());
-        mean += mean_[i] / double(mean_.size());
-    }
-    return {std::sqrt(variance) / mean, statistic(psnr_).deviation};
+    const auto others = double(psnr_.size() - 1);
+    std::vector<double> relative;
+    for (std::size_t i = 0; i < mean_.size(); ++i)
+        relative.push_back(std::sqrt(squares_[i] / others) / mean_[i]);
+    return {median(std::move(relative)), statistic(psnr_).deviation};
 }
 
 }  // namespace tvmap

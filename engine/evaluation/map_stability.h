@@ -8,8 +8,7 @@ namespace tvmap {
 
 /// Of an image; NaN where nothing was drawn.
 struct MapStability {
-    /// The standard deviation of Λ over the draws (N−1), as a root mean square over the pixels, over the mean of Λ. 0: the
-    /// map is the image's alone.
+    /// The standard deviation of Λ over the draws (N−1) over its mean, of the median pixel. 0: the map is the image's alone.
     double spread = std::numeric_limits<double>::quiet_NaN();
     double psnr_spread =
         std::numeric_limits<double>::quiet_NaN();  ///< the standard deviation of the result's PSNR, dB

@@ -57,7 +57,7 @@ std::vector<ProvidedWeights> provided_weights() {
 
 std::string weights_file(const std::string& name_or_path) {
     std::error_code ignored;
-    if (fs::exists(name_or_path, ignored)) return name_or_path;
+    if (fs::exists(name_or_path, ignored) && !fs::is_directory(name_or_path, ignored)) return name_or_path;
     std::string names;
     for (const ProvidedWeights& weights : listed()) {
         if (weights.name == name_or_path) return weights.path;

@@ -106,7 +106,8 @@ std::vector<std::vector<std::string>> csv(const std::string& path) {
 TEST_CASE("every number equals a direct call's") {
     for (const bool separate : {false, true}) {
         CAPTURE(separate);
-        const Workshop w(separate);
+        Workshop w(separate);
+        w.config.evaluate.draws = 3;
         const Evaluation evaluation = w.run();
         REQUIRE(evaluation.images.size() == count);
         REQUIRE(evaluation.lambdas == std::vector<double>{0, 0.4 / 4, 0.4 * 2 / 4, 0.4 * 3 / 4, 0.4});
@@ -153,6 +154,18 @@ TEST_CASE("every number equals a direct call's") {
             double mean = 0;
             for (float v : lambda) mean += v;
             CHECK(image.lambda_mean == doctest::Approx(mean / double(lambda.size())));
+
+            MapDraws draws(lambda.size());  // the same strength of noise, drawn anew
+            const Range as_strong{sigma, sigma};
+            for (std::uint32_t k = 1; k <= 3; ++k) {
+                make_noisy({w.config.noise, as_strong, w.config.seed, test_epoch - k}, data, i, pixels,
+                           clean.data(), noisy.data());
+                denoiser.run(noisy.data(), lambda.data(), x.data());
+                draws.add(lambda.data(), cpu::psnr(x.data(), clean.data(), pixels));
+            }
+            CHECK(image.stability.spread > 0);
+            CHECK(image.stability.spread == draws.stability().spread);
+            CHECK(image.stability.psnr_spread == draws.stability().psnr_spread);
         }
     }
 }
