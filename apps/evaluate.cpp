@@ -12,6 +12,7 @@
 #include "apps/warning.h"
 #include "engine/evaluation/evaluator.h"
 #include "engine/evaluation/statistics.h"
+#include "engine/model/provided_weights.h"
 #include "engine/training/training_figure.h"
 
 namespace tvmap {
@@ -77,19 +78,22 @@ Provenance made_by(const Options& options, const CommonOptions& common, const st
 
 int run(Options options, const CommonOptions& common) {
     namespace fs = std::filesystem;
-    if (options.run.empty() && (options.checkpoint.empty() || options.config.empty()))
-        throw UsageError("name a run folder, or --checkpoint and --config");
+    if (options.run.empty() && options.checkpoint.empty())
+        throw UsageError("name a run folder, or --weights");
     if (!options.run.empty() && fs::exists(options.run + "/pieces.json"))
         fail(options.run, ": holds several runs; name the folder of one of them");
-    if (options.config.empty()) options.config = options.run + "/config.yaml";
-    if (options.checkpoint.empty()) {
+    if (options.config.empty() && !options.run.empty()) options.config = options.run + "/config.yaml";
+    if (!options.checkpoint.empty()) {
+        options.checkpoint = weights_file(options.checkpoint);
+    } else {
         options.checkpoint = options.run + "/checkpoints/best.safetensors";
         if (!fs::exists(options.checkpoint))
             options.checkpoint = options.run + "/checkpoints/last.safetensors";
         if (!fs::exists(options.checkpoint)) fail(options.run, ": holds no checkpoint; train first");
     }
     if (options.out.empty()) options.out = options.run.empty() ? "evaluation" : options.run + "/evaluation";
-    Config config = read_config(options.config, options.set);
+    Config config = options.config.empty() ? checkpoint_config(options.checkpoint, options.set)
+                                           : read_config(options.config, options.set);
     if (common.device != "auto") config.device = common.device;
 
     const auto backend = make_backend(config.device, config.network.precision);
@@ -157,8 +161,13 @@ void add_evaluate(Program& program) {
                     "tvmap evaluate runs/quickstart --set evaluate.sigma=[0.1,0.5] --out drawn",
                     [options](const CommonOptions& common) { return run(*options, common); });
     command.add_option("run", options->run, "run folder: its configuration and best checkpoint");
-    command.add_option("--checkpoint", options->checkpoint, "weights (.safetensors)");
-    command.add_option("--config", options->config, "YAML experiment");
+    command
+        .add_option("--weights,--checkpoint", options->checkpoint,
+                    "a checkpoint (.safetensors), or the name of weights that come with the program (tvmap "
+                    "info lists them)")
+        ->type_name("NAME|FILE");
+    command.add_option("--config", options->config,
+                       "YAML experiment, in place of the run's or the weights' own");
     command.add_option("--set", options->set, "KEY=VALUE in place of what the file says; may be repeated")
         ->allow_extra_args(false);
     command.add_option("--out", options->out, "folder for the results (default: RUN/evaluation)");

@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 /// What is kept of a finished training.
 struct QueuedTraining {
     std::uint32_t settings = 0;  ///< see settings_of
-    double best_psnr = 0;        ///< of validation
+    double best_psnr = 0;        ///< of validation, where it is known; else Progress().best_psnr
     int best_epoch = 0;          ///< 0: never validated
     std::int64_t steps = 0;
 };
@@ -191,7 +191,8 @@ Queue::Tables Queue::tables() const {
         line.run = run.name;
         line.fold = run.fold;
         if (const auto known = record_.find<QueuedTraining>(training_of(run)); known && trained(run)) {
-            if (known->best_epoch > 0) line.best_psnr = known->best_psnr, line.best_epoch = known->best_epoch;
+            if (known->best_epoch > 0) line.best_epoch = known->best_epoch;
+            if (known->best_psnr > Progress().best_psnr) line.best_psnr = known->best_psnr;
             line.steps = double(known->steps);
         }
         line.images = images_of(run);
