@@ -67,7 +67,7 @@ std::uint32_t settings_of(const QueuedRun& run) {
 }
 
 std::string joined(const std::string& folder, const std::string& name) {
-    return folder.empty() ? name : folder + "/" + name;
+    return folder.empty() || name.empty() ? folder + name : folder + "/" + name;
 }
 
 std::string evaluation_in(const std::string& folder) { return folder + "/evaluation"; }

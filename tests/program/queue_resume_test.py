@@ -19,7 +19,7 @@ CONFIG = """
 data: {{train: {0}/images, val: {0}/others, size: 32, folds: {1}, limit: {{train: 12, val: 2}}}}
 network: {{channels: [8, 8]}}
 solver: {{iterations: 64}}
-optimiser: {{rate: 1e-3, schedule: cosine}}
+optimiser: {{schedule: cosine}}
 train: {{epochs: {2}, checkpoint_seconds: 0}}
 evaluate: {{iterations: 64, search: {{count: 41}}}}
 output: {{folder: {0}, name: queue}}
