@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "apps/command.h"
+#include "apps/evaluate.h"
 #include "apps/interruption.h"
 #include "apps/machine.h"
 #include "apps/progress_line.h"
@@ -79,6 +80,8 @@ int run(Options options, const CommonOptions& common) {
     namespace fs = std::filesystem;
     if (options.run.empty() && options.checkpoint.empty())
         throw UsageError("name a run folder, or --weights");
+    if (!options.run.empty() && fs::exists(options.run + "/pieces.json"))
+        fail(options.run, ": holds several runs; name the folder of one of them");
     if (options.config.empty() && !options.run.empty()) options.config = options.run + "/config.yaml";
     if (!options.checkpoint.empty()) {
         options.checkpoint = weights_file(options.checkpoint);
@@ -144,6 +147,12 @@ int run(Options options, const CommonOptions& common) {
 }
 
 }  // namespace
+
+int evaluate_run(const std::string& run_folder, const CommonOptions& common) {
+    Options options;
+    options.run = run_folder;
+    return run(options, common);
+}
 
 void add_evaluate(Program& program) {
     auto options = std::make_shared<Options>();

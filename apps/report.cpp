@@ -6,6 +6,7 @@
 #include "apps/command.h"
 #include "engine/files/file.h"
 #include "engine/files/outputs.h"
+#include "engine/queue/queue.h"
 #include "engine/report/report.h"
 
 namespace tvmap {
@@ -24,7 +25,9 @@ int run(Options options, const CommonOptions& common) {
     if (options.out.empty())
         options.out = options.runs[0] + "/report/" + (options.markdown ? "index.md" : "index.html");
     std::vector<RunRecord> records;
-    for (const std::string& folder : options.runs) records.push_back(read_run(folder));
+    for (const std::string& folder : options.runs)
+        for (const std::string& run : evaluated_folders(folder).value_or(std::vector{folder}))
+            records.push_back(read_run(run));
     const std::string page =
         options.markdown ? markdown_report(records, options.out) : html_report(records, options.pictures);
     prepare_outputs({{options.out, page.size()}});
@@ -43,7 +46,9 @@ void add_report(Program& program) {
     CLI::App& command = program.add("report", "a page on one run, or on several side by side",
                                     "tvmap report runs/quickstart runs/other --out comparison.html",
                                     [options](const CommonOptions& common) { return run(*options, common); });
-    command.add_option("run", options->runs, "run folders that were evaluated, or folders of evaluations")
+    command
+        .add_option("run", options->runs,
+                    "run folders that were evaluated, folders of evaluations, or of a sweep or folds")
         ->required();
     command.add_option("--out", options->out, "the page (default: RUN/report/index.html)");
     command.add_flag("--markdown", options->markdown,

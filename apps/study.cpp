@@ -70,6 +70,8 @@ Json to_json(const StudyResult& result) {
 int run(const Options& options, const CommonOptions& common) {
     Config config = read_config(options.config, options.set);
     if (common.device != "auto") config.device = common.device;
+    if (config.data.folds > 0)
+        fail(options.config, ": data.folds: a study has no folds; give 0, or use tvmap train");
     const std::string out =
         options.out.empty() ? config.output.folder + "/" + config.output.name : options.out;
     const auto backend = make_backend(config.device, config.network.precision);

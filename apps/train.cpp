@@ -1,4 +1,4 @@
-// tvmap train: a training run from a YAML experiment, or one for each point of its sweep.
+// tvmap train: a training run from a YAML experiment, or one for each point of its sweep and for each fold.
 #include <unistd.h>
 
 #include <memory>
@@ -9,7 +9,9 @@
 #include "apps/interruption.h"
 #include "apps/progress_line.h"
 #include "apps/text_curve.h"
+#include "apps/train_queue.h"
 #include "apps/warning.h"
+#include "engine/queue/queue.h"
 #include "engine/training/trainer.h"
 
 namespace tvmap {
@@ -86,8 +88,9 @@ std::string best_of(const Progress& reached, const Config& config) {
     return text("; best validation ", value, " in epoch ", reached.best_epoch);
 }
 
-int train(const Config& config, const std::string& folder, const Options& options,
-          const CommonOptions& common) {
+/// False where it was interrupted; `reached` says how far it came. `alone`: as no run of a queue, which goes on by itself.
+bool train(const Config& config, const std::string& folder, const Options& options,
+           const CommonOptions& common, bool alone, Progress& reached) {
     Trainer trainer(config, folder, options.resume, nullptr, options.change);
     for (const std::string& note : trainer.notes()) print_warning("train", note);
     const Progress before = trainer.progress();
@@ -119,7 +122,7 @@ int train(const Config& config, const std::string& folder, const Options& option
         interrupted());
     progress.reset();
 
-    const Progress& reached = trainer.progress();
+    reached = trainer.progress();
     const Progress nothing;
     const MemoryReport& memory = trainer.memory();
     print_result(
@@ -142,34 +145,43 @@ int train(const Config& config, const std::string& folder, const Options& option
                                        : "finished",
              " after ", reached.steps, " steps", best_of(reached, config), "\nmemory: predicted ",
              megabytes(memory.predicted()), memory.measured ? ", measured " + megabytes(memory.measured) : "",
-             "\n", finished && reached.best_epoch ? next_steps(folder) : ""));
-    return finished ? success : was_interrupted;
+             "\n", finished && reached.best_epoch && alone ? next_steps(folder) : ""));
+    return finished;
+}
+
+void print_plan(Config config, const CommonOptions& common) {
+    DataConfig& data = config.data;
+    if (data.folds > 0) data.limit.train -= data.limit.train / data.folds;  // what a fold trains on at most
+    const PlanReport plan = Trainer::plan(config);
+    print_result(common,
+                 Json{{"command", "train --plan"},
+                      {"parameters", plan.parameters},
+                      {"memory", to_json(plan.memory)},
+                      {"untimed", plan.untimed},
+                      {"least", plan.least},
+                      {"largest_batch", to_json(plan.largest)}},
+                 plan.table);
 }
 
 int run(const Options& options, const CommonOptions& common) {
-    std::vector<Config> configs = read_sweep(options.config, options.set);
-    if (configs.size() > 1 && !options.run.empty())
-        throw UsageError("--run names one folder, but " + options.config + " is a sweep of " +
-                         std::to_string(configs.size()) + " runs; use output.folder");
-    for (Config& config : configs) {
-        if (common.device != "auto") config.device = common.device;
-        if (options.plan) {
-            const PlanReport plan = Trainer::plan(config);
-            print_result(common,
-                         Json{{"command", "train --plan"},
-                              {"parameters", plan.parameters},
-                              {"memory", to_json(plan.memory)},
-                              {"untimed", plan.untimed},
-                              {"least", plan.least},
-                              {"largest_batch", to_json(plan.largest)}},
-                         plan.table);
-            continue;
-        }
-        const std::string folder =
-            options.run.empty() ? config.output.folder + "/" + config.output.name : options.run;
-        if (const int code = train(config, folder, options, common); code != success) return code;
+    Sweep sweep = read_sweep(options.config, options.set);
+    for (SweptConfig& swept : sweep.configs)
+        if (common.device != "auto") swept.config.device = common.device;
+    const Config& first = sweep.configs[0].config;
+    if (options.plan) {
+        for (const SweptConfig& swept : sweep.configs) print_plan(swept.config, common);
+        return success;
     }
-    return success;
+    const std::string folder =
+        options.run.empty() ? first.output.folder + "/" + first.output.name : options.run;
+    const bool alone = !is_queue(sweep);
+    const TrainRun train_run = [&](const Config& config, const std::string& place, const CommonOptions& how,
+                                   Progress& reached) {
+        return train(config, place, options, how, alone, reached);
+    };
+    if (!alone) return train_queue(sweep, folder, options.resume, train_run, common);
+    Progress reached;
+    return train_run(first, folder, common, reached) ? success : was_interrupted;
 }
 
 }  // namespace
@@ -183,9 +195,13 @@ void add_train(Program& program) {
     command.add_option("config", options->config, "YAML experiment")->required();
     command.add_option("--set", options->set, "KEY=VALUE in place of what the file says; may be repeated")
         ->allow_extra_args(false);
-    command.add_option("--run", options->run, "run folder (default: output.folder/output.name)");
-    CLI::Option* const resume = command.add_flag(
-        "--resume", options->resume, "go on from the run's last checkpoint, or start if there is none");
+    command.add_option("--run", options->run,
+                       "folder of the run, or of the runs of a sweep and of folds (default: "
+                       "output.folder/output.name)");
+    CLI::Option* const resume = command.add_flag("--resume", options->resume,
+                                                 "go on from the last checkpoint (of a sweep or of folds: "
+                                                 "with the runs that are not finished), or start "
+                                                 "if there is none");
     command
         .add_option(
             "--change", options->change,

@@ -88,6 +88,7 @@ const std::vector<Key>& keys() {
         key("data.limit.val", Bearing::place, MEMBER(data.limit.val)),
         key("data.limit.test", Bearing::result, MEMBER(data.limit.test)),
         bytes("data.picture_limit", Bearing::place, MEMBER(data.picture_limit)),
+        key("data.folds", Bearing::place, MEMBER(data.folds)),
         key("noise.sigma", Bearing::training, MEMBER(noise.sigma)),
         choice("noise.relative_to", Bearing::weights, MEMBER(noise.relative_to_image_std),
                Flags{{"image_std", true}, {"one", false}}),

@@ -29,6 +29,8 @@ struct DataConfig {
     } limit;
     /// Bytes that reading pictures may take, in YAML also 250MB or 2GiB; 0: no limit. See PictureReader.
     std::uint64_t picture_limit = usual_picture_limit;
+    int folds =
+        0;  ///< parts that `train` is divided into, of which each is tested once; 0: no cross-validation
 };
 
 /// How the images of data.train and data.val come by their noise.
@@ -201,10 +203,22 @@ Config read_config(const std::string& path, const std::vector<std::string>& over
 Config parse_config(const std::string& yaml, const std::string& where,
                     const std::vector<std::string>& overrides = {});
 
+/// One element of the product of a sweep's lists.
+struct SweptConfig {
+    Config config;
+    std::string name;  ///< the last parts of the keys and the values: "rate-0.001_betas-0.8-0.9"
+    std::vector<std::string> values;  ///< by key, as in YAML
+};
+
+struct Sweep {
+    std::vector<std::string> keys;     ///< in the order written
+    std::vector<SweptConfig> configs;  ///< one at least
+};
+
 /// The configurations of a file with a `sweep:` section, whose entries are KEY: [value, …] (KEY as in
 /// solver.tau): one for each element of the product of its lists, in the order written (the last list turns
-/// fastest), with output.name extended by the swept values; a file without one gives itself.
-std::vector<Config> read_sweep(const std::string& path, const std::vector<std::string>& overrides = {});
+/// fastest); a file without one gives itself, without a name.
+Sweep read_sweep(const std::string& path, const std::vector<std::string>& overrides = {});
 
 /// The start of a message about a key: where its value was given (file and line, say) and the name it has
 /// there.

@@ -87,6 +87,15 @@ void check_products(const Config& config, const KeyPlace& where) {
                 " bytes; give smaller numbers");
 }
 
+void check_folds(const DataConfig& data, const KeyPlace& where) {
+    check_at_least(data.folds, 0, where, "data.folds");
+    require(data.folds != 1, where, "data.folds",
+            "1 would leave nothing to train on; give 2 or more, or 0 for no cross-validation");
+    require(data.folds == 0 || data.test.empty(), where, "data.folds",
+            "each image of data.train is tested by the fold that was not trained on it; take data.test out "
+            "(--set data.test=), or give 0");
+}
+
 void check_optimiser(const OptimiserConfig& o, const KeyPlace& where) {
     const OptimiserConfig usual;
     check_at_least(o.weight_decay, 0, where, "optimiser.weight_decay");
@@ -193,6 +202,7 @@ void check_config(const Config& config, const KeyPlace& where) {
     at_least(config.data.limit.train, 1, "data.limit.train");
     at_least(config.data.limit.val, 1, "data.limit.val");
     at_least(config.data.limit.test, 1, "data.limit.test");
+    check_folds(config.data, where);
 
     check_range(config.noise.sigma, where, "noise.sigma");
     check_range(config.evaluate.sigma, where, "evaluate.sigma");

@@ -198,10 +198,15 @@ Config parse_config(const std::string& yaml, const std::string& where,
     return build(document, document.values);
 }
 
-std::vector<Config> read_sweep(const std::string& path, const std::vector<std::string>& overrides) {
+Sweep read_sweep(const std::string& path, const std::vector<std::string>& overrides) {
     const Document document = parse_document(read_file(path), path, overrides);
     std::size_t runs = 1;
+    Sweep sweep;
     for (const Given& swept : document.sweep) {
+        if (swept.key.starts_with("output."))
+            fail(swept.where, ": ", swept.key,
+                 " cannot be swept: all runs of a sweep lie in one folder, and are called by what is swept");
+        sweep.keys.push_back(swept.key);
         const auto same = [&](const Given& other) { return other.key == swept.key; };
         if (const auto plain = std::find_if(document.values.begin(), document.values.end(), same);
             plain != document.values.end())
@@ -212,26 +217,24 @@ std::vector<Config> read_sweep(const std::string& path, const std::vector<std::s
         runs *= swept.node.size();
         if (runs > 10000) fail(swept.where, ": the sweep has more than 10000 runs; shorten its lists");
     }
-    std::vector<Config> configs;
     std::set<std::string> names;
     for (std::size_t run = 0; run < runs; ++run) {
         GivenValues values = document.values;
-        std::string extension;
+        SweptConfig& point = sweep.configs.emplace_back();
         std::size_t rest = run, block = runs;
         for (const Given& swept : document.sweep) {
             block /= swept.node.size();
             const YAML::Node value = swept.node[rest / block];
             rest %= block;
             values.push_back(swept.with(value));
-            if (swept.key != "output.name") extension += "_" + last_part(swept.key) + "-" + in_name(value);
+            point.name += (point.name.empty() ? "" : "_") + last_part(swept.key) + "-" + in_name(value);
         }
-        configs.push_back(build(document, values));
-        configs.back().output.name += extension;
-        if (!names.insert(configs.back().output.name).second)
-            fail(path, ": the sweep gives the run ", configs.back().output.name,
-                 " twice; take out the repeated value");
+        point.config = build(document, values);
+        for (const std::string& key : sweep.keys) point.values.push_back(find_key(key)->write(point.config));
+        if (!names.insert(point.name).second)
+            fail(path, ": the sweep gives the run ", point.name, " twice; take out the repeated value");
     }
-    return configs;
+    return sweep;
 }
 
 }  // namespace tvmap

@@ -116,6 +116,7 @@ std::string curve_plot(const Evaluation& evaluation, const std::vector<Quality>&
 }
 
 Drawing curves(const Evaluation& evaluation) {
+    if (evaluation.lambdas.empty()) return {};
     const std::vector<Quality> curve = mean_curve(evaluation);
     std::string csv = "lambda,psnr,ssim,ssim_uniform\n";
     for (std::size_t l = 0; l < curve.size(); ++l)

@@ -10,6 +10,7 @@
 #include "engine/evaluation/statistics.h"
 #include "engine/figures/colours.h"
 #include "engine/files/csv.h"
+#include "engine/files/csv_table.h"
 #include "engine/files/file.h"
 #include "engine/files/format.h"
 #include "kernels/base/error.h"
@@ -20,31 +21,57 @@ namespace {
 struct Column {
     const char* name;
     std::function<double(const EvaluatedImage&)> pick;
+    std::function<void(EvaluatedImage&, double)> put;  ///< none for what follows from other columns
 };
+
+/// A column of a member, to which `member` gives a reference.
+template <class Member>
+Column column(const char* name, Member member) {
+    return {name, [member](const EvaluatedImage& image) { return member(image); },
+            [member](EvaluatedImage& image, double value) { member(image) = value; }};
+}
 
 const std::vector<Column>& columns() {
     static const std::vector<Column> list = {
-        {"sigma", [](auto& i) { return i.sigma; }},
-        {"noise", [](auto& i) { return i.noise; }},
-        {"noise_estimated", [](auto& i) { return i.noise_estimated; }},
-        {"noisy_psnr", [](auto& i) { return i.noisy.psnr; }},
-        {"noisy_ssim", [](auto& i) { return i.noisy.ssim; }},
-        {"noisy_ssim_uniform", [](auto& i) { return i.noisy.ssim_uniform; }},
-        {"scalar_psnr", [](auto& i) { return i.scalar.psnr; }},
-        {"scalar_ssim", [](auto& i) { return i.scalar.ssim; }},
-        {"scalar_ssim_uniform", [](auto& i) { return i.scalar.ssim_uniform; }},
-        {"scalar_lambda_psnr", [](auto& i) { return i.scalar_at.psnr; }},
-        {"scalar_lambda_ssim", [](auto& i) { return i.scalar_at.ssim; }},
-        {"map_psnr", [](auto& i) { return i.map.psnr; }},
-        {"map_ssim", [](auto& i) { return i.map.ssim; }},
-        {"map_ssim_uniform", [](auto& i) { return i.map.ssim_uniform; }},
-        {"map_mean", [](auto& i) { return i.lambda_mean; }},
-        {"map_median", [](auto& i) { return i.lambda_median; }},
-        {"map_spread", [](auto& i) { return i.stability.spread; }},
-        {"map_psnr_spread", [](auto& i) { return i.stability.psnr_spread; }},
-        {"gain_psnr", [](auto& i) { return i.map.psnr - i.scalar.psnr; }},
-        {"gain_ssim", [](auto& i) { return i.map.ssim - i.scalar.ssim; }},
-        {"gain_ssim_uniform", [](auto& i) { return i.map.ssim_uniform - i.scalar.ssim_uniform; }},
+        column(
+            "sigma", [](auto& i) -> auto& { return i.sigma; }),
+        column(
+            "noise", [](auto& i) -> auto& { return i.noise; }),
+        column(
+            "noise_estimated", [](auto& i) -> auto& { return i.noise_estimated; }),
+        column(
+            "noisy_psnr", [](auto& i) -> auto& { return i.noisy.psnr; }),
+        column(
+            "noisy_ssim", [](auto& i) -> auto& { return i.noisy.ssim; }),
+        column(
+            "noisy_ssim_uniform", [](auto& i) -> auto& { return i.noisy.ssim_uniform; }),
+        column(
+            "scalar_psnr", [](auto& i) -> auto& { return i.scalar.psnr; }),
+        column(
+            "scalar_ssim", [](auto& i) -> auto& { return i.scalar.ssim; }),
+        column(
+            "scalar_ssim_uniform", [](auto& i) -> auto& { return i.scalar.ssim_uniform; }),
+        column(
+            "scalar_lambda_psnr", [](auto& i) -> auto& { return i.scalar_at.psnr; }),
+        column(
+            "scalar_lambda_ssim", [](auto& i) -> auto& { return i.scalar_at.ssim; }),
+        column(
+            "map_psnr", [](auto& i) -> auto& { return i.map.psnr; }),
+        column(
+            "map_ssim", [](auto& i) -> auto& { return i.map.ssim; }),
+        column(
+            "map_ssim_uniform", [](auto& i) -> auto& { return i.map.ssim_uniform; }),
+        column(
+            "map_mean", [](auto& i) -> auto& { return i.lambda_mean; }),
+        column(
+            "map_median", [](auto& i) -> auto& { return i.lambda_median; }),
+        column(
+            "map_spread", [](auto& i) -> auto& { return i.stability.spread; }),
+        column(
+            "map_psnr_spread", [](auto& i) -> auto& { return i.stability.psnr_spread; }),
+        {"gain_psnr", [](auto& i) { return i.map.psnr - i.scalar.psnr; }, {}},
+        {"gain_ssim", [](auto& i) { return i.map.ssim - i.scalar.ssim; }, {}},
+        {"gain_ssim_uniform", [](auto& i) { return i.map.ssim_uniform - i.scalar.ssim_uniform; }, {}},
     };
     return list;
 }
@@ -159,6 +186,17 @@ std::vector<Output> evaluation_outputs(const std::string& folder, const std::vec
     return outputs;
 }
 
+std::vector<EvaluatedImage> read_evaluated_images(const std::string& folder) {
+    const CsvTable table(folder + "/per_image.csv");
+    std::vector<EvaluatedImage> images(table.rows());
+    for (std::size_t r = 0; r < images.size(); ++r) {
+        images[r].name = table.at(r, "name");
+        for (const Column& column : columns())
+            if (column.put) column.put(images[r], csv_value(table.at(r, column.name)));
+    }
+    return images;
+}
+
 std::string write_evaluation(const std::string& folder, const Evaluation& evaluation,
                              const std::vector<Figure>& examples) {
     std::string images = "name", summary = "quantity,mean,deviation,low,high\n";
@@ -178,8 +216,10 @@ std::string write_evaluation(const std::string& folder, const Evaluation& evalua
         summary += "," + (known ? csv_number(interval.low) + "," + csv_number(interval.high) : ",") + "\n";
     }
     Provenance made_by = evaluation.made_by;
-    made_by.emplace_back("search_seconds", csv_number(evaluation.search_seconds));
-    made_by.emplace_back("map_seconds", csv_number(evaluation.map_seconds));
+    if (!evaluation.lambdas.empty()) {  // else it is put together from others
+        made_by.emplace_back("search_seconds", csv_number(evaluation.search_seconds));
+        made_by.emplace_back("map_seconds", csv_number(evaluation.map_seconds));
+    }
     if (const std::string line = evaluation.use.line(); !line.empty()) made_by.emplace_back("use", line);
     std::string provenance = "name,value\n";
     for (const auto& [name, value] : made_by) provenance += csv_field(name) + "," + csv_field(value) + "\n";

@@ -25,9 +25,13 @@ Picture map_picture(const float* lambda, int height, int width);
 std::vector<Output> evaluation_outputs(const std::string& folder, const std::vector<std::string>& names,
                                        int pictures, int maps);
 
+/// The images of per_image.csv in a folder of an evaluation, with six digits of each number, and without curves. Throws
+/// Error.
+std::vector<EvaluatedImage> read_evaluated_images(const std::string& folder);
+
 /// per_image.csv (every image), summary.csv, summary.txt, provenance.csv (name,value), the figures that engine/evaluation/evaluation_figures.h names
 /// with their CSV files (curves.csv: means over the images that count, by λ), then `examples`. Returns what draw_figures
-/// says.
+/// says. Where lambdas are empty, as those of an evaluation that is put together from others, there are no curves.
 std::string write_evaluation(const std::string& folder, const Evaluation& evaluation,
                              const std::vector<Figure>& examples = {});
 

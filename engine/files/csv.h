@@ -1,6 +1,7 @@
 // CSV files (RFC 4180): fields as they are written, texts and numbers, and files as spreadsheets save them.
 #pragma once
 #include <cmath>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,14 @@ inline std::string csv_field(const std::string& content) {
 inline std::string csv_number(double value, int digits = 6) {
     if (std::isnan(value)) return "nan";
     return rounded_decimal(value, digits);
+}
+
+/// What csv_number wrote; NaN where a field is no number.
+inline double csv_value(const std::string& field) {
+    if (field == "inf" || field == "-inf")
+        return field == "inf" ? std::numeric_limits<double>::infinity()
+                              : -std::numeric_limits<double>::infinity();
+    return parse_decimal<double>(field).value_or(std::numeric_limits<double>::quiet_NaN());
 }
 
 /// One record of a file.

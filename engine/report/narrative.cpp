@@ -104,6 +104,9 @@ std::string what_was_done(const RunRecord& run) {
                 ".");
 }
 
+/// Where the test images are.
+std::string tested(const Config& c) { return shown_path(c.data.folds > 0 ? c.data.train : c.data.test); }
+
 /// What the optimiser is, and what its rate does.
 std::string optimiser(const Config& c) {
     const OptimiserConfig& o = c.optimiser;
@@ -136,6 +139,10 @@ std::string compared_with(Supervision supervision) {
 
 std::string how_it_was_trained(const RunRecord& run) {
     const Config& c = run.config;
+    if (c.data.folds > 0)
+        return text("This is a cross-validation: of ", c.data.folds, " networks each was trained on ",
+                    c.data.folds - 1, " of ", c.data.folds, " parts of ", shown_path(c.data.train),
+                    " and tested on the part that it had not seen; here are the images of all parts.");
     if (!run.training) return "How the network was trained is not known here: the run folder is not at hand.";
     const TrainingRecord& t = *run.training;
     std::string line =
@@ -165,8 +172,8 @@ std::string what_came_out(const RunRecord& run) {
         return "No test image counts in the means: each restoration, or each noisy image, equals the clean "
                "one.";
     std::string line =
-        text("On ", run.counted, run.counted == 1 ? " test image of " : " test images of ",
-             shown_path(c.data.test), ", with σ ", phrase(c.evaluate.sigma),
+        text("On ", run.counted, run.counted == 1 ? " test image of " : " test images of ", tested(c),
+             ", with σ ", phrase(c.evaluate.sigma),
              ", the noisy images have a mean PSNR (peak signal-to-noise ratio: more is better) of ",
              fixed_number(noisy.mean, 2),
              " dB. One parameter λ for each whole image, chosen by looking at the clean image, reaches ",
@@ -258,7 +265,7 @@ Cells comparison_table(const std::vector<RunRecord>& runs) {
         const SummaryRow &psnr = run.of("gain_psnr"), &ssim = run.of("gain_ssim");
         const std::string column[] = {
             run.name,
-            text(run.counted, " of ", shown_path(c.data.test)),
+            text(run.counted, " of ", tested(c)),
             range(c.evaluate.sigma),
             mean("noisy_psnr"),
             mean("scalar_psnr"),

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
-#include <limits>
 
 #include "engine/evaluation/statistics.h"
 #include "engine/files/decimal.h"
@@ -16,20 +15,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// A number as csv_number writes it.
-double number_of(const std::string& field) {
-    if (field == "inf" || field == "-inf")
-        return field == "inf" ? std::numeric_limits<double>::infinity()
-                              : -std::numeric_limits<double>::infinity();
-    return parse_decimal<double>(field).value_or(std::numeric_limits<double>::quiet_NaN());
-}
-
 std::map<std::string, SummaryRow> summary_of(const CsvTable& table) {
     std::map<std::string, SummaryRow> rows;
     for (std::size_t r = 0; r < table.rows(); ++r) {
         SummaryRow& row = rows[table.at(r, "quantity")];
-        row.mean = number_of(table.at(r, "mean"));
-        row.deviation = number_of(table.at(r, "deviation"));
+        row.mean = csv_value(table.at(r, "mean"));
+        row.deviation = csv_value(table.at(r, "deviation"));
         row.low = parse_decimal<double>(table.at(r, "low"));
         row.high = parse_decimal<double>(table.at(r, "high"));
     }
@@ -92,7 +83,7 @@ std::optional<TrainingRecord> read_training(const std::string& run) {
 void judge(RunRecord& record) {
     std::vector<double> gains;
     for (std::size_t r = 0; r < record.images.rows(); ++r) {
-        const auto value = [&](const char* column) { return number_of(record.images.at(r, column)); };
+        const auto value = [&](const char* column) { return csv_value(record.images.at(r, column)); };
         const double scalar = value("scalar_psnr"), map = value("map_psnr"), gain = value("gain_psnr");
         if (!std::isfinite(value("noisy_psnr")) || !std::isfinite(scalar) || !std::isfinite(map)) continue;
         gains.push_back(gain);

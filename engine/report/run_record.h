@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "engine/config/config.h"
-#include "engine/report/csv_table.h"
+#include "engine/files/csv_table.h"
 
 namespace tvmap {
 

@@ -58,7 +58,7 @@ StudyResult run_study(Backend& backend, Config config, const std::string& checkp
     result.problem = study_problem_line(config.solver);
     if (!checkpoint.empty())
         result.settings = check_use(checkpoint, with_network_of(checkpoint, config)).line();
-    StudyRecord record(folder, resume);
+    PieceRecord record(folder, resume, {"study", "--out", "summary.txt"});
     record.depends_on("setting", settings_of(config));
     record.depends_on("device", backend.description());
     record.depends_on("checkpoint", identity_of(checkpoint));

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "engine/config/config.h"
+#include "engine/queue/piece_record.h"
 #include "engine/solver/exact_gradient.h"
-#include "engine/study/study_record.h"
 #include "kernels/backend.h"
 
 namespace tvmap {
@@ -53,7 +53,7 @@ struct TestedRow {
     double psnr = 0, ssim = 0;
 };
 
-// What of a row is measured, for StudyRecord::piece.
+// What of a row is measured, for PieceRecord::piece.
 template <class Visit>
 void visit_figures(GradientRow& row, const Visit& visit) {
     visit("forward_seconds", row.forward_seconds);
@@ -120,9 +120,9 @@ Config with_network_of(const std::string& checkpoint, Config config);
 /// their place (see study_data). checkpoint: the network whose Λ the gradients are measured at; "": Λ varies smoothly
 /// about 0.07.
 void study_gradients(Backend& backend, const Config& config, const std::string& checkpoint,
-                     StudyRecord& record, StudyResult& result, const std::function<void()>& save,
+                     PieceRecord& record, StudyResult& result, const std::function<void()>& save,
                      const StudyReport& report, const std::atomic<bool>& stop);
-void study_trainings(Backend& backend, const Config& config, const std::string& folder, StudyRecord& record,
+void study_trainings(Backend& backend, const Config& config, const std::string& folder, PieceRecord& record,
                      StudyResult& result, const std::function<void()>& save, const StudyReport& report,
                      const std::atomic<bool>& stop);
 

@@ -222,7 +222,7 @@ Config with_network_of(const std::string& checkpoint, Config config) {
 }
 
 void study_gradients(Backend& backend, const Config& config, const std::string& checkpoint,
-                     StudyRecord& record, StudyResult& result, const std::function<void()>& save,
+                     PieceRecord& record, StudyResult& result, const std::function<void()>& save,
                      const StudyReport& report, const std::atomic<bool>& stop) {
     const StudyConfig& study = config.study;
     const auto missing = [&](int side, int iterations) {

@@ -209,7 +209,7 @@ bool train(const Config& config, const std::string& run, const std::function<voi
 
 }  // namespace
 
-void study_trainings(Backend& backend, const Config& config, const std::string& folder, StudyRecord& record,
+void study_trainings(Backend& backend, const Config& config, const std::string& folder, PieceRecord& record,
                      StudyResult& result, const std::function<void()>& save, const StudyReport& report,
                      const std::atomic<bool>& stop) {
     if (config.study.steps == 0) return;

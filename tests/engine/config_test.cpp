@@ -381,26 +381,44 @@ TEST_CASE("files that are no configuration") {
     CHECK_THROWS_AS(tvmap::read_config("/"), tvmap::Error);
 }
 
+TEST_CASE("folds: two or more, and no test images besides") {
+    CHECK(config("data: {folds: 5}").data.folds == 5);
+    CHECK(config(config("data: {folds: 5}").to_yaml()).data.folds == 5);
+    CHECK(config("data: {folds: 2, test: t}", {"data.test="}).data.folds == 2);
+    CHECK_REFUSED("data: {folds: 1}", "FILE:1: data.folds: 1 would leave nothing");
+    CHECK_REFUSED("data: {folds: -2}", "FILE:1: data.folds: -2 is too small");
+    CHECK_REFUSED("data: {folds: 2.5}", "FILE:1: data.folds: got '2.5'");
+    CHECK_REFUSED("data: {folds: 5, test: t}", "FILE:1: data.folds: each image of data.train is tested");
+}
+
 TEST_CASE("a sweep is the product of its lists, in order") {
     const File file(
         "seed: 7\noutput: {name: study}\nsweep:\n  solver.iterations: [8, 16]\n  noise: {sigma: [0.1, [0.1, "
         "0.5]]}\n");
-    const std::vector<Config> runs = tvmap::read_sweep(file.path, {"data.size=64"});
-    REQUIRE(runs.size() == 4);
+    const tvmap::Sweep sweep = tvmap::read_sweep(file.path, {"data.size=64"});
+    CHECK(sweep.keys == std::vector<std::string>{"solver.iterations", "noise.sigma"});
+    REQUIRE(sweep.configs.size() == 4);
     const int iterations[] = {8, 8, 16, 16};
     const double to[] = {0.1, 0.5, 0.1, 0.5};
-    const char* names[] = {"study_iterations-8_sigma-0.1", "study_iterations-8_sigma-0.1-0.5",
-                           "study_iterations-16_sigma-0.1", "study_iterations-16_sigma-0.1-0.5"};
-    for (int i = 0; i < 4; ++i) {
-        CHECK(runs[i].solver.iterations == iterations[i]);
-        CHECK(runs[i].noise.sigma.from == 0.1);
-        CHECK(runs[i].noise.sigma.to == to[i]);
-        CHECK(runs[i].output.name == names[i]);
-        CHECK(runs[i].seed == 7);
-        CHECK(runs[i].data.size == 64);
+    const char* names[] = {"iterations-8_sigma-0.1", "iterations-8_sigma-0.1-0.5", "iterations-16_sigma-0.1",
+                           "iterations-16_sigma-0.1-0.5"};
+    const std::vector<std::string> values[] = {
+        {"8", "0.1"}, {"8", "[0.1, 0.5]"}, {"16", "0.1"}, {"16", "[0.1, 0.5]"}};
+    for (std::size_t i = 0; i < 4; ++i) {
+        const Config& run = sweep.configs[i].config;
+        CHECK(run.solver.iterations == iterations[i]);
+        CHECK(run.noise.sigma.from == 0.1);
+        CHECK(run.noise.sigma.to == to[i]);
+        CHECK(run.output.name == "study");
+        CHECK(sweep.configs[i].name == names[i]);
+        CHECK(sweep.configs[i].values == values[i]);
+        CHECK(run.seed == 7);
+        CHECK(run.data.size == 64);
     }
-    CHECK(tvmap::read_sweep(File("seed: 3").path).size() == 1);
-    CHECK(tvmap::read_sweep(File("sweep: {output.name: [a, b]}").path)[1].output.name == "b");
+    const tvmap::Sweep single = tvmap::read_sweep(File("seed: 3").path);
+    REQUIRE(single.configs.size() == 1);
+    CHECK(single.keys.empty());
+    CHECK(single.configs[0].name == "");
 }
 
 TEST_CASE("sweeps that are wrong") {
@@ -414,6 +432,7 @@ TEST_CASE("sweeps that are wrong") {
     CHECK(has(sweep_refusal("sweep: [1]"), "FILE:1: sweep: give keys and lists"));
     CHECK(has(sweep_refusal("sweep: {seed: [1]}\nsweep: {seed: [2]}"), "FILE:2: sweep is given twice"));
     CHECK(has(sweep_refusal("sweep: {seed: [1, 1]}"), "twice"));
+    CHECK(has(sweep_refusal("sweep: {output.name: [a, b]}"), "FILE:1: output.name cannot be swept"));
     CHECK(has(sweep_refusal("sweep: {solver.iterations: [8, 0]}"),
               "FILE:1: solver.iterations: 0 is too small"));
 }

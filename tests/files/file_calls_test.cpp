@@ -12,7 +12,7 @@
 
 #include "engine/data/phantoms.h"
 #include "engine/files/file.h"
-#include "engine/study/study_record.h"
+#include "engine/queue/piece_record.h"
 #include "engine/training/trainer.h"
 #include "kernels/base/threads.h"
 #include "tests/support/temporary_folder.h"
@@ -144,24 +144,25 @@ TEST_CASE("an epoch writes its own row and no other, and syncs nothing but check
 TEST_CASE("a study that is killed while it writes its tables does not take them for somebody else's") {
     const std::vector<std::pair<std::string, std::string>> first = {{"a.csv", "1\n"}, {"b.csv", "2\n"}},
                                                            second = {{"a.csv", "3\n"}, {"b.csv", "4\n"}};
+    const tvmap::RecordOwner study{"study", "--out", "summary.txt"};
     bool finished = false;
     for (int last = 0; !finished; ++last) {
         CAPTURE(last);
         REQUIRE(last < 20);
         const TemporaryFolder folder;
-        tvmap::StudyRecord(folder.path, false).write(first);
+        tvmap::PieceRecord(folder.path, false, study).write(first);
         const pid_t child = ::fork();
         REQUIRE(child >= 0);
         if (child == 0) {
             const FileCalls calls(folder.path, last);
-            tvmap::StudyRecord(folder.path, true).write(second);
+            tvmap::PieceRecord(folder.path, true, study).write(second);
             ::_exit(7);
         }
         int status = 0;
         REQUIRE(::waitpid(child, &status, 0) == child);
         REQUIRE(WIFEXITED(status));
         finished = WEXITSTATUS(status) == 7;
-        tvmap::StudyRecord record(folder.path, true);
+        tvmap::PieceRecord record(folder.path, true, study);
         record.write(second);
         CHECK(record.notes().empty());
         for (const auto& [name, content] : second) CHECK(tvmap::read_file(folder / name) == content);

@@ -1,4 +1,4 @@
-#include "engine/study/study_record.h"
+#include "engine/queue/piece_record.h"
 
 #include <charconv>
 #include <filesystem>
@@ -49,39 +49,43 @@ std::pair<std::string, std::string> difference(const std::string& then, const st
 
 }  // namespace
 
-StudyRecord::StudyRecord(const std::string& folder, bool resume) : folder_(folder) {
+PieceRecord::PieceRecord(const std::string& folder, bool resume, const RecordOwner& owner)
+    : folder_(folder), owner_(owner) {
     namespace fs = std::filesystem;
     const std::string path = folder + file_name;
     const bool exists = fs::exists(path);
-    if (!exists && fs::exists(folder + "/summary.txt"))
-        fail(folder, ": holds a study without the pieces to go on from; choose another folder with --out");
+    if (!exists && fs::exists(folder + "/" + owner.table))
+        fail(folder, ": holds a ", owner.name,
+             " without the pieces to go on from; choose another folder with ", owner.option);
     if (exists && !resume)
-        fail(folder,
-             ": holds a study already; go on with it by --resume, or choose another folder with --out");
+        fail(folder, ": holds a ", owner.name,
+             " already; go on with it by --resume, or choose another folder with ", owner.option);
     if (!exists) return;
     const std::string content = read_file(path);
     try {
         const Json json = Json::parse(content);
+        if (const std::string of = json.value("of", owner.name); of != owner.name)
+            throw std::runtime_error("but of a " + of);
         json.at("depends_on").get_to(dependencies_);
         json.at("written").get_to(written_);
         for (const auto& [name, piece] : json.at("pieces").items())
             for (const auto& [key, value] : piece.items())
                 pieces_[name][key] = figure(value.get<std::string>());
     } catch (const std::exception& e) {
-        fail(path, ": these are not the pieces of a study (", e.what(),
-             "); choose another folder with --out");
+        fail(path, ": these are not the pieces of a ", owner.name, " (", e.what(),
+             "); choose another folder with ", owner.option);
     }
 }
 
-void StudyRecord::depends_on(const std::string& what, const std::string& value) {
+void PieceRecord::depends_on(const std::string& what, const std::string& value) {
     const auto [known, fresh] = dependencies_.emplace(what, value);
     if (fresh || known->second == value) return;
     const auto [then, now] = difference(known->second, value);
-    fail(folder_, ": this study was begun with another ", what, " ('", then, "', not '", now,
-         "'): resume it with the same, or choose another folder with --out");
+    fail(folder_, ": this ", owner_.name, " was begun with another ", what, " ('", then, "', not '", now,
+         "'): resume it with the same, or choose another folder with ", owner_.option);
 }
 
-void StudyRecord::write(const std::vector<std::pair<std::string, std::string>>& files) {
+void PieceRecord::write(const std::vector<std::pair<std::string, std::string>>& files) {
     std::vector<NewFile> together;
     std::map<std::string, std::string> finished = written_;
     for (const auto& [file, content] : files) {
@@ -100,8 +104,11 @@ void StudyRecord::write(const std::vector<std::pair<std::string, std::string>>& 
     save();
 }
 
-void StudyRecord::save() const {
-    Json json{{"depends_on", dependencies_}, {"written", written_}, {"pieces", Json::object()}};
+void PieceRecord::save() const {
+    Json json{{"of", owner_.name},
+              {"depends_on", dependencies_},
+              {"written", written_},
+              {"pieces", Json::object()}};
     for (const auto& [name, piece] : pieces_) {
         Json figures = Json::object();
         for (const auto& [key, value] : piece) figures[key] = figure(value);
