@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "apps/command.h"
+#include "apps/command_table.h"
 #include "engine/files/file.h"
 #include "engine/files/outputs.h"
 #include "engine/report/report.h"
@@ -44,8 +45,10 @@ void add_report(Program& program) {
                                     "tvmap report runs/quickstart runs/other --out comparison.html",
                                     [options](const CommonOptions& common) { return run(*options, common); });
     command.add_option("run", options->runs, "run folders that were evaluated, or folders of evaluations")
+        ->type_name(value::folder)
         ->required();
-    command.add_option("--out", options->out, "the page (default: RUN/report/index.html)");
+    command.add_option("--out", options->out, "the page (default: RUN/report/index.html)")
+        ->type_name(value::file);
     command.add_flag("--markdown", options->markdown,
                      "in short as Markdown, with links to the figures (RUN/report/index.md)");
     add_number(command, "--pictures", options->pictures,

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "apps/command.h"
+#include "apps/command_table.h"
 #include "apps/interruption.h"
 #include "apps/progress_line.h"
 #include "apps/warning.h"
@@ -131,16 +132,20 @@ void add_train(Program& program) {
         program.add("train", "train a network from a YAML experiment",
                     "tvmap train configs/quickstart.yaml --set train.epochs=20 --run runs/short",
                     [options](const CommonOptions& common) { return run(*options, common); });
-    command.add_option("config", options->config, "YAML experiment")->required();
+    command.add_option("config", options->config, "YAML experiment")->type_name(value::file)->required();
     command.add_option("--set", options->set, "KEY=VALUE in place of what the file says; may be repeated")
+        ->type_name(value::setting)
         ->allow_extra_args(false);
-    command.add_option("--run", options->run, "run folder (default: output.folder/output.name)");
+    command.add_option("--run", options->run, "run folder (default: output.folder/output.name)")
+        ->type_name(value::folder);
     CLI::Option* const resume = command.add_flag(
         "--resume", options->resume, "go on from the run's last checkpoint, or start if there is none");
     command
-        .add_option(
-            "--change", options->change,
-            "KEY that changes here in the run: train.epochs, with which the learning rates end elsewhere")
+        .add_option("--change", options->change,
+                    "with --resume, a key that changes here in the run: train.epochs, with which the "
+                    "learning rates end "
+                    "elsewhere; may be repeated")
+        ->type_name(value::run_key)
         ->allow_extra_args(false)
         ->needs(resume);
     command.add_flag(
