@@ -23,9 +23,10 @@ std::string action(const Argument& argument) {
     if (argument.takes(value::run_key)) return "(train.epochs)";
     if (argument.takes(value::folder)) return "_files -/";
     if (argument.takes(value::file)) return "_files";
-    std::string words;
-    for (const std::string& word : argument.words) words += (words.empty() ? "" : " ") + plain(word);
-    return words.empty() ? " " : "(" + words + ")";
+    std::string whole, begun;  // what is the start of a word has no blank behind it
+    for (const std::string& word : argument.words) (word.ends_with(':') ? begun : whole) += " " + plain(word);
+    if (!begun.empty()) return "{compadd --" + whole + "; compadd -S \"\" --" + begun + "}";
+    return whole.empty() ? " " : "(" + whole + ")";
 }
 
 /// What is taken, as a message.

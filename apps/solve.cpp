@@ -220,7 +220,7 @@ void add_solve(Program& program) {
     command
         .add_option("--trace", options->trace,
                     "CSV of the gap every 32 steps, with the residuals of Goldstein et al. 2013: primal "
-                    "‖Kᵀy‖ = ‖x_k − x_{k−1}‖/tau, dual ‖(y_{k−1} − y_k)/sigma + K(x̄_{k−1} − x_k)‖")
+                    "‖Kᵀy‖ = ‖x_k − x_{k−1}‖/tau, dual ‖(y_{k−1} − y_k)/sigma + K(x_bar_{k−1} − x_k)‖")
         ->type_name(value::file);
     command
         .add_option("--state-in", options->state_in,

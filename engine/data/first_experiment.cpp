@@ -200,6 +200,7 @@ FirstExperiment first_experiment(const FirstExperimentRequest& request) {
     config.data.test = place("test", request.test, parts.test);
     config.output.name = fs::path(request.out).stem().string();
 
+    experiment.divided = request.val.folder.empty() || request.test.folder.empty();
     fit_sizes(config, all);
     fit_noise(config, all);
     fit_limits(config, parts);

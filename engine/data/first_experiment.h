@@ -43,6 +43,7 @@ struct FirstExperiment {
     Config config;
     std::string yaml;                  ///< with a comment on every line; read_config gives `config`
     std::vector<PictureList> lists;    ///< of parts that are not the whole of a folder
+    bool divided = false;              ///< by chance; else every part has a folder of its own
     int train = 0, val = 0, test = 0;  ///< pictures
     int steps_per_epoch = 0;
     Spread noise;  ///< of all pictures

@@ -18,6 +18,7 @@ class CommentedYaml {
     explicit CommentedYaml(const Config& config) : config_(config) {}
 
     void heading(const std::string& line) { yaml_ += "# " + line + "\n"; }
+    void gap() { yaml_ += "\n"; }
 
     /// The key's sections are opened as need be, `about` beside the innermost.
     void key(const std::string& path, const std::string& comment, const std::string& about = "") {
@@ -40,9 +41,15 @@ class CommentedYaml {
     const std::string& text() const { return yaml_; }
 
   private:
+    /// The comment stands in front of a line that leaves no room beside it.
     void line(std::size_t depth, const std::string& content, const std::string& comment) {
-        std::string whole = std::string(4 * depth, ' ') + content;
-        whole.resize(std::max(whole.size() + 2, comment_column), ' ');
+        const std::string indent(4 * depth, ' ');
+        std::string whole = indent + content;
+        if (whole.size() + 2 > comment_column) {
+            yaml_ += indent + "# " + comment + "\n" + whole + "\n";
+            return;
+        }
+        whole.resize(comment_column, ' ');
         yaml_ += whole + "# " + comment + "\n";
     }
 
@@ -95,23 +102,21 @@ void write_heading(CommentedYaml& yaml, const FirstExperiment& experiment,
         yaml.heading(
             "They seem noisy themselves, and stand for clean ones: what is learned gets no cleaner than they "
             "are.");
-    yaml.heading("");
+    if (experiment.divided)
+        yaml.heading(
+            text("Divided by chance (seed ", experiment.config.seed,
+                 ") into lists beside this file; where several show one thing, keep them in one list."));
+    else if (!experiment.lists.empty())
+        yaml.heading("Lists beside this file leave out what cannot be used of a folder.");
+    yaml.gap();
 }
 
 void write_data(CommentedYaml& yaml, const FirstExperiment& experiment) {
     const Config& config = experiment.config;
-    const auto origin = [&](const std::string& part) {
-        for (const PictureList& list : experiment.lists)
-            if (list.part == part)
-                return text("a list, one picture a line, divided by chance (seed ", config.seed,
-                            "); keep pictures of one thing in one list");
-        return std::string("the folder that was there");
-    };
     const auto of = [](int found) { return text("at most so many, of ", found); };
-    yaml.key("data.train", "to learn from: " + origin("train"),
-             "what is learned, from clean pictures; colours become grey");
-    yaml.key("data.val", "to choose the best weights by: " + origin("val"));
-    yaml.key("data.test", "seen by tvmap evaluate alone: " + origin("test"));
+    yaml.key("data.train", "to learn from", "what is learned, from clean pictures; colours become grey");
+    yaml.key("data.val", "to choose the best weights by");
+    yaml.key("data.test", "seen by tvmap evaluate alone");
     yaml.key("data.prepare", config.data.own_sizes
                                  ? "as they are: training sees crops, the test whole pictures"
                                  : "all are squares of one size: nothing is cut or resized");
