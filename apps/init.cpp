@@ -115,6 +115,9 @@ void write(const std::string& out, const FirstExperiment& experiment) {
 }
 
 int run(const Options& options, const CommonOptions& common) {
+    if (std::error_code error; !fs::is_directory(options.pictures, error))
+        fail(options.pictures, fs::exists(options.pictures, error) ? ": is no folder" : ": does not exist",
+             "; give a folder of pictures");
     const std::string named = options.out.empty() ? usual_name(options.pictures) : options.out;
     const std::string out = absolute(named);
     refuse_existing(out);

@@ -56,11 +56,11 @@ def terminal(folder):
     (folder / "my images").mkdir()
     (folder / "experiment one.yaml").write_text("")
     lines = {"tvmap phan\t": "[phantoms]", "tvmap train --dev\tcu\t": "[train][--device][cuda]",
-                        "tvmap train --device=cu\t": "[train][--device=cuda]", "tvmap train exp\t--pl\t": "[train][experiment one.yaml][--plan]",
-                        "tvmap train x --set network.prec\tbf\t": "[train][x][--set][network.precision=bf16]",
-                        "tvmap train x --set=train.fl\tt\t": "[train][x][--set=train.flip=true]", "tvmap init my\t": "[init][my images/]",
-                        "tvmap gradient x --mode trun\t8": "[gradient][x][--mode][truncated:8]", "tvmap evaluate exp\t": "[evaluate][exp]",
-                        "tvmap report --out exp\t": "[report][--out][experiment one.yaml]", "tvmap phantoms --count exp\t": "[phantoms][--count][exp]"}
+             "tvmap train --device=cu\t": "[train][--device=cuda]", "tvmap train exp\t--pl\t": "[train][experiment one.yaml][--plan]",
+             "tvmap train x --set network.prec\tbf\t": "[train][x][--set][network.precision=bf16]",
+             "tvmap train x --set=train.fl\tt\t": "[train][x][--set=train.flip=true]", "tvmap init my\t": "[init][my images/]",
+             "tvmap gradient x --mode trun\t8": "[gradient][x][--mode][truncated:8]", "tvmap evaluate exp\t": "[evaluate][exp]",
+             "tvmap report --out exp\t": "[report][--out][experiment one.yaml]", "tvmap phantoms --count exp\t": "[phantoms][--count][exp]"}
     for (line, taken), became in zip(lines.items(), typed(["bash", "--norc", "--noprofile", "-i"], SETUP, folder, lines)):
         check(became == taken, f"{line!r} became {became}, not {taken}")
 

@@ -30,13 +30,13 @@ with tempfile.TemporaryDirectory() as name:
     (place / "image.png").write_text("")  # (zsh takes the / of a folder away again where the line ends.)
     (place / "experiment one.yaml").write_text("")
     lines = {"tvmap phan\t": "[phantoms]", "tvmap train --dev\tcu\t": "[train][--device=cuda]",
-                        "tvmap train --device cu\t": "[train][--device][cuda]", "tvmap info --isa avx5\t": "[info][--isa][avx512]",
-                        "tvmap train exp\t --pl\t": "[train][experiment one.yaml][--plan]",
-                        "tvmap train x --set network.prec\tbf\t": "[train][x][--set][network.precision=bf16]",
-                        "tvmap train x --set=map.k\tsh\t": "[train][x][--set=map.kind=shared]", "tvmap init im\t": "[init][images]",
-                        "tvmap gradient x --mode trun\t8": "[gradient][x][--mode][truncated:8]", "tvmap evaluate im\t": "[evaluate][images]",
-                        "tvmap report --out exp\t": "[report][--out][experiment one.yaml]", "tvmap completion f\t": "[completion][fish]",
-                        "tvmap help ph\t": "[help][phantoms]", "tvmap search a b exp\t": "[search][a][b][experiment one.yaml]"}
+             "tvmap train --device cu\t": "[train][--device][cuda]", "tvmap info --isa avx5\t": "[info][--isa][avx512]",
+             "tvmap train exp\t --pl\t": "[train][experiment one.yaml][--plan]",
+             "tvmap train x --set network.prec\tbf\t": "[train][x][--set][network.precision=bf16]",
+             "tvmap train x --set=map.k\tsh\t": "[train][x][--set=map.kind=shared]", "tvmap init im\t": "[init][images]",
+             "tvmap gradient x --mode trun\t8": "[gradient][x][--mode][truncated:8]", "tvmap evaluate im\t": "[evaluate][images]",
+             "tvmap report --out exp\t": "[report][--out][experiment one.yaml]", "tvmap completion f\t": "[completion][fish]",
+             "tvmap help ph\t": "[help][phantoms]", "tvmap search a b exp\t": "[search][a][b][experiment one.yaml]"}
     for (line, taken), became in zip(lines.items(), typed(["zsh", "-f", "-i"], SETUP, place, lines)):
         check(became == taken, f"{line!r} became {became!r}, not {taken}")
     # And without compinit's folder: the script as it is printed.

@@ -27,9 +27,12 @@ def estimated(picture):
     """Immerkær's estimate of a PGM, white being 1, in plain loops."""
     head, values = picture.split(b"255\n", 1)
     columns, rows = map(int, head.split()[1:3])
-    mask = [[1, -2, 1], [-2, 4, -2], [1, -2, 1]]
-    total = sum(abs(sum(mask[a][b] * values[(i + a) * columns + j + b] for a in range(3) for b in range(3)))
-                for i in range(rows - 2) for j in range(columns - 2))
+    total = 0
+    for i in range(1, rows - 1):
+        above, here, below = (values[(i + k) * columns:(i + k + 1) * columns] for k in (-1, 0, 1))
+        for j in range(1, columns - 1):
+            total += abs(above[j - 1] - 2 * above[j] + above[j + 1] - 2 * here[j - 1] + 4 * here[j] - 2 * here[j + 1]
+                         + below[j - 1] - 2 * below[j] + below[j + 1])
     return math.sqrt(math.pi / 2) / 6 * total / ((rows - 2) * (columns - 2)) / 255
 
 
@@ -86,7 +89,7 @@ def classes(folder):
     together = [path for part in lists.values() for path in part]
     check(len(together) == len(usable) and set(together) == usable, "the lists are not the usable pictures, each once")
     check(found["lists"] == [str(folder / f"scans_{part}.txt") for part in lists], f"scans: {found}")
-    noise = sorted(estimated(picture) for picture in [*pictures.values()])
+    noise = sorted(estimated(picture) for picture in pictures.values())
     check(abs(found["noise"]["least"] - noise[0]) < 1e-6, f"noise {found['noise']}, least by plain loops {noise[0]}")
 
     keys = keys_of(folder / "scans.yaml")
@@ -96,7 +99,7 @@ def classes(folder):
     check(expected.items() <= keys.items(), f"scans.yaml: {[(k, keys.get(k), v) for k, v in expected.items() if keys.get(k) != v]}")
     check(found["steps"] == 20000 and "20000 / (60 · the steps a second" in (folder / "scans.yaml").read_text(), f"{found['steps']} steps")
     heading = (folder / "scans.yaml").read_text().split("\n\n")[0]
-    check("41, grey, 8 bits" in heading and "from 109×82 " not in heading and "4 others cannot be used" in heading, heading)
+    check("41, grey, 8 bits" in heading and "from 90×90 over " in heading and " (median) to 96×95; " in heading and "4 others cannot be used" in heading, heading)
     accepted(folder, "scans.yaml")
 
     # The same seed, the same files; another one divides otherwise.
@@ -161,7 +164,9 @@ def parts(folder):
 def broken(folder):
     (folder / "empty").mkdir()
     refused(folder, 1, "init empty", "no pictures in", "put JPEG, PNG")
-    refused(folder, 1, "init nowhere", "nowhere does not exist")
+    refused(folder, 1, "init nowhere", "nowhere: does not exist; give a folder")
+    (folder / "list.txt").write_text("0.png\n")
+    refused(folder, 1, "init list.txt", "list.txt: is no folder; give a folder")
     refused(folder, 2, "init", "pictures")
     (folder / "damaged").mkdir()
     for number in range(12):
