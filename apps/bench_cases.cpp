@@ -206,12 +206,17 @@ class Cases {
         plain("loss_backward", {f, f, f}, 3 * floats, [mse](Backend& on, const auto& v) {
             loss_backward(on, LossKind::mse, v[0], v[1], mse(on) + 1, v[2], Write::overwrite);
         });
+        const Features pairs = dense_features(2 * n, 1, s, s, 1);
+        plain("sure_forward", {pairs, pairs}, 4 * floats,
+              [mse](Backend& on, const auto& v) { sure_forward(on, 0.1, v[0], v[1], mse(on) + 1, mse(on)); });
+        plain("sure_backward", {pairs, pairs, pairs}, 5 * floats,
+              [](Backend& on, const auto& v) { sure_backward(on, 0.1, v[0], v[1], v[2], Write::overwrite); });
         add("make_batch", [=, this] {
             const auto images = numbers(f.size(), 0, 1), clean = memory<float>(f.size()),
                        noisy = memory<float>(f.size());
             const auto counter = memory<std::uint32_t>(1);
             std::vector<BatchItem> batch(static_cast<std::size_t>(n));
-            for (int i = 0; i < n; ++i) batch[std::size_t(i)] = {std::uint32_t(i), 0, 0, i % 2, 0.1f, 1};
+            for (int i = 0; i < n; ++i) batch[std::size_t(i)] = {std::uint32_t(i), 0, 0, i % 2, 0, 0.1f, 1};
             const auto items = std::make_shared<DeviceArray<BatchItem>>(backend_, batch);
             Schedule schedule;
             schedule.steps = 1, schedule.batch = n;

@@ -42,6 +42,7 @@ Argument argument_of(const CLI::Option& option) {
     Argument argument;
     argument.name = option.get_positional() ? option.get_name(true) : "--" + option.get_lnames().front();
     if (!option.get_snames().empty()) argument.letter = "-" + option.get_snames().front();
+    if (option.get_lnames().size() > 1) argument.alias = "--" + option.get_lnames()[1];
     argument.value = value_of(option);
     argument.usual = option.get_default_str();
     argument.description = option.get_description();
@@ -91,6 +92,7 @@ const std::vector<Variable>& environment_variables() {
         {"OMP_NUM_THREADS", "CPU threads where --threads does not say"},
         {"XDG_CACHE_HOME",
          "where the times of convolutions and solvers are kept, in tvmap/ (default: ~/.cache)"},
+        {"TVMAP_WEIGHTS", "the folder of the weights that go by name, in place of those that came along"},
         {"TVMAP_CUDA_BACKEND", "the file of another CUDA backend than the one beside the program"},
         {"TVMAP_CUDA_LIBRARIES", "folders of cuDNN and cuBLAS, with : between them"},
         {"CUDA_VISIBLE_DEVICES", "as for any CUDA program; -1 hides the GPU"},

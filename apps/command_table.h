@@ -14,15 +14,16 @@ namespace value {
 inline constexpr const char* file = "FILE";
 inline constexpr const char* folder = "FOLDER";
 inline constexpr const char* number_or_file = "NUMBER|FILE";
+inline constexpr const char* name_or_file = "NAME|FILE";
 inline constexpr const char* setting = "KEY=VALUE";  // of a configuration
 inline constexpr const char* command = "COMMAND";    // of the program
-inline constexpr const char* run_key = "KEY";        // that a run may change
 }  // namespace value
 
 /// An option or a positional argument.
 struct Argument {
     std::string name;    ///< --set, or config
     std::string letter;  ///< -h, or empty
+    std::string alias;   ///< another long name, or empty
     std::string value;   ///< FILE, INT from 0, auto|cpu|cuda; empty for a flag
     std::string usual;   ///< its default; empty where there is none
     std::string description;

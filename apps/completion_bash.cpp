@@ -59,7 +59,6 @@ std::string listed(const std::vector<std::string>& words) {
 
 std::string action(const Argument& argument) {
     if (argument.takes(value::setting)) return "_tvmap_settings";
-    if (argument.takes(value::run_key)) return "_tvmap_offer train.epochs";
     if (argument.takes(value::folder)) return "_tvmap_folders";
     if (!argument.words.empty()) return "_tvmap_offer " + listed(argument.words);
     if (argument.takes(value::file)) return "_tvmap_files";
@@ -69,9 +68,14 @@ std::string action(const Argument& argument) {
 std::string function_of(const Command& command) {
     std::string names, cases;
     for (const Argument& option : command.options) {
-        names +=
-            (names.empty() ? "" : " ") + option.name + (option.letter.empty() ? "" : " " + option.letter);
-        if (!option.is_flag()) cases += "    " + option.name + ") " + action(option) + " ;;\n";
+        names += (names.empty() ? "" : " ") + option.name;
+        std::string pattern = option.name;
+        if (!option.letter.empty()) names += " " + option.letter;
+        if (!option.alias.empty()) {
+            names += " " + option.alias;
+            pattern += " | " + option.alias;
+        }
+        if (!option.is_flag()) cases += "    " + pattern + ") " + action(option) + " ;;\n";
     }
     const std::string rest =
         command.positionals.empty() ? "_tvmap_offer" : action(command.positionals.front());

@@ -20,7 +20,6 @@ std::string listed(const std::vector<std::string>& words) {
 std::string action(const Argument& argument) {
     if (argument.is_flag()) return "";
     if (argument.takes(value::setting)) return " -x -a '(__tvmap_settings)'";
-    if (argument.takes(value::run_key)) return " -x -a train.epochs";
     if (argument.takes(value::folder)) return " -x -a '(__fish_complete_directories (commandline -ct))'";
     if (argument.takes(value::file)) return " -r -F";
     return argument.words.empty() ? " -x" : " -x -a " + quoted(listed(argument.words));
@@ -52,8 +51,8 @@ function __tvmap_settings
         const std::string line = "complete -c tvmap -n '__tvmap_command " + command.name + "'";
         for (const Argument& option : command.options)
             script += line + (option.letter.empty() ? "" : " -s " + option.letter.substr(1)) + " -l " +
-                      option.name.substr(2) + action(option) + " -d " + quoted(short_description(option)) +
-                      "\n";
+                      option.name.substr(2) + (option.alias.empty() ? "" : " -l " + option.alias.substr(2)) +
+                      action(option) + " -d " + quoted(short_description(option)) + "\n";
         if (command.positionals.empty())
             script += line + " -f\n";
         else if (!command.positionals.front().takes(value::file))

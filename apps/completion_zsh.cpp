@@ -20,7 +20,6 @@ std::string plain(const std::string& text) {
 
 std::string action(const Argument& argument) {
     if (argument.takes(value::setting)) return "_tvmap_settings";
-    if (argument.takes(value::run_key)) return "(train.epochs)";
     if (argument.takes(value::folder)) return "_files -/";
     if (argument.takes(value::file)) return "_files";
     std::string whole, begun;  // what is the start of a word has no blank behind it
@@ -42,8 +41,11 @@ std::string specification(const Argument& argument) {
         return "'(" + argument.letter + " " + argument.name + ")'{" + argument.letter + "," + argument.name +
                "}'" + about + "'";
     if (argument.is_flag()) return "'" + argument.name + about + "'";
-    return "'" + repeated + argument.name + "=" + about + ":" + message(argument) + ":" + action(argument) +
-           "'";
+    const std::string rest = about + ":" + message(argument) + ":" + action(argument) + "'";
+    if (!argument.alias.empty())
+        return "'(" + argument.name + " " + argument.alias + ")'{" + argument.name + "=," + argument.alias +
+               "=}'" + rest;
+    return "'" + repeated + argument.name + "=" + rest;
 }
 
 }  // namespace

@@ -23,6 +23,7 @@
 #include "engine/files/file.h"
 #include "engine/files/npy.h"
 #include "engine/model/model.h"
+#include "engine/model/provided_weights.h"
 #include "engine/training/process_memory.h"
 
 namespace tvmap {
@@ -30,10 +31,20 @@ namespace {
 
 struct Options {
     std::vector<std::string> images, set;
-    std::string checkpoint, out, mask, colour;
+    std::string weights = usual_weights, checkpoint;  // as given, and its file
+    bool weights_given = false;
+    std::string out = "denoised", mask, colour;
     bool map = false;
     std::optional<std::size_t> memory;  // bytes
     ImageOptions reading;
+
+    /// Which weights were taken where nothing was said of them, or "".
+    std::string weights_line() const {
+        return weights_given
+                   ? ""
+                   : text("by the weights ", weights,
+                          ", which come with the program (--weights takes others; tvmap info lists them)\n");
+    }
 };
 
 /// What an image's results are called, the image first: OUT/NAME with its own ending, and with --map OUT/NAME_lambda.
@@ -266,9 +277,9 @@ class NoiseEstimates {
     Json json_ = Json::array();
 };
 
-int run(const Options& options, const CommonOptions& common) {
-    Config config = checkpoint_config(options.checkpoint);
-    if (!options.set.empty()) config = parse_config(config.to_yaml(), options.checkpoint, options.set);
+int run(Options& options, const CommonOptions& common) {
+    options.checkpoint = weights_file(options.weights);
+    Config config = checkpoint_config(options.checkpoint, options.set);
     if (common.device != "auto") config.device = common.device;
     if (!options.colour.empty()) config.denoise.luminance = options.colour == "luminance";
     if (config.network.predicts_image && (options.map || config.denoise.luminance))
@@ -338,11 +349,12 @@ int run(const Options& options, const CommonOptions& common) {
                       {"device", backend->description()},
                       {"out", options.out},
                       {"images", options.images.size()},
+                      {"weights", options.checkpoint},
                       {"noise", noise.json()},
                       {"settings", settings}},
                  text(options.out, ": ", options.images.size(), " images",
-                      options.map ? ", each with its map\n" : "\n", noise.line(), settings,
-                      settings.empty() ? "" : "\n"));
+                      options.map ? ", each with its map\n" : "\n", options.weights_line(), noise.line(),
+                      settings, settings.empty() ? "" : "\n"));
     return success;
 }
 
@@ -352,7 +364,7 @@ void add_denoise(Program& program) {
     auto options = std::make_shared<Options>();
     CLI::App& command = program.add(
         "denoise", "denoise pictures of any size with a trained network",
-        "tvmap denoise noisy/*.png --checkpoint runs/quickstart/checkpoints/best.safetensors --out denoised",
+        "tvmap denoise noisy/*.png --weights runs/quickstart/checkpoints/best.safetensors --out denoised",
         [options](const CommonOptions& common) { return run(*options, common); });
     command
         .add_option(
@@ -362,9 +374,16 @@ void add_denoise(Program& program) {
         ->type_name(value::file)
         ->required();
     command
-        .add_option("--checkpoint", options->checkpoint, "weights (.safetensors) with their configuration")
-        ->type_name(value::file)
-        ->required();
+        .add_option_function<std::string>(
+            "--weights,--checkpoint",
+            [options](const std::string& given) {
+                options->weights = given;
+                options->weights_given = true;
+            },
+            "a checkpoint (.safetensors), or the name of weights that come with the program (tvmap info "
+            "lists them)")
+        ->type_name(value::name_or_file)
+        ->default_str(usual_weights);
     command
         .add_option("--set", options->set,
                     "KEY=VALUE in place of the checkpoint's configuration; may be repeated")
@@ -399,7 +418,7 @@ void add_denoise(Program& program) {
         ->default_str("600MB");
     command.add_option("--out", options->out, "folder, made if need be")
         ->type_name(value::folder)
-        ->required();
+        ->capture_default_str();
 }
 
 }  // namespace tvmap

@@ -12,6 +12,7 @@
 #include "apps/warning.h"
 #include "engine/evaluation/evaluator.h"
 #include "engine/evaluation/statistics.h"
+#include "engine/model/provided_weights.h"
 #include "engine/training/training_figure.h"
 
 namespace tvmap {
@@ -77,17 +78,20 @@ Provenance made_by(const Options& options, const CommonOptions& common, const st
 
 int run(Options options, const CommonOptions& common) {
     namespace fs = std::filesystem;
-    if (options.run.empty() && (options.checkpoint.empty() || options.config.empty()))
-        throw UsageError("name a run folder, or --checkpoint and --config");
-    if (options.config.empty()) options.config = options.run + "/config.yaml";
-    if (options.checkpoint.empty()) {
+    if (options.run.empty() && options.checkpoint.empty())
+        throw UsageError("name a run folder, or --weights");
+    if (options.config.empty() && !options.run.empty()) options.config = options.run + "/config.yaml";
+    if (!options.checkpoint.empty()) {
+        options.checkpoint = weights_file(options.checkpoint);
+    } else {
         options.checkpoint = options.run + "/checkpoints/best.safetensors";
         if (!fs::exists(options.checkpoint))
             options.checkpoint = options.run + "/checkpoints/last.safetensors";
         if (!fs::exists(options.checkpoint)) fail(options.run, ": holds no checkpoint; train first");
     }
     if (options.out.empty()) options.out = options.run.empty() ? "evaluation" : options.run + "/evaluation";
-    Config config = read_config(options.config, options.set);
+    Config config = options.config.empty() ? checkpoint_config(options.checkpoint, options.set)
+                                           : read_config(options.config, options.set);
     if (common.device != "auto") config.device = common.device;
 
     const auto backend = make_backend(config.device, config.network.precision);
@@ -151,9 +155,12 @@ void add_evaluate(Program& program) {
     command.add_option("run", options->run, "run folder: its configuration and best checkpoint")
         ->type_name(value::folder);
     command
-        .add_option("--checkpoint", options->checkpoint, "weights (.safetensors; default: the run's best)")
-        ->type_name(value::file);
-    command.add_option("--config", options->config, "YAML experiment (default: the run's)")
+        .add_option("--weights,--checkpoint", options->checkpoint,
+                    "a checkpoint (.safetensors), or the name of weights that come with the program (tvmap "
+                    "info lists them) (default: the run's best)")
+        ->type_name(value::name_or_file);
+    command
+        .add_option("--config", options->config, "YAML experiment (default: the run's or the weights' own)")
         ->type_name(value::file);
     command.add_option("--set", options->set, "KEY=VALUE in place of what the file says; may be repeated")
         ->type_name(value::setting)

@@ -48,7 +48,8 @@ std::string wrapped(const std::string& left, const std::string& text, std::size_
 }
 
 std::string row(const Argument& argument) {
-    std::string left = "  " + (argument.letter.empty() ? "" : argument.letter + ", ") + argument.name;
+    std::string left = "  " + (argument.letter.empty() ? "" : argument.letter + ", ") + argument.name +
+                       (argument.alias.empty() ? "" : ", " + argument.alias);
     if (!argument.value.empty())
         left += " " + argument.value + (argument.several && argument.name[0] != '-' ? " ..." : "");
     std::string right = argument.description;

@@ -1,6 +1,7 @@
 // tvmap info: devices, versions, what was built in.
 #include "apps/command.h"
 #include "apps/machine.h"
+#include "engine/model/provided_weights.h"
 
 namespace tvmap {
 namespace {
@@ -11,6 +12,12 @@ int run(const CommonOptions& common) {
     const std::string bf16 = fact("bf16");
     Json json{{"command", "info"}};
     json.update(facts);
+    json["weights"] = Json::array();
+    std::string weights;
+    for (const ProvidedWeights& w : provided_weights()) {
+        json["weights"].push_back({{"name", w.name}, {"path", w.path}, {"about", w.about}});
+        weights += text(weights.empty() ? "" : "\n                 ", w.name, ": ", w.about);
+    }
     print_result(
         common, json,
         text("tvmap            ", fact("version"), "\nprocessor        ", fact("processor"),
@@ -19,7 +26,8 @@ int run(const CommonOptions& common) {
              number(facts.at("memory_gib").get<double>(), 4), " GiB\noneDNN           ", fact("onednn"),
              "\nbf16             ", bf16.empty() ? "not on this processor" : "by " + bf16,
              "\ncompiler         ", fact("compiler"), "\nTIFF             ", fact("tiff"),
-             "\nDICOM            ", fact("dicom"), "\nCUDA backend     ", fact("cuda_backend"), "\n"));
+             "\nDICOM            ", fact("dicom"), "\nCUDA backend     ", fact("cuda_backend"),
+             "\nweights          ", weights.empty() ? "none come with this program" : weights, "\n"));
     return success;
 }
 

@@ -35,6 +35,7 @@ std::string entry(const std::string& term, const std::string& meaning) {
 std::string entry(const Argument& argument) {
     std::string term = argument.letter.empty() ? "" : bold(argument.letter) + ", ";
     term += bold(argument.name);
+    if (!argument.alias.empty()) term += ", " + bold(argument.alias);
     if (!argument.value.empty()) term += " " + italic(argument.value);
     if (argument.several && argument.name[0] != '-') term += " ...";
     std::string meaning = argument.description;

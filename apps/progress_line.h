@@ -12,6 +12,8 @@ class ProgressLine {
     ~ProgressLine();
     ProgressLine(const ProgressLine&) = delete;
     ProgressLine& operator=(const ProgressLine&) = delete;
+    /// The total, where it turns out to be another.
+    void expect(double total) { total_ = total; }
     /// `done` of `total`; `more` is appended.
     void update(double done, const std::string& more = "");
 

@@ -1,4 +1,6 @@
 // tvmap train: a training run from a YAML experiment, or one for each point of its sweep.
+#include <unistd.h>
+
 #include <memory>
 #include <optional>
 #include <vector>
@@ -7,6 +9,7 @@
 #include "apps/command_table.h"
 #include "apps/interruption.h"
 #include "apps/progress_line.h"
+#include "apps/text_curve.h"
 #include "apps/warning.h"
 #include "engine/training/trainer.h"
 
@@ -39,6 +42,51 @@ Json to_json(const std::optional<LargestBatch>& largest) {
             {"next", largest->next ? Json(largest->next) : Json(nullptr)}};
 }
 
+/// A path as a shell takes it.
+std::string quoted(const std::string& path) {
+    if (path.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+-=,@%") ==
+        std::string::npos)
+        return path;
+    std::string inside;
+    for (const char c : path) inside += c == '\'' ? "'\\''" : std::string(1, c);
+    return "'" + inside + "'";
+}
+
+/// What to do with a run that is finished.
+std::string next_steps(const std::string& folder) {
+    const std::string path = quoted(folder.starts_with('-') ? "./" + folder : folder);
+    return text("next: tvmap evaluate ", path, " && tvmap report ", path, "\n");
+}
+
+/// The part of the progress line that tells how validation goes; on a terminal with its curve.
+class ValidationLine {
+  public:
+    void add(const TrainReport& report) {
+        line_ = ", validation ";
+        if (report.sure) line_ += "SURE " + number(*report.sure, 5) + (report.validated ? ", " : "");
+        if (!report.validated) return;
+        values_.push_back(report.psnr);
+        line_ += text(number(report.psnr, 5), " dB (noisy ", number(report.noisy_psnr, 4), " dB)");
+        if (const std::string curve = terminal_ ? text_curve(values_) : ""; !curve.empty())
+            line_ += " " + curve;
+    }
+    const std::string& line() const { return line_; }
+
+  private:
+    const bool terminal_ = isatty(1) != 0 && isatty(2) != 0;
+    std::vector<double> values_;
+    std::string line_;
+};
+
+/// What the validation of the best epoch came to.
+std::string best_of(const Progress& reached, const Config& config) {
+    if (reached.best_epoch == 0) return "";
+    const std::string value = config.train.supervision == Supervision::clean
+                                  ? text("PSNR ", number(reached.best_psnr, 5), " dB")
+                                  : text("SURE ", number(reached.best_sure, 5));
+    return text("; best validation ", value, " in epoch ", reached.best_epoch);
+}
+
 int train(const Config& config, const std::string& folder, const Options& options,
           const CommonOptions& common) {
     Trainer trainer(config, folder, options.resume, nullptr, options.change);
@@ -50,7 +98,8 @@ int train(const Config& config, const std::string& folder, const Options& option
             (before.steps ? text("; resumed after epoch ", before.epoch, ", step ", before.step) : "") +
             "; images of " + config.data.train);
 
-    std::string validation, left_out;
+    std::string left_out;
+    ValidationLine validation;
     TrainReport last;
     std::unique_ptr<ProgressLine> progress;
     const bool finished = trainer.run(
@@ -60,41 +109,41 @@ int train(const Config& config, const std::string& folder, const Options& option
                 left_out = report.left_out;
                 print_warning("train", "validation: " + left_out);
             }
-            if (!progress) {
-                const double left = double(report.epochs - report.epoch) * report.steps_per_epoch +
-                                    (report.steps_per_epoch - report.step + 1);
-                progress = std::make_unique<ProgressLine>("training", left, "steps", common.quiet);
-            }
-            if (report.validated)
-                validation = text(", validation ", number(report.psnr, 5), " dB (noisy ",
-                                  number(report.noisy_psnr, 4), " dB)");
-            progress->update(double(trainer.progress().steps - before.steps),
-                             text("epoch ", report.epoch, "/", report.epochs, ", loss ",
-                                  number(report.loss, 5), validation));
+            if (!progress) progress = std::make_unique<ProgressLine>("training", 0, "steps", common.quiet);
+            if (report.validated || report.sure) validation.add(report);
+            const double done = double(trainer.progress().steps - before.steps);
+            progress->expect(done + report.steps_left);
+            const std::string epochs = report.epochs ? text("/", report.epochs) : "";
+            progress->update(done, text("epoch ", report.epoch, epochs, ", loss ", number(report.loss, 5),
+                                        validation.line()));
         },
         interrupted());
     progress.reset();
 
     const Progress& reached = trainer.progress();
+    const Progress nothing;
     const MemoryReport& memory = trainer.memory();
-    const std::string best = reached.best_epoch
-                                 ? text("; best validation PSNR ", number(reached.best_psnr, 5),
-                                        " dB in epoch ", reached.best_epoch)
-                                 : "";
-    print_result(common,
-                 Json{{"command", "train"},
-                      {"run", folder},
-                      {"device", trainer.device()},
-                      {"finished", finished},
-                      {"epoch", reached.epoch},
-                      {"steps", reached.steps},
-                      {"steps_per_second", last.steps_per_second},
-                      {"best_psnr", reached.best_epoch ? Json(reached.best_psnr) : Json(nullptr)},
-                      {"best_epoch", reached.best_epoch},
-                      {"memory", to_json(memory)}},
-                 text(folder, ": ", finished ? "finished" : "interrupted, resume with --resume", " after ",
-                      reached.steps, " steps", best, "\nmemory: predicted ", megabytes(memory.predicted()),
-                      memory.measured ? ", measured " + megabytes(memory.measured) : "", "\n"));
+    print_result(
+        common,
+        Json{{"command", "train"},
+             {"run", folder},
+             {"device", trainer.device()},
+             {"finished", finished},
+             {"stopped_early", trainer.stopped_early()},
+             {"epoch", reached.epoch},
+             {"steps", reached.steps},
+             {"steps_per_second", last.steps_per_second},
+             {"best_psnr", reached.best_psnr > nothing.best_psnr ? Json(reached.best_psnr) : Json()},
+             {"best_sure", reached.best_sure < nothing.best_sure ? Json(reached.best_sure) : Json()},
+             {"best_epoch", reached.best_epoch},
+             {"memory", to_json(memory)}},
+        text(folder, ": ",
+             !finished                 ? "interrupted, resume with --resume"
+             : trainer.stopped_early() ? "stopped early (train.stop_after)"
+                                       : "finished",
+             " after ", reached.steps, " steps", best_of(reached, config), "\nmemory: predicted ",
+             megabytes(memory.predicted()), memory.measured ? ", measured " + megabytes(memory.measured) : "",
+             "\n", finished && reached.best_epoch ? next_steps(folder) : ""));
     return finished ? success : was_interrupted;
 }
 
@@ -142,10 +191,9 @@ void add_train(Program& program) {
         "--resume", options->resume, "go on from the run's last checkpoint, or start if there is none");
     command
         .add_option("--change", options->change,
-                    "with --resume, a key that changes here in the run: train.epochs, with which the "
-                    "learning rates end "
-                    "elsewhere; may be repeated")
-        ->type_name(value::run_key)
+                    "with --resume, a key that changes here in the run: train.epochs, or train.time in a run "
+                    "by time, with which the learning rates end elsewhere; may be repeated")
+        ->type_name("train.epochs|train.time")
         ->allow_extra_args(false)
         ->needs(resume);
     command.add_flag(

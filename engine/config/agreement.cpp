@@ -19,11 +19,17 @@ std::vector<Difference> check_use(const Config& trained, const Config& used, con
 
 std::vector<Difference> check_continuation(const Config& begun, const Config& now, const std::string& path) {
     std::vector<Difference> all = differences(begun, now);
+    const auto refuse = [&](const Difference& d) {
+        fail(path, ": the run was started with ", d.key, ": ", d.then, ", not ", d.now,
+             ": resume with the same settings, or start another run with --run");
+    };
     for (Difference& d : all) {
-        if (d.bearing == Bearing::weights || d.bearing == Bearing::training)
-            fail(path, ": the run was started with ", d.key, ": ", d.then, ", not ", d.now,
-                 ": resume with the same settings, or start another run with --run");
-        if (d.bearing == Bearing::schedule && !begun.optimiser.cosine) d.bearing = Bearing::result;
+        if (d.bearing == Bearing::weights || d.bearing == Bearing::training) refuse(d);
+        if (d.key == "train.time" && (begun.train.time > 0) != (now.train.time > 0)) refuse(d);
+        const bool ends_it = d.key != "train.epochs" || now.train.time == 0;  // by time, epochs end nothing
+        if (d.bearing == Bearing::schedule &&
+            (!ends_it || begun.optimiser.schedule == RateSchedule::constant))
+            d.bearing = Bearing::result;
     }
     return all;
 }
@@ -33,7 +39,8 @@ void check_named(const std::vector<Difference>& changes, const std::vector<std::
     for (const std::string& key : named)
         if (bearing_of(key) != Bearing::schedule)
             fail("--change ", key,
-                 ": no run may change this setting, only train.epochs; start another run with --run");
+                 ": no run may change this setting, only train.epochs and train.time; start another run with "
+                 "--run");
     for (const Difference& d : changes)
         if (d.bearing == Bearing::schedule && std::find(named.begin(), named.end(), d.key) == named.end())
             fail(path, ": the learning rates of this run end at ", d.key, ": ", d.then, ", not ", d.now,

@@ -38,7 +38,8 @@ std::vector<Difference> check_use(const Config& trained, const Config& used, con
 
 /// For a run that goes on under other settings than its file `path` holds. Throws Error (which opens with `path`) for
 /// the first difference in what weights or training depend on; returns the others. A schedule that is constant may
-/// end elsewhere: then train.epochs is among the others as a result.
+/// end elsewhere: then train.epochs or train.time is among the others as a result. Between runs by epochs and runs by
+/// time (train.time) there is no going over.
 std::vector<Difference> check_continuation(const Config& begun, const Config& now, const std::string& path);
 
 /// Throws Error (which opens with `path`) for a change of schedule that `named` does not name, and for a name of a

@@ -38,6 +38,14 @@ Key bytes(const std::string& path, Bearing bearing, Member member) {
             [member](const Config& config) { return write(member(config)); }};
 }
 
+/// A key that holds a time in seconds.
+template <class Member>
+Key duration(const std::string& path, Bearing bearing, Member member) {
+    return {path, bearing,
+            [member](const Given& given, Config& config) { member(config) = parse_duration(given); },
+            [member](const Config& config) { return write(member(config)); }};
+}
+
 /// A key whose values are words, each standing for a value of the member.
 template <class Member, class T>
 Key choice(const std::string& path, Bearing bearing, Member member,
@@ -97,6 +105,10 @@ const std::vector<Key>& keys() {
         key("noise.sigma", Bearing::training, MEMBER(noise.sigma)),
         choice("noise.relative_to", Bearing::weights, MEMBER(noise.relative_to_image_std),
                Flags{{"image_std", true}, {"one", false}}),
+        choice("noise.source", Bearing::training, MEMBER(noise.source),
+               std::vector<std::pair<std::string, NoiseSource>>{{"simulated", NoiseSource::simulated},
+                                                                {"given", NoiseSource::given},
+                                                                {"estimated", NoiseSource::estimated}}),
         key("network.channels", Bearing::weights, MEMBER(network.channels)),
         key("network.outputs", Bearing::weights, MEMBER(network.outputs)),
         key("network.slope", Bearing::weights, MEMBER(network.slope)),
@@ -153,7 +165,8 @@ const std::vector<Key>& keys() {
                std::vector<std::pair<std::string, TrainSteps>>{{"none", TrainSteps::none},
                                                                {"shared", TrainSteps::shared},
                                                                {"per_step", TrainSteps::per_step}}),
-        choice("optimiser.kind", Bearing::training, MEMBER(optimiser.kind), Words{"adam"}),
+        choice("optimiser.kind", Bearing::training, MEMBER(optimiser.decoupled_decay),
+               Flags{{"adam", false}, {"adamw", true}}),
         key("optimiser.rate", Bearing::training, MEMBER(optimiser.rate)),
         {"optimiser.betas", Bearing::training,
          [](const Given& given, Config& config) {
@@ -165,9 +178,15 @@ const std::vector<Key>& keys() {
          },
          true},
         key("optimiser.eps", Bearing::training, MEMBER(optimiser.eps)),
-        choice("optimiser.schedule", Bearing::training, MEMBER(optimiser.cosine),
-               Flags{{"constant", false}, {"cosine", true}}),
+        choice("optimiser.schedule", Bearing::training, MEMBER(optimiser.schedule),
+               std::vector<std::pair<std::string, RateSchedule>>{{"constant", RateSchedule::constant},
+                                                                 {"cosine", RateSchedule::cosine},
+                                                                 {"step", RateSchedule::step}}),
         key("optimiser.warmup", Bearing::training, MEMBER(optimiser.warmup)),
+        key("optimiser.weight_decay", Bearing::training, MEMBER(optimiser.weight_decay)),
+        key("optimiser.clip", Bearing::training, MEMBER(optimiser.clip)),
+        key("optimiser.milestones", Bearing::training, MEMBER(optimiser.milestones)),
+        key("optimiser.factor", Bearing::training, MEMBER(optimiser.factor)),
         key("train.epochs", Bearing::schedule, MEMBER(train.epochs)),
         key("train.batch", Bearing::training, MEMBER(train.batch)),
         key("train.crop", Bearing::training, MEMBER(train.crop)),
@@ -179,11 +198,24 @@ const std::vector<Key>& keys() {
         key("train.checkpoint_every", Bearing::result, MEMBER(train.checkpoint_every)),
         key("train.checkpoint_seconds", Bearing::result, MEMBER(train.checkpoint_seconds)),
         bytes("train.memory_limit", Bearing::place, MEMBER(train.memory_limit)),
+        key("train.ema", Bearing::training, MEMBER(train.ema)),
+        key("train.stop_after", Bearing::result, MEMBER(train.stop_after)),
+        key("train.rotate", Bearing::training, MEMBER(train.rotate)),
+        key("train.accumulate", Bearing::training, MEMBER(train.accumulate)),
+        duration("train.time", Bearing::schedule, MEMBER(train.time)),
+        choice("train.supervision", Bearing::training, MEMBER(train.supervision),
+               std::vector<std::pair<std::string, Supervision>>{{"clean", Supervision::clean},
+                                                                {"r2r", Supervision::r2r},
+                                                                {"sure", Supervision::sure},
+                                                                {"pairs", Supervision::pairs}}),
+        key("train.r2r.alpha", Bearing::training, MEMBER(train.r2r_alpha)),
+        key("train.sure.epsilon", Bearing::training, MEMBER(train.sure_epsilon)),
         key("evaluate.sigma", Bearing::result, MEMBER(evaluate.sigma)),
         key("evaluate.iterations", Bearing::training, MEMBER(evaluate.iterations)),
         key("evaluate.search.from", Bearing::result, MEMBER(evaluate.search.from)),
         key("evaluate.search.to", Bearing::result, MEMBER(evaluate.search.to)),
         key("evaluate.search.count", Bearing::result, MEMBER(evaluate.search.count)),
+        key("evaluate.draws", Bearing::result, MEMBER(evaluate.draws)),
         choice("denoise.colour", Bearing::result, MEMBER(denoise.luminance),
                Flags{{"channels", false}, {"luminance", true}}),
         key("study.modes", Bearing::place, MEMBER(study.modes)),

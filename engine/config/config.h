@@ -31,9 +31,17 @@ struct DataConfig {
     std::uint64_t picture_limit = usual_picture_limit;
 };
 
+/// How the images of data.train and data.val come by their noise.
+enum class NoiseSource {
+    simulated,  ///< they are clean, and noise is added
+    given,      ///< they are noisy, by noise.sigma
+    estimated   ///< they are noisy, and nobody knows how much: see engine/data/noise_estimate.h
+};
+
 struct NoiseConfig {
     Range sigma{0.1, 0.5};
     bool relative_to_image_std = true;  ///< relative_to: image_std | one
+    NoiseSource source = NoiseSource::simulated;
 };
 
 struct NetworkConfig {
@@ -79,14 +87,25 @@ struct SolverConfig {
         TrainSteps::none;  ///< starts from tau, sigma, theta; see engine/unrolled/step_sizes.h
 };
 
+/// What becomes of optimiser.rate in the course of a run.
+enum class RateSchedule { constant, cosine, step };
+
 struct OptimiserConfig {
-    std::string kind = "adam";
+    bool decoupled_decay = false;  ///< kind: adam | adamw: weights decay, kernels/optimiser/optimiser_step.h
     double rate = 1e-4;
     double beta1 = 0.9, beta2 = 0.999;  ///< betas: [β1, β2]
     double eps = 1e-8;
-    bool cosine = false;  ///< schedule: constant | cosine (to zero at the last step)
-    int warmup = 0;       ///< steps of linear warm-up
+    /// schedule: constant | cosine (to zero at the last step) | step (times `factor` at each of the milestones)
+    RateSchedule schedule = RateSchedule::constant;
+    int warmup = 0;              ///< optimiser steps of linear warm-up
+    double weight_decay = 0.01;  ///< of adamw: a step shrinks weights, but no bias, by the rate times this
+    double clip = 0;             ///< the norm that longer gradients are shortened to; 0: none
+    std::vector<double> milestones{0.5, 0.75};  ///< of schedule: step, as shares of the run after its warm-up
+    double factor = 0.1;                        ///< of schedule: step
 };
+
+/// What training compares results with; see engine/data/supervision.h for all but clean images.
+enum class Supervision { clean, r2r, sure, pairs };
 
 struct TrainConfig {
     int epochs = 500;
@@ -98,6 +117,19 @@ struct TrainConfig {
     /// The last checkpoint is written at most so often, but at the end; 0: every checkpoint_every epochs.
     double checkpoint_seconds = 30;
     std::uint64_t memory_limit = 0;  ///< bytes, in YAML also 250MB or 2GiB; a larger plan is refused; 0: none
+    /// Of the exponential moving average of the weights that is validated, and used afterwards; 0: the weights themselves.
+    double ema = 0;
+    int stop_after = 0;   ///< validations in a row that are no better and end the run; 0: no number does
+    bool rotate = false;  ///< turns by 0, 90, 180 or 270°, each as likely
+    int accumulate = 1;   ///< batches of which an optimiser step takes the mean gradient
+    double time = 0;      ///< seconds, in YAML also 90s, 30m or 2h, that end the run, not `epochs`; 0: none
+    Supervision supervision = Supervision::clean;
+    double r2r_alpha =
+        0.15;  ///< r2r.alpha, between 0 and 1: the more, the more noise is added to what is fed
+    double sure_epsilon = 0.1;  ///< sure.epsilon: of the finite difference, in units of the noise
+
+    /// Images that the network is fed for each one of a batch.
+    int fed_images() const { return supervision == Supervision::sure ? 2 : 1; }
 };
 
 struct EvaluateConfig {
@@ -107,6 +139,8 @@ struct EvaluateConfig {
         double from = 0, to = 0.8;
         int count = 81;
     } search;
+    /// How often the noise of each image is drawn anew, to see how much of the map is the noise's doing; 0: not.
+    int draws = 0;
 };
 
 struct DenoiseConfig {

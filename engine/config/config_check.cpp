@@ -73,7 +73,7 @@ void check_study(const StudyConfig& study, const KeyPlace& where) {
 /// What a batch may take at most: the widest tensor of the network, and the iterates of every step of the solver.
 void check_products(const Config& config, const KeyPlace& where) {
     const double side = config.train.crop > 0 ? config.train.crop : config.data.size;
-    const double pixels = double(config.train.batch) * side * side;
+    const double pixels = double(config.train.batch) * config.train.fed_images() * side * side;
     const std::vector<int>& channels = config.network.channels;
     const double widest =
         2.0 * std::max(config.network.outputs, *std::max_element(channels.begin(), channels.end()));
@@ -87,6 +87,25 @@ void check_products(const Config& config, const KeyPlace& where) {
                 " bytes; give smaller numbers");
 }
 
+void check_optimiser(const OptimiserConfig& o, const KeyPlace& where) {
+    const OptimiserConfig usual;
+    check_at_least(o.weight_decay, 0, where, "optimiser.weight_decay");
+    require(o.decoupled_decay || o.weight_decay == usual.weight_decay, where, "optimiser.weight_decay",
+            "weights decay with optimiser.kind: adamw alone; give that kind");
+    require(o.rate * o.weight_decay < 1, where, "optimiser.weight_decay", o.weight_decay,
+            " times optimiser.rate, ", o.rate, ", leaves nothing of a weight; give less");
+    check_at_least(o.clip, 0, where, "optimiser.clip");
+    require(o.schedule == RateSchedule::step || o.milestones == usual.milestones, where,
+            "optimiser.milestones", "they go with optimiser.schedule: step alone; give that schedule");
+    require(o.schedule == RateSchedule::step || o.factor == usual.factor, where, "optimiser.factor",
+            "it goes with optimiser.schedule: step alone; give that schedule");
+    for (std::size_t i = 0; i < o.milestones.size(); ++i)
+        require(o.milestones[i] > (i ? o.milestones[i - 1] : 0) && o.milestones[i] < 1, where,
+                "optimiser.milestones", o.milestones[i],
+                " is no next share of the run; give numbers between 0 and 1, in rising order");
+    check_positive(o.factor, where, "optimiser.factor");
+}
+
 void check_observation(const ObservationConfig& o, const KeyPlace& where) {
     require(o.missing >= 0 && o.missing < 1, where, "solver.mask.missing", o.missing,
             " is impossible; give 0 or more, and less than 1");
@@ -95,6 +114,28 @@ void check_observation(const ObservationConfig& o, const KeyPlace& where) {
             " has no middle; give an odd number");
     check_positive(o.blur_sigma, where, "solver.blur.sigma");
     check_within(o.factor, 1, largest_side, where, "solver.downsample.factor");
+}
+
+void check_supervision(const Config& config, const KeyPlace& where) {
+    const TrainConfig& train = config.train;
+    require(train.r2r_alpha > 0 && train.r2r_alpha < 1, where, "train.r2r.alpha", train.r2r_alpha,
+            " is impossible; give a number between 0 and 1");
+    check_positive(train.sure_epsilon, where, "train.sure.epsilon");
+    const bool supervised = train.supervision == Supervision::clean;
+    require(supervised || train.loss == LossKind::mse, where, "train.loss",
+            "log_mse goes with train.supervision: clean alone, since noise in the target biases a logarithm; "
+            "give mse");
+    require(supervised || config.solver.observation.data == DataTerm::identity, where, "train.supervision",
+            "without clean images, networks are trained for solver.operator: identity alone; give clean");
+    const NoiseConfig& noise = config.noise;
+    if (noise.source == NoiseSource::simulated) return;
+    require(train.supervision == Supervision::r2r || train.supervision == Supervision::sure, where,
+            "noise.source",
+            "images that are noisy already are neither clean nor observed twice; give train.supervision: r2r "
+            "or sure");
+    require(noise.source == NoiseSource::estimated || (noise.sigma.fixed() && !noise.relative_to_image_std),
+            where, "noise.source",
+            "given needs noise.sigma as one number, with noise.relative_to: one; give both, or estimated");
 }
 
 }  // namespace
@@ -189,6 +230,7 @@ void check_config(const Config& config, const KeyPlace& where) {
                 " is impossible; give numbers from 0 to below 1");
     positive(config.optimiser.eps, "optimiser.eps");
     at_least(config.optimiser.warmup, 0, "optimiser.warmup");
+    check_optimiser(config.optimiser, where);
 
     at_least(config.train.epochs, 0, "train.epochs");
     at_least(config.train.batch, 1, "train.batch");
@@ -196,6 +238,10 @@ void check_config(const Config& config, const KeyPlace& where) {
     at_least(config.train.validate_every, 1, "train.validate_every");
     at_least(config.train.checkpoint_every, 1, "train.checkpoint_every");
     at_least(config.train.checkpoint_seconds, 0, "train.checkpoint_seconds");
+    require(config.train.ema >= 0 && config.train.ema < 1, where, "train.ema", config.train.ema,
+            " is impossible; give a number from 0 (no average) to below 1, like 0.999");
+    at_least(config.train.stop_after, 0, "train.stop_after");
+    at_least(config.train.accumulate, 1, "train.accumulate");
     require(config.train.crop <= config.data.size, where, "train.crop", config.train.crop,
             " is larger than data.size, ", config.data.size, "; give that or less");
 
@@ -214,9 +260,12 @@ void check_config(const Config& config, const KeyPlace& where) {
     if (config.train.crop > 0)
         check_observed(config.solver.observation, config.train.crop, "train.crop", where);
     check_products(config, where);
+    check_supervision(config, where);
 
     at_least(config.evaluate.iterations, 1, "evaluate.iterations");
     check_within(config.evaluate.search.count, 1, most_values, where, "evaluate.search.count");
+    check_within(config.evaluate.draws, 0, most_values, where, "evaluate.draws");
+    require(config.evaluate.draws != 1, where, "evaluate.draws", "1 draw has no spread; give 2 or more, or 0");
     at_least(config.evaluate.search.from, 0, "evaluate.search.from");
     require(config.evaluate.search.from <= config.evaluate.search.to, where, "evaluate.search.to",
             config.evaluate.search.to, " is below evaluate.search.from, ", config.evaluate.search.from,

@@ -15,6 +15,7 @@
 #include "engine/config/config.h"
 #include "engine/files/byte_count.h"
 #include "engine/files/decimal.h"
+#include "engine/files/duration.h"
 #include "kernels/base/error.h"
 
 namespace tvmap {
@@ -121,6 +122,12 @@ inline void read(const Given& given, std::vector<int>& value) {
     for (const auto& element : given.node) read(given.with(element), value.emplace_back());
 }
 
+inline void read(const Given& given, std::vector<double>& value) {
+    if (!given.node.IsSequence()) given.reject("a list of numbers, like [0.5, 0.75]");
+    value.clear();
+    for (const auto& element : given.node) read(given.with(element), value.emplace_back());
+}
+
 inline void read(const Given& given, std::vector<std::string>& value) {
     if (!given.node.IsSequence()) given.reject("a list of words, like [masks, implicit]");
     value.clear();
@@ -142,6 +149,12 @@ inline std::uint64_t parse_bytes(const Given& given) {
     const auto bytes = parse_byte_count(given.node.IsScalar() ? given.node.Scalar() : "");
     if (!bytes) given.reject(byte_count_form);
     return *bytes;
+}
+
+inline double parse_duration(const Given& given) {
+    const auto seconds = parse_seconds(given.node.IsScalar() ? given.node.Scalar() : "");
+    if (!seconds) given.reject(duration_form);
+    return *seconds;
 }
 
 inline std::string write(int value) { return std::to_string(value); }

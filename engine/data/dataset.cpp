@@ -118,17 +118,17 @@ Dataset::Dataset(const std::string& folder, int size, int limit, const std::stri
     }
 }
 
-void Dataset::copy(int image, int top, int left, int side, bool mirror, float* out) const {
+void Dataset::copy(int image, int top, int left, int side, bool mirror, float* out, int quarters) const {
     if (image < 0 || image >= count() || top < 0 || left < 0 || side < 1 || side > height(image) - top ||
         side > width(image) - left)
         fail("a square of side ", side, " at (", top, ", ", left, ") of image ", image, " reaches out of ",
              count(), " images", size_ ? text(" of ", size_, "×", size_) : "", "; choose one inside");
     const std::uint8_t* samples = images_[image].samples.data();
     if (bytes_per_pixel_ == 1)
-        copy_square(samples, width(image), top, left, side, mirror, 255.0f, out);
+        copy_square(samples, width(image), top, left, side, mirror, quarters, 255.0f, out);
     else
         copy_square(reinterpret_cast<const std::uint16_t*>(samples), width(image), top, left, side, mirror,
-                    65535.0f, out);
+                    quarters, 65535.0f, out);
 }
 
 void Dataset::copy(int image, float* out) const {

@@ -48,9 +48,9 @@ class Dataset {
     /// for the same images, whatever their folder, names and bit depth.
     std::string digest() const;
 
-    /// Copies the square of `side` whose upper left corner is (top, left), mirrored left-right if asked, as
-    /// floats in [0, 1].
-    void copy(int image, int top, int left, int side, bool mirror, float* out) const;
+    /// Copies the square of `side` whose upper left corner is (top, left), mirrored left-right if asked and then
+    /// turned counterclockwise by so many quarters of a turn (0 to 3), as floats in [0, 1].
+    void copy(int image, int top, int left, int side, bool mirror, float* out, int quarters = 0) const;
 
     /// Copies the whole image.
     void copy(int image, float* out) const;

@@ -10,6 +10,8 @@ namespace tvmap {
 /// Epochs of the noise generator that training (1, 2, …) does not use: validation's and the test set's noise
 /// never change.
 constexpr std::uint32_t validation_epoch = 0, test_epoch = 0xffffffffu;
+/// That of images that are observed once, for all epochs of a training without clean ones.
+constexpr std::uint32_t observation_epoch = 0xfffffffeu;
 
 /// σ of an image: the fixed one, or drawn uniformly from the range by (seed, epoch, image).
 float noise_level(const Range& sigma, std::uint64_t seed, std::uint32_t epoch, int image);

@@ -39,6 +39,8 @@ const std::vector<Column>& columns() {
         {"map_ssim", [](auto& i) { return i.map.ssim; }},
         {"map_ssim_uniform", [](auto& i) { return i.map.ssim_uniform; }},
         {"map_mean", [](auto& i) { return i.lambda_mean; }},
+        {"map_spread", [](auto& i) { return i.stability.spread; }},
+        {"map_psnr_spread", [](auto& i) { return i.stability.psnr_spread; }},
         {"gain_psnr", [](auto& i) { return i.map.psnr - i.scalar.psnr; }},
         {"gain_ssim", [](auto& i) { return i.map.ssim - i.scalar.ssim; }},
         {"gain_ssim_uniform", [](auto& i) { return i.map.ssim_uniform - i.scalar.ssim_uniform; }},
@@ -87,6 +89,22 @@ Picture map_picture(const float* lambda, int height, int width) {
                         sorted[sorted.size() - 1 - sorted.size() / 100]);
 }
 
+/// What the map means, in units of the noise, and how much of it is the noise's doing; "" where there is no map or no noise.
+std::string Evaluation::map_lines() const {
+    std::string lines;
+    const Statistic scalar = statistic(images, [](auto&i) { return i.scalar_at.psnr / i.noise; }),
+                    map = statistic(images, [](auto&i) { return i.lambda_mean / i.noise; }),
+                    spread = statistic(images, [](auto&i) { return 100 * i.stability.spread; }),
+                    psnr = statistic(images, [](auto&i) { return i.stability.psnr_spread; });
+    if (map.mean > 0 && std::isfinite(map.mean))
+        lines += "over the noise: best scalar " + cell(scalar, 0, 2) + ", mean of the map " +
+                 cell(map, 0, 2) + "\n";
+    if (std::isfinite(spread.mean))
+        lines += "by other draws of the noise the map changes by " + cell(spread, 0, 1) +
+                 " % and its PSNR by " + format("%.2f dB (standard deviations)\n", psnr.mean);
+    return lines;
+}
+
 std::string Evaluation::table() const {
     auto row = [&](const char* name, Quality EvaluatedImage::*who) {
         auto of = [&](double Quality::*measure) {
@@ -124,6 +142,7 @@ std::string Evaluation::table() const {
     if (std::isfinite(estimated.mean))
         table += "noise (white is 1) " + cell(noise, 0, 3) + ", estimated from the noisy images " +
                  cell(estimated, 0, 3) + "\n";
+    table += map_lines();
     if (!names.empty()) table += left_out_of_means(names) + "\n";
     if (const std::string line = use.line(); !line.empty()) table += line + "\n";
     return table;

@@ -46,6 +46,37 @@ std::vector<float> restore_by_scalar(Backend& backend, const SolverConfig& solve
     return restore(backend, solver, given, {}).x;
 }
 
+/// A test image, and how strong its noise is.
+struct Drawn {
+    const Dataset& data;
+    int number;
+    float sigma;
+    const float* clean;
+};
+
+/// The maps of evaluate.draws other draws of an image's noise. before_each may end the evaluation.
+MapStability drawn_anew(Backend& backend, const Config& config, const Drawn& image, Denoiser& denoiser,
+                        const std::function<void()>& before_each) {
+    const int h = image.data.height(image.number), w = image.data.width(image.number);
+    const std::int64_t pixels = image.data.pixels(image.number);
+    const Observer observer(config.solver.observation);
+    const Range sigma{image.sigma, image.sigma};
+    std::vector<float> noisy(pixels), restored(pixels), lambda(pixels * denoiser.maps()),
+        weights(observer.weighs() ? pixels : 0);
+    MapDraws draws(lambda.size());
+    for (int k = 0; k < config.evaluate.draws; ++k) {
+        before_each();
+        const std::uint32_t epoch = test_epoch - 1 - std::uint32_t(k);
+        make_noisy({config.noise, sigma, config.seed, epoch}, image.data, image.number, pixels, image.clean,
+                   noisy.data());
+        observer.observe(config.seed, epoch, std::uint32_t(image.number), h, w, image.clean, noisy.data(),
+                         weights.data());
+        denoiser.run(noisy.data(), lambda.data(), restored.data(), weights.data());
+        draws.add(lambda.data(), measure(backend, restored.data(), image.clean, 1, 1, h, w).front().psnr);
+    }
+    return draws.stability();
+}
+
 /// The best of a curve by each measure.
 void pick_best(EvaluatedImage& image, const std::vector<double>& lambdas) {
     for (const auto measure : {&Quality::psnr, &Quality::ssim, &Quality::ssim_uniform}) {
@@ -183,6 +214,9 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
             map_seconds.push_back(watch.seconds());
             image.map = measure(backend, denoised.data(), truth, 1, 1, h, w).front();
             for (float value : lambda) image.lambda_mean += value / double(lambda.size());
+            if (!lambda.empty())
+                image.stability = drawn_anew(backend, config, {data, first + n, sigmas[n], truth}, denoiser,
+                                             leave_if_asked);
             if (first + n < pictures) {
                 const std::vector<float> scalar =
                     restore_by_scalar(backend, solver, z, weights_of(n), h, w, image.scalar_at.psnr);

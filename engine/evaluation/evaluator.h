@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/data/quality.h"
+#include "engine/evaluation/map_stability.h"
 #include "engine/model/checkpoint.h"
 
 namespace tvmap {
@@ -23,6 +24,7 @@ struct EvaluatedImage {
     Quality scalar_at;           ///< the λ that gave each; NaN where no λ has a value
     std::vector<Quality> curve;  ///< by λ
     double lambda_mean = 0;      ///< of the map
+    MapStability stability;      ///< where evaluate.draws asks for it
 
     /// Whether means are taken over this image too; see belongs_in_means.
     bool counts() const { return belongs_in_means({noisy, scalar, map}); }
@@ -42,6 +44,7 @@ struct Evaluation {
 
     /// The table with mean ± standard deviation (N−1), as text, and the line of `use`.
     std::string table() const;
+    std::string map_lines() const;
     /// Gain of the map over the oracle by one measure, of the images that count.
     std::vector<double> gains(double Quality::*measure) const;
     /// Its mean.

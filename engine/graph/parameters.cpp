@@ -7,18 +7,15 @@
 
 #include "kernels/base/error.h"
 #include "kernels/base/shapes.h"
-#include "kernels/training/average.h"
+#include "kernels/optimiser/average.h"
 #include "kernels/training/random.h"
 
 namespace tvmap {
 
 namespace {
 
-/// So many that each of the four arrays starts at 64 bytes.
+/// So many that each of the arrays starts at 64 bytes.
 std::int64_t padded_count(std::int64_t count) { return (count + 15) / 16 * 16; }
-
-/// What the names of stored weights and of both moments begin with, in the order of a state.
-constexpr const char* prefixes[] = {"", "optimiser.m.", "optimiser.v."};
 
 std::int64_t count_of(const std::vector<Parameter>& list) {
     std::int64_t count = 0;
@@ -28,31 +25,49 @@ std::int64_t count_of(const std::vector<Parameter>& list) {
 
 }  // namespace
 
-std::size_t Parameters::bytes_for(const std::vector<Parameter>& list, bool training, int parts) {
-    return sizeof(float) * padded_count(count_of(list)) * (training ? 3 + std::size_t(parts) : 1);
+std::size_t Parameters::bytes_for(const std::vector<Parameter>& list, bool training, int parts, Kept kept) {
+    const std::size_t arrays = training ? 3 + std::size_t(parts) + kept.average + kept.sum : 1;
+    return sizeof(float) * padded_count(count_of(list)) * arrays;
 }
 
-std::size_t Parameters::state_bytes_for(const std::vector<Parameter>& list) {
-    return sizeof(float) * 3 * padded_count(count_of(list));
+std::size_t Parameters::state_bytes_for(const std::vector<Parameter>& list, Kept kept) {
+    return sizeof(float) * (kept.average ? 4 : 3) * padded_count(count_of(list));
 }
 
-Parameters::Parameters(Backend& backend, const std::vector<Parameter>& list, bool training, int parts)
+Parameters::Parameters(Backend& backend, const std::vector<Parameter>& list, bool training, int parts,
+                       Kept kept)
     : backend_(backend),
       list_(list),
       count_(count_of(list)),
       padded_(padded_count(count_)),
       parts_(parts),
-      bytes_(bytes_for(list, training, parts)),
+      kept_(training ? kept : Kept{}),
+      bytes_(bytes_for(list, training, parts, kept)),
       found_(backend, training && backend.separate_memory() ? 1 : 0),
       weights_(static_cast<float*>(backend.allocate(bytes_))) {
     if (training) {
         m_ = weights_ + padded_;
         v_ = m_ + padded_;
-        gradients_ = v_ + padded_;
+        float* next = v_ + padded_;
+        const auto take = [&](bool wanted) { return wanted ? std::exchange(next, next + padded_) : nullptr; };
+        average_ = take(kept.average);  // the end of the state
+        sum_ = take(kept.sum);
+        gradients_ = next;
     }
+    if (average_) averaged_.reset(new Parameters(backend, list, average_));
 }
 
-Parameters::~Parameters() { backend_.release(weights_, bytes_); }
+Parameters::Parameters(Backend& backend, const std::vector<Parameter>& list, float* weights)
+    : backend_(backend),
+      list_(list),
+      count_(count_of(list)),
+      padded_(padded_count(count_)),
+      found_(backend, 0),
+      weights_(weights) {}
+
+Parameters::~Parameters() {
+    if (bytes_) backend_.release(weights_, bytes_);
+}
 
 void Parameters::initialise(std::uint64_t seed) {
     std::vector<float> host(count_);
@@ -65,6 +80,7 @@ void Parameters::initialise(std::uint64_t seed) {
         }
     }
     set_host_weights(host);
+    if (average_) backend_.copy(average_, weights_, count_);
 }
 
 void Parameters::adam_step(const Adam& adam) {
@@ -75,12 +91,26 @@ void Parameters::adam_step(const Schedule& schedule) {
     backend_.adam_step(schedule, count_, weights_, gradients_, m_, v_);
 }
 
-void Parameters::adam_step(const Adam& adam, Team& team) {
+/// work(from, count) by each member for its own share of an array.
+template <class Work>
+void Parameters::share_out(Team& team, const Work& work) {
     const std::int64_t shares = team.members(), share = padded_count((padded_ + shares - 1) / shares);
     team.run([&](int member) {
-        const std::int64_t from = std::min(member * share, count_), count = std::min(share, count_ - from);
+        const std::int64_t from = std::min(member * share, count_);
+        work(from, std::min(share, count_ - from));
+    });
+}
+
+void Parameters::adam_step(const Adam& adam, Team& team) {
+    share_out(team, [&](std::int64_t from, std::int64_t count) {
         cpu::average(count, parts_, padded_, gradients_ + from);
         backend_.adam_step(adam, count, weights_ + from, gradients_ + from, m_ + from, v_ + from);
+    });
+}
+
+void Parameters::average_parts(Team& team) {
+    share_out(team, [&](std::int64_t from, std::int64_t count) {
+        cpu::average(count, parts_, padded_, gradients_ + from);
     });
 }
 
@@ -125,7 +155,15 @@ std::vector<float> load_array(const SafeTensors& file, const std::vector<Paramet
 
 }  // namespace
 
-std::int64_t Parameters::state_floats() const { return 3 * padded_count(count_); }
+/// What the stored names of each array of a state begin with.
+std::vector<std::string> Parameters::prefixes() const {
+    if (kept_.average) return {"optimiser.w.", "optimiser.m.", "optimiser.v.", ""};
+    return {"", "optimiser.m.", "optimiser.v."};
+}
+
+std::int64_t Parameters::state_floats() const {
+    return std::int64_t(state_bytes_for(list_, kept_) / sizeof(float));
+}
 
 void Parameters::download_state(float* host) const {
     backend_.download(host, weights_, sizeof(float) * state_floats());
@@ -133,7 +171,7 @@ void Parameters::download_state(float* host) const {
 
 std::map<std::string, TensorView> Parameters::stored(const float* state) const {
     std::map<std::string, TensorView> tensors;
-    for (const std::string prefix : prefixes) {
+    for (const std::string& prefix : prefixes()) {
         for (const Parameter& p : list_)
             tensors[prefix + p.name] = {p.shape, state + p.offset, std::size_t(p.size)};
         state += padded_count(count_);
@@ -158,7 +196,7 @@ std::string Parameters::not_finite() const {
         download_state(copy.data());
         state = copy.data();
     }
-    for (const std::string prefix : prefixes) {
+    for (const std::string& prefix : prefixes()) {
         for (const Parameter& p : list_)
             for (std::int64_t k = 0; k < p.size; ++k)
                 if (!std::isfinite(state[p.offset + k])) return prefix + p.name;
@@ -176,13 +214,18 @@ void Parameters::load(const SafeTensors& file, bool moments, const std::string& 
             fail(path, ": tensor '", name,
                  "' has no place here: this is a checkpoint of another network (see network.channels)");
     }
-    const std::vector<float> weights = load_array(file, list_, count_, "", lowest, path);
+    const bool both = moments && average_;
+    const std::vector<float> weights =
+        load_array(file, list_, count_, both ? "optimiser.w." : "", lowest, path);
+    const std::vector<float> average =
+        both ? load_array(file, list_, count_, "", lowest, path) : std::vector<float>();
     if (moments) {
         const std::vector<float> m = load_array(file, list_, count_, "optimiser.m.", lowest, path);
         const std::vector<float> v = load_array(file, list_, count_, "optimiser.v.", 0, path);
         backend_.upload(m_, m.data(), sizeof(float) * count_);
         backend_.upload(v_, v.data(), sizeof(float) * count_);
     }
+    if (both) backend_.upload(average_, average.data(), sizeof(float) * count_);
     set_host_weights(weights);
 }
 

@@ -45,7 +45,12 @@ Progress progress_of(const SafeTensors& file, const std::string& path) {
     p.best_epoch = number(file, "tvmap.best_epoch", path, 0, p.epoch);
     p.train_images = entry(file, "tvmap.train_images", path);
     p.val_images = entry(file, "tvmap.val_images", path);
+    if (file.metadata.count("tvmap.best_sure"))
+        p.best_sure = number(file, "tvmap.best_sure", path, -infinite, infinite);
     if (file.metadata.count("tvmap.changes")) p.changes = entry(file, "tvmap.changes", path);
+    if (file.metadata.count("tvmap.time")) p.time = number(file, "tvmap.time", path, 0.0, infinite);
+    if (file.metadata.count("tvmap.unimproved"))
+        p.unimproved = number(file, "tvmap.unimproved", path, 0, INT_MAX - 1);
     return p;
 }
 
@@ -139,7 +144,11 @@ void write_checkpoint(const std::string& path, const std::map<std::string, Tenso
                                                    {"tvmap.val_images", progress.val_images},
                                                    {"tvmap.best_psnr", shortest_decimal(progress.best_psnr)},
                                                    {"tvmap.best_epoch", std::to_string(progress.best_epoch)}};
+    if (progress.best_sure < Progress().best_sure)
+        metadata["tvmap.best_sure"] = shortest_decimal(progress.best_sure);
     if (!progress.changes.empty()) metadata["tvmap.changes"] = progress.changes;
+    if (progress.time > 0) metadata["tvmap.time"] = shortest_decimal(progress.time);
+    if (progress.unimproved > 0) metadata["tvmap.unimproved"] = std::to_string(progress.unimproved);
     write_safetensors(path, stored, metadata);
 }
 
@@ -173,12 +182,12 @@ std::optional<Config> stored_config(const std::string& path) {
     return stored_config(read_safetensors(path), path);
 }
 
-Config checkpoint_config(const std::string& path) {
+Config checkpoint_config(const std::string& path, const std::vector<std::string>& overrides) {
     const SafeTensors file = read_safetensors(path);
-    if (const auto stored = stored_config(file, path)) return *stored;
-    const Config config = with_sizes_of(file, {}, path);
-    check_config(config, path);
-    return config;
+    const auto stored = stored_config(file, path);
+    const Config config = stored ? *stored : with_sizes_of(file, {}, path);
+    if (!stored) check_config(config, path);
+    return overrides.empty() ? config : parse_config(config.to_yaml(), path, overrides);
 }
 
 }  // namespace tvmap

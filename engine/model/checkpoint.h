@@ -1,5 +1,6 @@
-// What a training run has reached, in one safetensors file: the weights under the reference's PyTorch names,
-// Adam's moments, and counters and configuration as metadata.
+// What a training run has reached, in one safetensors file: the weights (with train.ema their average) under the
+// reference's PyTorch names, what else training goes on from (see Parameters::stored), and counters and configuration as
+// metadata.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -14,15 +15,18 @@
 namespace tvmap {
 
 struct Progress {
-    int epoch = 0;           ///< finished epochs
-    int step = 0;            ///< finished steps of the epoch after them
-    std::int64_t steps = 0;  ///< optimiser steps in all
-    double loss_sum = 0;     ///< of the unfinished epoch's steps
-    double seconds = 0;      ///< spent on the unfinished epoch
-    double best_psnr = -1e300;
+    int epoch = 0;              ///< finished epochs
+    int step = 0;               ///< finished steps of the epoch after them
+    std::int64_t steps = 0;     ///< optimiser steps in all
+    double loss_sum = 0;        ///< of the unfinished epoch's steps
+    double seconds = 0;         ///< spent on the unfinished epoch
+    double best_psnr = -1e300;  ///< of the best epoch, where its PSNR is known
+    double best_sure = 1e300;   ///< and its SURE, which then decides, in trainings without clean images
     int best_epoch = 0;
     std::string train_images, val_images;  ///< Dataset::digest(), which must not change
     std::string changes;                   ///< settings that were changed on the way, one a line
+    double time = 0;  ///< seconds that a run by time (train.time) took so far, at its end train.time at least
+    int unimproved = 0;  ///< with train.stop_after: validations in a row that were no better
 };
 
 /// Written to a temporary name, synced, renamed. Throws Error and writes nothing where a weight or a moment is not
@@ -64,6 +68,7 @@ Use read_weights(const std::string& path, const Config& config, Parameters& para
 std::optional<Config> stored_config(const std::string& path);
 
 /// The same; for weights alone, the defaults with the network's channels and outputs read off the weights' shapes.
-Config checkpoint_config(const std::string& path);
+/// `overrides` take the place of what it says, as in read_config.
+Config checkpoint_config(const std::string& path, const std::vector<std::string>& overrides = {});
 
 }  // namespace tvmap

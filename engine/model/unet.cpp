@@ -6,6 +6,7 @@
 #include "engine/graph/noise_scale.h"
 #include "engine/graph/operations.h"
 #include "engine/graph/restore.h"
+#include "engine/graph/sure.h"
 #include "engine/graph/upsample_window.h"
 #include "engine/unrolled/step_sizes.h"
 #include "kernels/base/error.h"
@@ -135,11 +136,14 @@ Value record_unet(Graph& graph, const NetworkConfig& network, Value image, Value
 RecordedModel record_training_model(const Backend& backend, const Config& config, int n, int h, int w) {
     RecordedModel model{.graph = network_graph(backend, config.network)};
     Graph& graph = model.graph;
+    n *= config.train.fed_images();
     model.noisy = graph.input("noisy", n, 1, h, w);
     model.target = graph.input("target", n, 1, h, w);
     record_network(model, config, level_of(model, config));
     if (!config.network.predicts_image) record_solver(model, config, config.solver.iterations);
-    model.loss = loss(graph, model.denoised, model.target, config.train.loss);
+    model.loss = config.train.supervision == Supervision::sure
+                     ? sure(graph, model.denoised, model.target, config.train.sure_epsilon)
+                     : loss(graph, model.denoised, model.target, config.train.loss);
     return model;
 }
 

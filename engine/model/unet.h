@@ -39,7 +39,8 @@ struct RecordedModel {
     std::vector<int> steps = {};  ///< the parameters of learned steps, if there are any
 };
 
-/// noisy → U-Net → Λ → solver → loss, for training on N images of H×W. `noisy` is what was observed, see Observed.
+/// noisy → U-Net → Λ → solver → loss, for training on N images of H×W. `noisy` is what was observed, see Observed; noisy and
+/// target are N·train.fed_images() images.
 RecordedModel record_training_model(const Backend& backend, const Config& config, int n, int h, int w);
 
 /// noisy → U-Net → Λ and, with iterations > 0, → solver, for use; Λ and the result are kept. Learned steps

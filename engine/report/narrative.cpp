@@ -104,6 +104,36 @@ std::string what_was_done(const RunRecord& run) {
                 ".");
 }
 
+/// What the optimiser is, and what its rate does.
+std::string optimiser(const Config& c) {
+    const OptimiserConfig& o = c.optimiser;
+    std::string line = text(o.decoupled_decay ? "AdamW" : "Adam", " at a rate of ", short_number(o.rate));
+    if (o.schedule == RateSchedule::cosine) line += " that falls to zero by a cosine";
+    if (o.schedule == RateSchedule::step)
+        line += text(" that is multiplied by ", short_number(o.factor), " in ", o.milestones.size(),
+                     o.milestones.size() == 1 ? " place" : " places");
+    if (c.train.accumulate > 1) line += text(", of the mean gradient of ", c.train.accumulate, " batches");
+    if (c.train.ema > 0)
+        line += text("; what is used is the exponential moving average of the weights (",
+                     short_number(c.train.ema), ")");
+    return line;
+}
+
+/// What the loss compared results with, where it was no clean image.
+std::string compared_with(Supervision supervision) {
+    switch (supervision) {
+        case Supervision::clean:
+            return "";
+        case Supervision::r2r:
+            return " against recorrupted images, without clean ones,";
+        case Supervision::sure:
+            return ", as SURE estimates it without clean images,";
+        case Supervision::pairs:
+            return " against second noisy images, without clean ones,";
+    }
+    return "";
+}
+
 std::string how_it_was_trained(const RunRecord& run) {
     const Config& c = run.config;
     if (!run.training) return "How the network was trained is not known here: the run folder is not at hand.";
@@ -119,8 +149,7 @@ std::string how_it_was_trained(const RunRecord& run) {
     line += text(", T = ", c.solver.iterations, ", ",
                  c.train.loss == LossKind::log_mse ? "the logarithm of the mean squared error"
                                                    : "the mean squared error",
-                 " as loss, Adam at a rate of ", short_number(c.optimiser.rate),
-                 c.optimiser.cosine ? " that falls to zero by a cosine" : "", ". That took ",
+                 compared_with(c.train.supervision), " as loss, ", optimiser(c), ". That took ",
                  duration(t.seconds), t.device.empty() ? "" : " on " + t.device, ".");
     if (t.best_psnr)
         line += text(" The best validation PSNR was ", fixed_number(*t.best_psnr, 2), " dB, in epoch ",

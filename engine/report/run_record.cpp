@@ -78,13 +78,10 @@ std::optional<TrainingRecord> read_training(const std::string& run) {
     TrainingRecord training;
     training.epochs = rows.back().epoch;
     training.steps = rows.back().steps;
-    for (const MetricsFile::Row& row : rows) {
-        training.seconds += row.seconds;
-        if (row.validated && std::isfinite(row.psnr) &&
-            (!training.best_psnr || row.psnr > *training.best_psnr)) {
-            training.best_psnr = row.psnr;
-            training.best_epoch = row.epoch;
-        }
+    for (const MetricsFile::Row& row : rows) training.seconds += row.seconds;
+    if (const MetricsFile::Row* best = MetricsFile::best_row(rows)) {
+        if (best->validated) training.best_psnr = best->psnr;
+        training.best_epoch = best->epoch;
     }
     read_log(run + "/log.txt", training);
     training.images = images_of(run);

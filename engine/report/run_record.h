@@ -15,8 +15,9 @@ struct TrainingRecord {
     std::string images;  ///< how many; "" where no checkpoint says
     int epochs = 0;
     long long steps = 0;
-    double seconds = 0;               ///< of all epochs
-    std::optional<double> best_psnr;  ///< validation, dB; none where it was never validated
+    double seconds = 0;  ///< of all epochs
+    std::optional<double>
+        best_psnr;  ///< of the best validation, dB; none where there was none against clean images
     int best_epoch = 0;
     std::string device;            ///< as it was begun on; "" where the log does not say
     std::string parameters;        ///< their number; "" likewise

@@ -61,7 +61,8 @@ class ExampleInput {
     SolverInput input_;
 };
 
-/// Throws Error for study.sizes that solver.operator cannot observe.
+/// Throws Error for study.sizes that solver.operator cannot observe, and for images that are noisy already, with which
+/// nothing can be compared.
 void check_study_sizes(const Config& config);
 
 /// What the tables of a study are about, where that is not plain denoising by total variation: a line; else "".

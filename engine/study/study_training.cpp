@@ -93,6 +93,7 @@ Config config_of(const Config& config, const Training& training, int steps_per_e
     own.solver.gradient = training.mode;
     own.solver.train_steps = training.step_sizes;
     own.solver.iterations = training.iterations;
+    own.train.time = own.train.stop_after = 0;  // steps are counted
     own.train.epochs = (config.study.steps + steps_per_epoch - 1) / steps_per_epoch;
     own.train.validate_every = own.train.checkpoint_every = std::max(own.train.epochs, 1);
     return own;
@@ -214,9 +215,7 @@ void study_trainings(Backend& backend, const Config& config, const std::string& 
     if (config.study.steps == 0) return;
     const Dataset data(config.data.train, config.data.size, config.data.limit.train, "data.train",
                        1 << halvings(config.network), config.data.picture_limit);
-    if (data.count() < config.train.batch)
-        fail(config.data.train, ": ", data.count(),
-             " images are fewer than one batch (train.batch: ", config.train.batch, ")");
+    Batches::check(config, data);
     const int steps_per_epoch = Batches::steps_per_epoch(config, data);
     const ValidationSet images(backend, config);
     if (!images.left_out().empty()) result.left_out.insert("data.val: " + images.left_out());

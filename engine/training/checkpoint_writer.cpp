@@ -5,12 +5,15 @@
 
 namespace tvmap {
 
-std::size_t CheckpointWriter::copy_bytes(const Backend& backend, const std::vector<Parameter>& list) {
-    return backend.separate_memory() ? Parameters::state_bytes_for(list) : 0;
+std::size_t CheckpointWriter::copy_bytes(const Backend& backend, const std::vector<Parameter>& list,
+                                         Kept kept) {
+    return backend.separate_memory() ? Parameters::state_bytes_for(list, kept) : 0;
 }
 
 CheckpointWriter::CheckpointWriter(Backend& backend, const Parameters& parameters)
-    : backend_(backend), parameters_(parameters), copy_bytes_(copy_bytes(backend, parameters.list())) {
+    : backend_(backend),
+      parameters_(parameters),
+      copy_bytes_(copy_bytes(backend, parameters.list(), parameters.kept())) {
     if (copy_bytes_) copy_ = static_cast<float*>(backend_.allocate_host(copy_bytes_));
 }
 

@@ -24,7 +24,7 @@ class CheckpointWriter {
     CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
     /// Bytes of the copy.
-    static std::size_t copy_bytes(const Backend& backend, const std::vector<Parameter>& list);
+    static std::size_t copy_bytes(const Backend& backend, const std::vector<Parameter>& list, Kept kept = {});
 
     /// Whether something is being written. Throws what went wrong with what no longer is.
     bool busy();

@@ -5,7 +5,8 @@
 //                   (`values` with the inputs; `saved`: from the solver's forward to its backward pass)
 //     gaps          of the arena at that step: between tensors, for lack of a better place
 //     validation    what validation needs of the arena beyond a training step
-//     parameters    weights, gradients and Adam's moments
+//     parameters    weights, gradients and Adam's moments; the weights' average (train.ema) and the sum of several
+//                   batches' gradients (train.accumulate)
 //     batches       on the host: the one in use and the next, each noisy and clean
 //     pictures      what validation reads and finds; on a device all its images, where they fit
 //     training_set, schedule

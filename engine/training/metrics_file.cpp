@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <filesystem>
 #include <iterator>
 #include <limits>
@@ -21,11 +22,13 @@ using Row = MetricsFile::Row;
 
 const std::array<std::string, 8> columns{"epoch",    "steps",    "loss",           "rate",
                                          "val_psnr", "val_ssim", "val_noisy_psnr", "seconds"};
+/// Behind the others, in files of trainings without clean images.
+const std::string sure_column = "val_sure";
 
-std::string header() {
+std::string header(bool estimates) {
     std::string line;
     for (const std::string& column : columns) line += (line.empty() ? "" : ",") + column;
-    return line + "\n";
+    return line + (estimates ? "," + sure_column : "") + "\n";
 }
 
 std::string fixed(double value, int decimals) {
@@ -34,11 +37,12 @@ std::string fixed(double value, int decimals) {
             std::to_chars(digits, digits + sizeof digits, value, std::chars_format::fixed, decimals).ptr};
 }
 
-std::string line_of(const Row& row) {
+std::string line_of(const Row& row, bool estimates) {
     const std::string validation =
         row.validated ? fixed(row.psnr, 6) + "," + fixed(row.ssim, 6) + "," + fixed(row.noisy_psnr, 6) : ",,";
+    const std::string sure = estimates ? "," + (row.sure ? rounded_decimal(*row.sure, 9) : "") : "";
     return text(row.epoch, ",", row.steps, ",", rounded_decimal(row.loss, 9), ",",
-                rounded_decimal(row.rate, 9), ",", validation, ",", fixed(row.seconds, 3), "\n");
+                rounded_decimal(row.rate, 9), ",", validation, ",", fixed(row.seconds, 3), sure, "\n");
 }
 
 /// All of a field as a number, written with a decimal point or comma.
@@ -63,6 +67,7 @@ bool read(std::string field, Number& number) {
 struct Layout {
     std::array<std::size_t, columns.size()> place{0, 1, 2, 3, 4, 5, 6, 7};
     std::size_t width = columns.size();
+    std::optional<std::size_t> sure;
 };
 
 /// By the header; a file without one is taken to be in our order.
@@ -74,14 +79,15 @@ Layout layout_of(const CsvRecord& first) {
         if (at == first.fields.end()) return {};
         layout.place[c] = std::size_t(at - first.fields.begin());
     }
+    if (const auto at = std::find(first.fields.begin(), first.fields.end(), sure_column);
+        at != first.fields.end())
+        layout.sure = std::size_t(at - first.fields.begin());
     return layout;
 }
 
 std::optional<Row> row_of(const CsvRecord& record, const Layout& layout) {
-    const auto field = [&](std::size_t column) {
-        const std::size_t at = layout.place[column];
-        return at < record.fields.size() ? record.fields[at] : "";
-    };
+    const auto field_at = [&](std::size_t at) { return at < record.fields.size() ? record.fields[at] : ""; };
+    const auto field = [&](std::size_t column) { return field_at(layout.place[column]); };
     // Behind the columns there may be remarks, but no figures: these are of another row, whose line's start was lost.
     for (std::size_t at = layout.width; at < record.fields.size(); ++at)
         if (double figure; read(record.fields[at], figure)) return std::nullopt;
@@ -91,7 +97,10 @@ std::optional<Row> row_of(const CsvRecord& record, const Layout& layout) {
                        read(field(3), row.rate) && read(field(7), row.seconds) && row.epoch > 0;
     const bool judged = !row.validated || (read(field(4), row.psnr) && read(field(5), row.ssim) &&
                                            read(field(6), row.noisy_psnr));
-    return whole && judged ? std::optional(row) : std::nullopt;
+    bool estimated = true;
+    if (layout.sure && !field_at(*layout.sure).empty())
+        estimated = read(field_at(*layout.sure), row.sure.emplace());
+    return whole && judged && estimated ? std::optional(row) : std::nullopt;
 }
 
 std::string path_in(const std::string& folder) { return folder + "/metrics.csv"; }
@@ -119,9 +128,9 @@ Contents read_contents(const std::string& file) {
     return contents;
 }
 
-std::string written(const std::map<int, Row>& rows) {
-    std::string file = header();
-    for (const auto& [epoch, row] : rows) file += line_of(row);
+std::string written(const std::map<int, Row>& rows, bool estimates) {
+    std::string file = header(estimates);
+    for (const auto& [epoch, row] : rows) file += line_of(row, estimates);
     return file;
 }
 
@@ -144,11 +153,12 @@ std::string listed(const std::vector<int>& lines) {
 
 }  // namespace
 
-MetricsFile::MetricsFile(const std::string& folder, const Start& start) : events_(folder, start.steps + 1) {
+MetricsFile::MetricsFile(const std::string& folder, const Start& start)
+    : estimates_(start.estimates), events_(folder, start.steps + 1) {
     const std::string path = path_in(folder), found = content_of(path);
     Contents contents = read_contents(found);
     std::map<int, Row>& rows = contents.rows;
-    const bool ours = found.empty() || found == written(rows);
+    const bool ours = found.empty() || found == written(rows, estimates_);
     const std::size_t all = rows.size();
     const bool explained = died_after(rows, start);
     rows.erase(rows.upper_bound(start.epoch), rows.end());
@@ -163,7 +173,7 @@ MetricsFile::MetricsFile(const std::string& folder, const Start& start) : events
                           contents.odd.size() > 1 ? " are no rows" : " is no row", " (or an epoch's second)");
         note_ += "; the file as it was: " + keep_copy(path);
     }
-    if (const std::string kept = written(rows); kept != found) write_file(path, kept);
+    if (const std::string kept = written(rows, estimates_); kept != found) write_file(path, kept);
     csv_ = std::make_unique<GrowingFile>(path);
 }
 
@@ -178,14 +188,26 @@ std::optional<Row> MetricsFile::last_row(const std::string& folder) {
     return all.empty() ? std::nullopt : std::optional(all.back());
 }
 
+const Row* MetricsFile::best_row(const std::vector<Row>& rows) {
+    const Row* best = nullptr;
+    for (const Row& row : rows) {
+        if (row.sure ? !best || !best->sure || *row.sure < *best->sure
+                     : row.validated && std::isfinite(row.psnr) &&
+                           (!best || (!best->sure && row.psnr > best->psnr)))
+            best = &row;
+    }
+    return best;
+}
+
 void MetricsFile::append(const Row& row) {
-    csv_->append(line_of(row));
+    csv_->append(line_of(row, estimates_));
     seconds_ += row.seconds;
     std::vector<Scalar> scalars{{"train/loss", float(row.loss)}, {"train/rate", float(row.rate)}};
     if (row.validated) {
         scalars.push_back({"validation/psnr", float(row.psnr)});
         scalars.push_back({"validation/ssim", float(row.ssim)});
     }
+    if (row.sure) scalars.push_back({"validation/sure", float(*row.sure)});
     events_.append(row.steps, scalars);
 }
 

@@ -20,7 +20,8 @@ class MetricsFile {
         double loss = 0, rate = 0;
         bool validated = false;
         double psnr = 0, ssim = 0, noisy_psnr = 0;
-        double seconds = 0;  ///< of this epoch
+        double seconds = 0;                         ///< of this epoch
+        std::optional<double> sure = std::nullopt;  ///< the column val_sure; see Validation
     };
 
     /// What a run goes on from.
@@ -31,6 +32,7 @@ class MetricsFile {
         /// many more. Yet more are worth a copy.
         double unsaved_seconds = 0;
         int unsaved = 0;
+        bool estimates = false;  ///< whether the file has the column val_sure
     };
 
     /// Opens the files in `folder`. metrics.csv may be as a spreadsheet left it (quotes, other separators,
@@ -52,6 +54,9 @@ class MetricsFile {
     static std::vector<Row> rows(const std::string& folder);
     /// The row of its last epoch, none where there is none.
     static std::optional<Row> last_row(const std::string& folder);
+    /// Of the best validation: the lowest SURE where there is one, else the highest PSNR that is a finite number; the first
+    /// of several. Null where there is none.
+    static const Row* best_row(const std::vector<Row>& rows);
 
     /// Seconds of all rows.
     double seconds() const { return seconds_; }
@@ -59,6 +64,7 @@ class MetricsFile {
   private:
     std::string note_;
     double seconds_ = 0;
+    bool estimates_;
     std::unique_ptr<GrowingFile> csv_;
     EventFile events_;
 };

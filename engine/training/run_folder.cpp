@@ -16,7 +16,9 @@ namespace fs = std::filesystem;
 constexpr const char* names[] = {"last", "best"};  // of checkpoints
 
 void check_counters(const Progress& p, int steps_per_epoch, const std::string& path) {
-    if (p.step >= steps_per_epoch || p.steps != std::int64_t(p.epoch) * steps_per_epoch + p.step)
+    // An epoch that ended since a run's time was up is short of steps.
+    const std::int64_t missing = std::int64_t(p.epoch) * steps_per_epoch + p.step - p.steps;
+    if (p.step >= steps_per_epoch || missing < 0 || (missing > 0 && p.time == 0))
         fail(path, ": tvmap.epoch ", p.epoch, ", tvmap.step ", p.step, " and tvmap.steps ", p.steps,
              " cannot be at ", steps_per_epoch, " steps an epoch; get the file again");
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <numeric>
 #include <sstream>
 
 #include "engine/config/solver_problem.h"
@@ -10,6 +11,9 @@
 #include "engine/files/file.h"
 #include "engine/files/outputs.h"
 #include "engine/files/stopwatch.h"
+#include "engine/optimiser/learning_rate.h"
+#include "engine/optimiser/optimiser.h"
+#include "engine/optimiser/run_clock.h"
 #include "engine/training/batches.h"
 #include "engine/training/checkpoint_writer.h"
 #include "engine/training/memory_limit.h"
@@ -25,7 +29,12 @@
 namespace tvmap {
 
 struct Trainer::State {
+    explicit State(const Config& c) : config(c) {
+        if (config.train.time > 0) clock.emplace(config.train.time);
+    }
+
     Config config;
+    std::optional<RunClock> clock;  // in a run by time
     std::unique_ptr<RunFolder> folder;
     std::unique_ptr<Dataset> train, val;
     std::unique_ptr<Backend> backend;
@@ -49,9 +58,9 @@ struct Trainer::State {
     std::string path(const std::string& name) const { return folder->path(name); }
     std::string checkpoint(const std::string& name) const { return folder->checkpoint(name); }
     void log(const std::string& line) const { folder->log(line); }
-    /// What every run comes to write: a checkpoint holds weights and Adam's two moments.
+    /// What every run comes to write: a checkpoint holds the whole state of the parameters.
     std::vector<Output> outputs() const {
-        const std::uint64_t bytes = 3 * sizeof(float) * std::uint64_t(parameters->count());
+        const std::uint64_t bytes = sizeof(float) * std::uint64_t(parameters->state_floats());
         std::vector<Output> files{{checkpoint("best"), bytes}, {checkpoint("last"), bytes}};
         for (const char* name : {"config.yaml", "algorithms.json", "metrics.csv", "log.txt"})
             files.push_back({path(name)});
@@ -59,6 +68,14 @@ struct Trainer::State {
     }
     ImageCounts images() const { return {train->count(), val->count()}; }
     int steps_per_epoch() const { return Batches::steps_per_epoch(config, *train); }
+    std::int64_t steps_in_all() const { return std::int64_t(config.train.epochs) * steps_per_epoch(); }
+    bool stopped_early() const {
+        return config.train.stop_after > 0 && progress.unimproved >= config.train.stop_after;
+    }
+    bool time_is_up() const { return clock && progress.time >= clock->limit(); }
+    bool finished() const {
+        return stopped_early() || (clock ? time_is_up() : progress.epoch >= config.train.epochs);
+    }
 
     void read_data();
     void make_plan(Algorithms& algorithms);
@@ -69,7 +86,12 @@ struct Trainer::State {
     std::unique_ptr<TrainingSteps> steps();
     void count(const std::vector<double>& losses);
     void validate(TrainReport& report);
-    void finish_epoch(TrainReport& report, double rate, double seconds);
+    double rate_now() const;
+    void time_the_end();
+    bool judge(TrainReport& report);
+    void finish_epoch(TrainReport& report, double seconds, bool last);
+    std::string ending() const;
+    bool better(const TrainReport& report) const;
     void save(const std::vector<std::string>& names);
     void save_epoch(bool best, bool last);
     [[noreturn]] void broken(const std::string& what) const;
@@ -87,9 +109,7 @@ void Trainer::State::read_data() {
     train = std::make_unique<Dataset>(data.train, data.size, data.limit.train, "data.train", least_side,
                                       data.picture_limit,
                                       data.own_sizes ? Preparation::none : Preparation::square);
-    if (train->count() < config.train.batch)
-        fail(data.train, ": ", train->count(),
-             " images are fewer than one batch (train.batch: ", config.train.batch, ")");
+    Batches::check(config, *train);
     val =
         std::make_unique<Dataset>(data.val, data.size, data.limit.val, "data.val", halved, data.picture_limit,
                                   data.own_sizes ? Preparation::centre : Preparation::square);
@@ -101,14 +121,14 @@ void Trainer::State::make_plan(Algorithms& algorithms) {
     memory = plan->memory;
     check_limit(algorithms);
     parameters = std::make_unique<Parameters>(*backend, plan->steps.front()->graph().parameters(), true,
-                                              plan->parts());
+                                              plan->parts(), Optimiser::kept(config));
     for (const auto& step : plan->steps) {
         const int part = int(arenas.size());
         arenas.push_back(
             std::make_unique<Arena>(*backend, part == 0 ? plan->arena_bytes : step->arena_bytes()));
         step->bind(*arenas.back(), *parameters, part);
     }
-    plan->validation->bind(*arenas.front(), *parameters);
+    plan->validation->bind(*arenas.front(), parameters->result());
     validation = std::make_unique<Validation>(*backend, config, *val, *plan->validation, plan->recorded,
                                               plan->resident);
     checkpoints = std::make_unique<CheckpointWriter>(*backend, *parameters);
@@ -146,6 +166,7 @@ void Trainer::State::open(bool resume, const std::vector<std::string>& change) {
     if (!origin.empty()) {
         progress = read_checkpoint(origin, *parameters);
         saved = text(origin, " (epoch ", progress.epoch, ", step ", progress.step, ")");
+        if (clock) clock->go_on_after(progress.time);
         release_free_memory();  // reading the file took more than a step's memory, once
         reset_peak_resident();
     }
@@ -159,6 +180,7 @@ void Trainer::State::open(bool resume, const std::vector<std::string>& change) {
     algorithms.save(path("algorithms.json"));
     if (!has_algorithms) algorithms.save_for_machine();
     MetricsFile::Start start{progress.epoch, progress.steps};
+    start.estimates = config.train.supervision != Supervision::clean;
     if (exists) {
         // Half of it until a checkpoint is due; to write it may take as long again.
         start.unsaved_seconds = 2 * config.train.checkpoint_seconds;
@@ -169,6 +191,10 @@ void Trainer::State::open(bool resume, const std::vector<std::string>& change) {
     log(text(progress.steps ? "resumed" : "started", " at epoch ", progress.epoch + 1, ", step ",
              progress.step, " on ", backend->description(), " (", cpu::processor_name(), "); ",
              parameters->count(), " parameters"));
+    if (clock)
+        log(text("ends after ", clock->limit(),
+                 " seconds (train.time), its learning rates by the share of them that is over: no two runs "
+                 "by time have the same bits"));
     if (!metrics->note().empty()) {
         notes.push_back(metrics->note());
         log(notes.back());
@@ -196,6 +222,7 @@ void Trainer::State::record(const std::vector<Difference>& changes) {
 
 // A checkpoint counts on the rows of its epochs.
 void Trainer::State::save(const std::vector<std::string>& names) {
+    if (clock) progress.time = std::max(progress.time, clock->used());
     std::vector<std::string> paths;
     for (const std::string& name : names) paths.push_back(checkpoint(name));
     checkpoints->write(paths, config, progress, [this] { metrics->sync(); });
@@ -231,9 +258,8 @@ void Trainer::State::check_finite() const {
 
 Trainer::Trainer(const Config& config, const std::string& run_folder, bool resume,
                  std::unique_ptr<Backend> backend, const std::vector<std::string>& change)
-    : state_(std::make_unique<State>()) {
+    : state_(std::make_unique<State>(config)) {
     State& s = *state_;
-    s.config = config;
     s.folder = std::make_unique<RunFolder>(run_folder);
     s.backend = backend ? std::move(backend) : make_backend(config.device, config.network.precision);
     s.read_data();
@@ -245,13 +271,23 @@ Trainer::~Trainer() = default;
 const Progress& Trainer::progress() const { return state_->progress; }
 const MemoryReport& Trainer::memory() const { return state_->memory; }
 const std::vector<std::string>& Trainer::notes() const { return state_->notes; }
+bool Trainer::stopped_early() const { return state_->stopped_early(); }
 std::string Trainer::device() const { return state_->backend->description(); }
 
 std::unique_ptr<TrainingSteps> Trainer::State::steps() {
     std::vector<Plan*> plans;
     for (const auto& step : plan->steps) plans.push_back(step.get());
-    const TrainingParts parts{*backend,    config,      *train,       plans,
-                              *parameters, plan->noisy, plan->target, plan->weights};
+    const TrainingParts parts{
+        *backend,
+        config,
+        *train,
+        plans,
+        *parameters,
+        plan->noisy,
+        plan->target,
+        plan->weights,
+        clock ? &*clock : nullptr,
+        std::int64_t(progress.epoch) * steps_per_epoch() + progress.step - progress.steps};
     const int epoch = progress.epoch + 1;
     if (!plan->recorded) return std::make_unique<HostSteps>(parts, epoch, progress.step);
     return std::make_unique<ResidentSteps>(parts, epoch, progress.step, plan->resident);
@@ -279,6 +315,9 @@ void Trainer::State::count(const std::vector<double>& losses) {
 void Trainer::State::validate(TrainReport& report) {
     const Validation::Result all = validation->run();
     if (!all.finite) broken("a validation image's map or result is not finite");
+    if (!all.sure.empty())
+        report.sure = std::accumulate(all.sure.begin(), all.sure.end(), 0.0) / double(all.sure.size());
+    if (all.denoised.empty()) return;
     std::vector<Quality> of_noisy, of_denoised;
     std::vector<std::string> left_out;
     for (int i = 0; i < val->count(); ++i) {
@@ -299,45 +338,82 @@ void Trainer::State::validate(TrainReport& report) {
     said_of_validation = report.left_out;
 }
 
+/// Of the last step; in a run by time, of one that would be taken now.
+double Trainer::State::rate_now() const {
+    if (clock) return learning_rate_by_time(config.optimiser, progress.steps, clock->share());
+    return learning_rate(config.optimiser, progress.steps, steps_in_all());
+}
+
+/// A run by time keeps back what its last validation takes, which is measured before the first step.
+void Trainer::State::time_the_end() {
+    if (!clock) return;
+    const Stopwatch watch;
+    validation->run();
+    clock->reserve(watch.seconds());
+}
+
+bool Trainer::State::better(const TrainReport& report) const {
+    if (report.sure) return *report.sure < progress.best_sure;
+    return report.validated && report.psnr > progress.best_psnr;
+}
+
+/// Validates, and says whether the run is to end for it.
+bool Trainer::State::judge(TrainReport& report) {
+    validate(report);
+    if (better(report)) {
+        if (report.validated) progress.best_psnr = report.psnr;
+        if (report.sure) progress.best_sure = *report.sure;
+        progress.best_epoch = progress.epoch;
+        progress.unimproved = 0;
+        report.best = true;
+    } else if ((report.validated || report.sure) && config.train.stop_after > 0) {
+        ++progress.unimproved;
+    }
+    return stopped_early() || (clock && clock->over());
+}
+
 // Metrics before the checkpoint: a run that dies in between has a row too many, which resuming cuts off
 // again.
-void Trainer::State::finish_epoch(TrainReport& report, double rate, double seconds) {
+void Trainer::State::finish_epoch(TrainReport& report, double seconds, bool last) {
     const Stopwatch watch;
+    const double rate = rate_now();
     check_finite();
     ++progress.epoch;
-    const bool last = progress.epoch >= config.train.epochs;
-    if (last || progress.epoch % config.train.validate_every == 0) validate(report);
-    if (report.validated && report.psnr > progress.best_psnr) {
-        progress.best_psnr = report.psnr;
-        progress.best_epoch = progress.epoch;
-        report.best = true;
-    }
-    const double loss = progress.loss_sum / steps_per_epoch();
+    if (last || progress.epoch % config.train.validate_every == 0) last = judge(report) || last;
+    const double loss = progress.loss_sum / progress.step;
     progress.step = 0;
     progress.loss_sum = 0;
     progress.seconds = 0;
+    if (last && clock && !stopped_early()) progress.time = clock->limit();
     metrics->append({progress.epoch, progress.steps, loss, rate, report.validated, report.psnr, report.ssim,
-                     report.noisy_psnr, seconds + watch.seconds()});
+                     report.noisy_psnr, seconds + watch.seconds(), report.sure});
     save_epoch(report.best, last);
+    if (clock && (report.validated || report.sure)) clock->reserve(watch.seconds());
+}
+
+std::string Trainer::State::ending() const {
+    return stopped_early() ? text("stopped early, after ", progress.unimproved,
+                                  " validations that were no better (train.stop_after),")
+                           : "finished";
 }
 
 bool Trainer::run(const std::function<void(const TrainReport&)>& report, const std::atomic<bool>& stop) {
     State& s = *state_;
     Progress& progress = s.progress;
     const int steps_per_epoch = s.steps_per_epoch();
-    const std::int64_t total = std::int64_t(s.config.train.epochs) * steps_per_epoch;
-    if (progress.steps >= total) {
+    if (s.finished()) {
         if (s.origin != s.checkpoint("last")) s.save({"last"});
         s.checkpoints->finish();
         return true;
     }
     s.since_last = {};
+    s.time_the_end();
     const std::unique_ptr<TrainingSteps> steps = s.steps();
     const Stopwatch whole;
     Stopwatch epoch;
     const std::int64_t first = progress.steps;
 
-    while (progress.epoch < s.config.train.epochs) {
+    while (!s.finished()) {
         if (stop) {
             progress.seconds += epoch.seconds();
             s.check_finite();
@@ -347,77 +423,36 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
             s.log(text("interrupted at epoch ", progress.epoch + 1, ", step ", progress.step));
             return false;
         }
+        const Stopwatch taking;
         s.count(steps->take());
         if (!s.memory_measured && progress.steps - first >= 10) s.measure_memory("after ten steps");
 
         TrainReport now;
         now.epoch = progress.epoch + 1;
-        now.epochs = s.config.train.epochs;
+        now.epochs = s.clock ? 0 : s.config.train.epochs;
         now.step = progress.step;
         now.steps_per_epoch = steps_per_epoch;
         now.loss = progress.loss_sum / progress.step;
-        if (progress.step == steps_per_epoch) {
-            const double rate = learning_rate(s.config.optimiser, progress.steps, total);
-            s.finish_epoch(now, rate, progress.seconds + epoch.seconds());
+        const bool time_is_up = s.clock && s.clock->over(taking.seconds());
+        if (progress.step == steps_per_epoch || time_is_up) {
+            const bool last = s.clock ? time_is_up : now.epoch >= s.config.train.epochs;
+            s.finish_epoch(now, progress.seconds + epoch.seconds(), last);
             epoch = {};
         }
-        const double elapsed = whole.seconds();
-        now.steps_per_second = double(progress.steps - first) / elapsed;
-        now.seconds_left = double(total - progress.steps) / now.steps_per_second;
+        now.steps_per_second = double(progress.steps - first) / whole.seconds();
+        now.steps_left =
+            s.clock ? s.clock->left() * now.steps_per_second : double(s.steps_in_all() - progress.steps);
+        now.seconds_left = now.steps_left / now.steps_per_second;
         report(now);
     }
     s.checkpoints->finish();
     s.measure_memory("at the end");
-    s.log(text("finished after ", progress.steps, " steps, ", s.metrics->seconds(),
-               " seconds; best validation PSNR ", progress.best_psnr, " dB in epoch ", progress.best_epoch));
+    const std::string best = s.config.train.supervision == Supervision::clean
+                                 ? text("PSNR ", progress.best_psnr, " dB")
+                                 : text("SURE ", progress.best_sure);
+    s.log(text(s.ending(), " after ", progress.steps, " steps, ", s.metrics->seconds(),
+               " seconds; best validation ", best, " in epoch ", progress.best_epoch));
     return true;
-}
-
-PlanReport Trainer::plan(const Config& config) {
-    const std::unique_ptr<Backend> backend = make_backend(config.device, config.network.precision);
-    Algorithms algorithms = Algorithms::of_machine();
-    const ImageCounts images{config.data.limit.train, config.data.limit.val};
-    algorithms.plan_untimed(Algorithms::Untimed::least);
-    // The primitives of a single image serve validation too, those of a batch do not: for the search, two
-    // images stand for all.
-    std::size_t primitives = 0;
-    if (config.train.memory_limit > 0 && config.train.batch == 1 && images.train > 1) {
-        Config pair = config;
-        pair.train.batch = 2;
-        primitives = TrainingPlan(*backend, pair, algorithms, images).memory["primitives"].predicted;
-    }
-    MemoryReport least = TrainingPlan(*backend, config, algorithms, images).memory;
-    primitives = std::max(primitives, least["primitives"].predicted);
-    least["primitives"].predicted = primitives;
-    algorithms.plan_untimed(Algorithms::Untimed::most);
-    const TrainingPlan plan(*backend, config, algorithms, images);
-    PlanReport report{
-        plan.steps.front()->graph().parameter_count(), plan.memory, algorithms.untimed_problems(), 0, "", {}};
-    MemoryOwner& left_behind = report.memory["primitives"];
-    left_behind.predicted = primitives;
-    report.least = std::min(least.predicted(), report.memory.predicted());
-
-    TextStream out;
-    if (plan.parts() > 1)
-        out << "a batch is taken in " << plan.parts() << " parts of " << config.train.batch / plan.parts()
-            << ", each by one thread; the tensors of one of them:\n";
-    out << plan.steps.front()->table() << "validation: " << plan.validation->arena_bytes()
-        << " bytes in the same arena\nparameters: " << report.parameters << " in "
-        << plan.steps.front()->graph().parameters().size() << " tensors\n"
-        << report.memory.table() << "predicted peak: " << report.memory.predicted() << " bytes ("
-        << double(report.memory.predicted()) / 1e6 << " MB) above what was in use before planning, on "
-        << backend->description() << "\n";
-    if (report.untimed > 0)
-        out << "not yet timed: " << report.untimed
-            << " convolutions; until the first training chooses their algorithms, "
-            << "the peak is known to lie between " << report.least << " and " << report.memory.predicted()
-            << " bytes, and the table shows the most\n";
-    if (report.memory.limit > 0) {
-        report.largest = largest_batch(*backend, config, algorithms, images, left_behind.predicted);
-        out << "memory limit: " << report.memory.limit << " bytes; " << report.largest->describe() << "\n";
-    }
-    report.table = out.str();
-    return report;
 }
 
 }  // namespace tvmap

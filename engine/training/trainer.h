@@ -27,14 +27,17 @@ struct PlanReport {
 
 /// What the trainer tells while it runs.
 struct TrainReport {
-    int epoch = 0, epochs = 0;  ///< counted from 1
+    int epoch = 0, epochs = 0;  ///< counted from 1; epochs: 0 in a run by time (train.time)
     int step = 0, steps_per_epoch = 0;
-    double loss = 0;              ///< mean over the epoch so far
-    double steps_per_second = 0;  ///< of this process
-    double seconds_left = 0;
+    double loss = 0;                            ///< mean over the epoch so far
+    double steps_per_second = 0;                ///< of this process
+    double seconds_left = 0, steps_left = 0;    ///< as predicted
     bool validated = false;                     ///< the three below were measured just now
     double psnr = 0, ssim = 0, noisy_psnr = 0;  ///< means over the images that count; see belongs_in_means
-    std::string left_out;                       ///< one line on validation images that do not, or ""
+    /// The mean estimate of the mean squared error, measured just now; in trainings without clean images, where it decides
+    /// what is best.
+    std::optional<double> sure;
+    std::string left_out;  ///< one line on validation images that do not, or ""
     bool best = false;
 };
 
@@ -50,12 +53,15 @@ class Trainer {
             std::unique_ptr<Backend> backend = nullptr, const std::vector<std::string>& change = {});
     ~Trainer();
 
-    /// Trains until the configured epochs are done (true) or `stop` is set (false: the state is saved and can
+    /// Trains until the configured epochs are done, the time is up (train.time) or validation gets no better
+    /// (train.stop_after): true; or `stop` is set (false: the state is saved and can
     /// be resumed). Throws Error when losses or weights are no longer finite: the checkpoints stay as they were; and
     /// when a checkpoint cannot be written, at the end of an epoch after that at the latest.
     bool run(const std::function<void(const TrainReport&)>& report, const std::atomic<bool>& stop);
 
     const Progress& progress() const;
+    /// Whether the run ended since validation got no better.
+    bool stopped_early() const;
     const MemoryReport& memory() const;
     /// What was found in the run folder and done about it, where the user should know: a line each, also in
     /// log.txt.

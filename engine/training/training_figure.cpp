@@ -35,12 +35,10 @@ std::string loss_plot(const std::vector<Row>& rows) {
                 map_line, "\nunset logscale y\n");
 }
 
-/// "" where no epoch was validated.
+/// "" where no epoch was validated against clean images.
 std::string validation_plot(const std::vector<Row>& rows) {
-    const Row* best = nullptr;
-    for (const Row& row : rows)
-        if (row.validated && std::isfinite(row.psnr) && (!best || row.psnr > best->psnr)) best = &row;
-    if (!best) return "";
+    const Row* best = MetricsFile::best_row(rows);
+    if (!best || !best->validated) return "";
     return format("set title 'validation: best %.2f dB in epoch %d'\nset ylabel 'PSNR, dB'\n", best->psnr,
                   best->epoch) +
            format(

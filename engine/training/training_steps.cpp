@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 
 #include "engine/files/stopwatch.h"
 #include "kernels/base/threads.h"
@@ -10,13 +9,17 @@
 namespace tvmap {
 namespace {
 
-std::int64_t steps_of_run(const TrainingParts& parts) {
-    return std::int64_t(parts.config.train.epochs) * Batches::steps_per_epoch(parts.config, parts.data);
+/// Optimiser steps that were taken before this one of `epoch` (both from 0).
+std::int64_t steps_before(const TrainingParts& parts, int epoch, int step) {
+    const std::int64_t each = Batches::steps_per_epoch(parts.config, parts.data);
+    return epoch * each + step - parts.left_out;
 }
 
-/// Of optimiser step `step`, from 1.
-Adam adam_of(const OptimiserConfig& o, std::int64_t step, std::int64_t total) {
-    return {learning_rate(o, step, total), o.beta1, o.beta2, o.eps, step};
+/// Of optimiser step `step`, from 1; in a run by time, as it is now.
+double rate_of(const TrainingParts& parts, std::int64_t step) {
+    const OptimiserConfig& o = parts.config.optimiser;
+    if (parts.clock) return learning_rate_by_time(o, step, parts.clock->share());
+    return learning_rate(o, step, steps_before(parts, parts.config.train.epochs, 0));
 }
 
 /// Part `part` of a batch, to its plan.
@@ -33,46 +36,46 @@ void upload(const TrainingParts& parts, const Plan& plan, const Batches::Batch& 
 
 }  // namespace
 
-double learning_rate(const OptimiserConfig& optimiser, std::int64_t step, std::int64_t total) {
-    if (step <= optimiser.warmup) return optimiser.rate * double(step) / optimiser.warmup;
-    if (!optimiser.cosine) return optimiser.rate;
-    const double done =
-        double(step - optimiser.warmup) / double(std::max<std::int64_t>(1, total - optimiser.warmup));
-    return optimiser.rate * 0.5 * (1.0 + std::cos(M_PI * std::min(1.0, done)));
-}
-
 HostSteps::HostSteps(const TrainingParts& parts, int epoch, int step)
     : parts_(parts),
       batches_(parts.config, parts.data, epoch, step),
-      steps_(std::int64_t(epoch - 1) * Batches::steps_per_epoch(parts.config, parts.data) + step),
-      total_(steps_of_run(parts)),
+      optimiser_(parts.backend, parts.parameters, parts.config),
+      steps_(steps_before(parts, epoch - 1, step)),
       loss_(1),
       team_(parts.plans.size() > 1 ? std::make_unique<Team>(std::min(int(parts.plans.size()), thread_count()))
                                    : nullptr) {}
 
+double HostSteps::batch_loss() const {
+    double loss = 0;
+    for (const Plan* plan : parts_.plans) loss += plan->loss() / double(parts_.plans.size());
+    return loss;
+}
+
 const std::vector<double>& HostSteps::take() {
-    const Batches::Batch& batch = batches_.next();
-    const Adam adam = adam_of(parts_.config.optimiser, ++steps_, total_);
-    const int parts = int(parts_.plans.size());
-    std::atomic<int> next{0};
-    const auto work = [&](int) {
-        for (int part; (part = next++) < parts;) {
-            Plan& plan = *parts_.plans[part];
-            upload(parts_, plan, batch, part);
-            plan.forward();
-            plan.backward();
-        }
-    };
-    if (team_) {
-        team_->run(work);
-        parts_.parameters.adam_step(adam, *team_);
-    } else {
-        work(0);
-        parts_.parameters.adam_step(adam);
-    }
-    // The batch's loss is the mean of its images', and so of its equal parts'.
+    const int parts = int(parts_.plans.size()), accumulate = parts_.config.train.accumulate;
+    ++steps_;
     loss_[0] = 0;
-    for (const Plan* plan : parts_.plans) loss_[0] += plan->loss() / parts;
+    for (int k = 0; k < accumulate; ++k) {
+        const Batches::Batch& batch = batches_.next();
+        std::atomic<int> next{0};
+        const auto work = [&](int) {
+            for (int part; (part = next++) < parts;) {
+                Plan& plan = *parts_.plans[part];
+                upload(parts_, plan, batch, part);
+                plan.forward();
+                plan.backward();
+            }
+        };
+        if (team_)
+            team_->run(work);
+        else
+            work(0);
+        if (k + 1 < accumulate)
+            optimiser_.gather(team_.get());
+        else
+            optimiser_.step(optimiser_.adam(rate_of(parts_, steps_), steps_), team_.get());
+        loss_[0] += batch_loss() / accumulate;
+    }
     return loss_;
 }
 
@@ -81,24 +84,26 @@ std::size_t ResidentSteps::image_bytes(const Config& config, int images) {
 }
 
 std::size_t ResidentSteps::schedule_bytes(const Config& config, int images) {
-    const std::size_t steps = images / config.train.batch;
-    return sizeof(std::uint32_t) +
-           steps * (sizeof(AdamStep) + sizeof(double) + config.train.batch * sizeof(BatchItem));
+    const std::size_t batch = config.train.batch, accumulate = config.train.accumulate;
+    const std::size_t batches = std::size_t(images) / (batch * accumulate) * accumulate;
+    return sizeof(std::uint32_t) + batches * (sizeof(AdamStep) + sizeof(double) + batch * sizeof(BatchItem));
 }
 
 ResidentSteps::ResidentSteps(const TrainingParts& parts, int epoch, int step, bool resident)
     : parts_(parts),
       plan_(*parts.plans.front()),
+      optimiser_(parts.backend, parts.parameters, parts.config),
+      accumulate_(parts.config.train.accumulate),
       steps_per_epoch_(Batches::steps_per_epoch(parts.config, parts.data)),
       epoch_(epoch),
       step_(step),
       images_(parts.backend, resident ? image_bytes(parts.config, parts.data.count()) / sizeof(float) : 0),
       counter_(parts.backend, 1),
-      adam_(parts.backend, steps_per_epoch_),
-      items_(parts.backend, std::size_t(steps_per_epoch_) * parts.config.train.batch),
-      device_losses_(parts.backend, steps_per_epoch_),
-      schedule_{steps_per_epoch_, parts.config.train.batch, counter_.data(), adam_.data(),
-                items_.data(),    device_losses_.data()} {
+      adam_(parts.backend, std::size_t(steps_per_epoch_) * accumulate_),
+      items_(parts.backend, adam_.size() * parts.config.train.batch),
+      device_losses_(parts.backend, adam_.size()),
+      schedule_{int(adam_.size()), parts.config.train.batch, counter_.data(), adam_.data(),
+                items_.data(),     device_losses_.data()} {
     Backend& backend = parts_.backend;
     const int count = parts_.data.count(), size = parts_.data.size();
     if (resident) {
@@ -116,29 +121,53 @@ ResidentSteps::ResidentSteps(const TrainingParts& parts, int epoch, int step, bo
     plan_.forward();
     plan_.backward();
     backend.synchronise();
-    recording_ = backend.record([this, resident, images = TrainingImages{images_.data(), count, size}] {
+    const TrainingImages set{images_.data(), count, size};
+    const auto batch = [this, resident, set] {
         if (resident)
-            parts_.backend.make_batch(parts_.config.seed, images, schedule_, plan_.view(parts_.target),
+            parts_.backend.make_batch(parts_.config.seed, set, schedule_, plan_.view(parts_.target),
                                       plan_.view(parts_.noisy));
         plan_.forward();
         plan_.backward();
-        parts_.parameters.adam_step(schedule_);
+    };
+    recording_ = backend.record([this, batch] {
+        batch();
+        optimiser_.step(schedule_);
         parts_.backend.finish_step(schedule_, plan_.loss_in_memory());
     });
+    if (accumulate_ > 1)
+        gathering_ = backend.record([this, batch] {
+            batch();
+            optimiser_.gather();
+            parts_.backend.finish_step(schedule_, plan_.loss_in_memory());
+        });
     start_epoch(step);
 }
 
 /// Uploads the schedule of the epoch under way, to go on at `step`.
 void ResidentSteps::start_epoch(int step) {
-    const std::int64_t before = std::int64_t(epoch_ - 1) * steps_per_epoch_, total = steps_of_run(parts_);
-    std::vector<AdamStep> adam;
-    for (int s = 1; s <= steps_per_epoch_; ++s)
-        adam.emplace_back(adam_of(parts_.config.optimiser, before + s, total));
     const std::vector<BatchItem> items = epoch_items(parts_.config, parts_.data, epoch_);
-    const std::uint32_t next = std::uint32_t(step);
-    adam_.upload(adam.data(), adam.size());
+    const std::uint32_t next = std::uint32_t(step) * std::uint32_t(accumulate_);
     items_.upload(items.data(), items.size());
     counter_.upload(&next, 1);
+    upload_factors(0, steps_per_epoch_);
+}
+
+/// Of `count` steps of the epoch from step `from` (from 0) on.
+void ResidentSteps::upload_factors(int from, int count) {
+    std::vector<AdamStep> factors;
+    for (int s = from; s < from + count; ++s) {
+        const std::int64_t step = steps_before(parts_, epoch_ - 1, s) + 1;
+        factors.insert(factors.end(), std::size_t(accumulate_),
+                       AdamStep(optimiser_.adam(rate_of(parts_, step), step)));
+    }
+    adam_.upload(factors.data(), factors.size(), std::size_t(from) * accumulate_);
+}
+
+void ResidentSteps::replay_step() {
+    for (int k = 0; k < accumulate_; ++k) {
+        if (batches_) upload(parts_, plan_, batches_->next());
+        (k + 1 < accumulate_ ? gathering_ : recording_)->replay();
+    }
 }
 
 // Often enough to report and to be stopped, rarely enough that waiting for the losses costs nothing.
@@ -152,15 +181,16 @@ const std::vector<double>& ResidentSteps::take() {
     }
     const double wanted = seconds_per_step_ > 0 ? interval / seconds_per_step_ : 1;
     const int steps = std::min(int(std::clamp(wanted, 1.0, double(at_once))), steps_per_epoch_ - step_);
-    losses_.resize(steps);
+    batch_losses_.resize(std::size_t(steps) * accumulate_);
+    if (parts_.clock) upload_factors(step_, steps);
     const Stopwatch watch;
-    for (int i = 0; i < steps; ++i) {
-        if (batches_) upload(parts_, plan_, batches_->next());
-        recording_->replay();
-    }
-    device_losses_.download(losses_.data(), steps, step_);
+    for (int i = 0; i < steps; ++i) replay_step();
+    device_losses_.download(batch_losses_.data(), batch_losses_.size(), std::size_t(step_) * accumulate_);
     seconds_per_step_ = watch.seconds() / steps;
     step_ += steps;
+    losses_.assign(std::size_t(steps), 0);
+    for (std::size_t k = 0; k < batch_losses_.size(); ++k)
+        losses_[k / std::size_t(accumulate_)] += batch_losses_[k] / accumulate_;
     return losses_;
 }
 

@@ -1,13 +1,23 @@
 #include "engine/training/validation.h"
 
+#include <algorithm>
+
 #include "engine/data/noise.h"
+#include "engine/data/supervision.h"
+#include "kernels/training/loss.h"
 
 namespace tvmap {
 
+std::size_t Validation::planes(const Config& config) {
+    const bool estimates = config.train.supervision != Supervision::clean;
+    return estimates ? 4 : Observer(config.solver.observation).weighs() ? 3 : 2;
+}
+
 std::size_t Validation::bytes(const Config& config, int images, bool resident) {
-    const std::size_t planes = Observer(config.solver.observation).weighs() ? 3 : 2;
-    const std::size_t pair = planes * sizeof(float) * std::size_t(config.data.size) * config.data.size;
-    return (resident ? images + 1 : 1) * pair + (std::size_t(images) + 1) * sizeof(Found);
+    const std::size_t plane = sizeof(float) * std::size_t(config.data.size) * config.data.size;
+    const std::size_t results = config.train.supervision != Supervision::clean ? 2 : 0;
+    return ((resident ? images + 1 : 1) * planes(config) + results) * plane +
+           (std::size_t(images) + 1) * sizeof(Found);
 }
 
 Validation::Validation(Backend& backend, const Config& config, const Dataset& images, Denoiser& denoiser,
@@ -19,9 +29,12 @@ Validation::Validation(Backend& backend, const Config& config, const Dataset& im
       recorded_(recorded),
       pixels_(std::int64_t(images.size()) * images.size()),
       observer_(config.solver.observation),
-      host_pair_((observer_.weighs() ? 3 : 2) * pixels_),
+      measures_(config.noise.source == NoiseSource::simulated),
+      estimates_(config.train.supervision != Supervision::clean),
+      host_pair_(planes(config) * std::size_t(pixels_)),
       pair_(backend, host_pair_.data(), host_pair_.size()),
       pairs_(backend, resident ? std::size_t(images.count()) * host_pair_.size() : 0),
+      results_(backend, estimates_ ? 2 * std::size_t(pixels_) : 0),
       found_(backend, 1),
       all_found_(backend, images.count()) {
     if (!resident) return;
@@ -35,10 +48,33 @@ Validation::Validation(Backend& backend, const Config& config, const Dataset& im
 void Validation::make_pair(int image) {
     float *const noisy = host_pair_.data(), *const clean = noisy + pixels_;
     images_.copy(image, clean);
-    make_noisy({config_.noise, config_.noise.sigma, config_.seed, validation_epoch}, images_, image, pixels_,
-               clean, noisy);
+    if (!measures_)
+        std::copy(clean, clean + pixels_, noisy);
+    else
+        make_noisy({config_.noise, config_.noise.sigma, config_.seed, validation_epoch}, images_, image,
+                   pixels_, clean, noisy);
     observer_.observe(config_.seed, validation_epoch, std::uint32_t(image), images_.size(), images_.size(),
                       clean, noisy, observer_.weighs() ? noisy + 2 * pixels_ : nullptr);
+    if (!estimates_) return;
+    const float sigma = noise_deviation(config_, images_, image, validation_epoch);
+    probe({config_.seed, validation_epoch, std::uint32_t(image), sigma}, config_.train.sure_epsilon, pixels_,
+          noisy, noisy + 3 * pixels_, noisy + 2 * pixels_);
+}
+
+/// SURE of the image in pair_ whose result is at hand.
+void Validation::estimate() {
+    const float* const noisy = pair_.data();
+    Found* const found = found_.data();
+    backend_.copy(results_.data(), denoiser_.output(), pixels_);
+    backend_.copy(denoiser_.input(), noisy + 3 * pixels_, pixels_);
+    denoiser_.forward();
+    backend_.find_not_finite(denoiser_.output(), pixels_, &found->not_finite);
+    backend_.copy(results_.data() + pixels_, denoiser_.output(), pixels_);
+    const Features results = dense_features(2, 1, images_.size(), images_.size(), 1);
+    Features observed = results;  // z and v, with the clean image in between
+    observed.image_stride = 2 * pixels_;
+    sure_forward(backend_, config_.train.sure_epsilon, {results_.data(), results}, {noisy, observed},
+                 &found->image_sure, &found->sure);
 }
 
 /// On the image in pair_.
@@ -56,8 +92,11 @@ void Validation::work() {
     const auto measure = [&](const float* image, ImageQuality* quality) {
         backend_.image_quality({.images = image, .truths = clean, .height = side, .width = side}, quality);
     };
-    measure(noisy, &found->noisy);
-    measure(denoiser_.output(), &found->denoised);
+    if (measures_) {
+        measure(noisy, &found->noisy);
+        measure(denoiser_.output(), &found->denoised);
+    }
+    if (estimates_) estimate();
 }
 
 void Validation::measure(int image) {
@@ -89,8 +128,11 @@ Validation::Result Validation::run() {
     all_found_.download(all.data(), all.size());
     Result result;
     for (const Found& found : all) {
-        result.noisy.push_back(found.noisy);
-        result.denoised.push_back(found.denoised);
+        if (measures_) {
+            result.noisy.push_back(found.noisy);
+            result.denoised.push_back(found.denoised);
+        }
+        if (estimates_) result.sure.push_back(found.sure);
         result.finite = result.finite && found.not_finite == 0;
     }
     return result;

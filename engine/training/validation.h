@@ -1,5 +1,7 @@
-// The validation of a training run: every image, with the same noise each time, is denoised and measured. The work on
-// one image is recorded once and replayed, and what is found stays in the backend's memory until all images are done.
+// The validation of a training run: every image, with the same noise each time, is denoised and measured. In a training
+// without clean images SURE (kernels/training/loss.h), with the same probe each time, estimates the mean squared error; where
+// there are clean images after all, it is measured, too. The work on one image is recorded once and replayed, and what is
+// found stays in the backend's memory until all images are done.
 #pragma once
 #include <memory>
 #include <vector>
@@ -17,7 +19,8 @@ namespace tvmap {
 class Validation {
   public:
     struct Result {
-        std::vector<Quality> noisy, denoised;  ///< by image
+        std::vector<Quality> noisy, denoised;  ///< by image; none where noise.source is not simulated
+        std::vector<double> sure;              ///< by image; none where train.supervision is clean
         bool finite = true;                    ///< all maps and denoised images
     };
 
@@ -36,10 +39,13 @@ class Validation {
     /// What the backend finds of one image.
     struct Found {
         Quality noisy, denoised;
-        std::uint32_t not_finite = 0;  ///< 1: its map or its denoised image is not
+        double image_sure = 0, sure = 0;  ///< the same: a batch of one
+        std::uint32_t not_finite = 0;     ///< 1: its map or its denoised image is not
     };
 
+    static std::size_t planes(const Config& config);
     void make_pair(int image);
+    void estimate();
     void work();
     void measure(int image);
 
@@ -50,10 +56,12 @@ class Validation {
     bool recorded_;
     std::int64_t pixels_;
     const Observer observer_;
+    const bool measures_, estimates_;
     std::vector<float>
-        host_pair_;  // an image as observed, the clean one, and the weights where there are any
+        host_pair_;  // an image as observed, the clean one, and the weights or v and the probed image
     DeviceMirror<float> pair_;
-    DeviceArray<float> pairs_;  // of all images, if they are resident
+    DeviceArray<float> pairs_;    // of all images, if they are resident
+    DeviceArray<float> results_;  // of an image and of the probed one
     DeviceArray<Found> found_, all_found_;
     std::unique_ptr<Recording> recording_;
 };

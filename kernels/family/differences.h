@@ -115,6 +115,20 @@ TVMAP_HOST_DEVICE inline T adjoint_difference(const float* q, std::ptrdiff_t pla
     }
 }
 
+/// At which ends of a row a horizontal neighbour that counts is missing, or elsewhere than beside its pixel.
+struct Columns {
+    bool first = false, last = false;
+};
+
+/// For (K u)_component.
+TVMAP_HOST_DEVICE constexpr Columns difference_ends(Regulariser r, int component) {
+    if (r == Regulariser::tgv) return {component >= 3, component == 1 || component >= 3};
+    return {component == 3, component == 1 || component == 2};
+}
+
+/// For (K*q)_field.
+TVMAP_HOST_DEVICE constexpr Columns adjoint_ends(int field) { return {field == 0, true}; }
+
 /// Whether there is such a difference: where not, its dual is 0. (E has w alone in it, so it is everywhere.)
 template <Regulariser r, int component>
 TVMAP_HOST_DEVICE inline bool exists(const Links& at) {

@@ -208,8 +208,8 @@ void solver_unpack_mask(const SolverProblem& problem, int iterations, const std:
     const std::uint8_t* step = masks + (std::int64_t(solve) * iterations + iteration) * pixels;
     for (std::int64_t i = 0; i < pixels; ++i) {
         unsigned code = step[i];
-        for (int c = 0; c < problem.components(); ++c)
-            e[c * pixels + i] = std::int8_t(family::take_digit(code));
+        for (int c = 0; c < problem.components(); ++c, code /= 3)
+            e[c * pixels + i] = std::int8_t(family::digit<0>(code));
     }
 }
 

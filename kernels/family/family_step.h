@@ -79,12 +79,11 @@ TVMAP_HOST_DEVICE constexpr int digit_weight(int component) {
     return component == 0 ? 1 : 3 * digit_weight(component - 1);
 }
 
-/// The lowest digit, −1, 0 or 1, which is taken off.
-TVMAP_HOST_DEVICE inline int take_digit(unsigned& code) {
-    const unsigned rest = code * 171u >> 9;  // code / 3, for a byte
-    const int digit = int(code - 3 * rest) - 1;
-    code = rest;
-    return digit;
+/// A component's digit, −1, 0 or 1.
+template <int component>
+TVMAP_HOST_DEVICE inline int digit(unsigned code) {
+    for (int c = 0; c < component; ++c) code = code * 171u >> 9;  // code / 3, for a byte
+    return int(code - 3 * (code * 171u >> 9)) - 1;
 }
 
 // ---- start ----
@@ -143,10 +142,14 @@ TVMAP_HOST_DEVICE inline int dual_component(float a, const Solve& s, const Links
     return (1 + int(v > lambda) - int(v < -lambda)) * digit_weight(component);
 }
 
+TVMAP_HOST_DEVICE inline void dual_image_pixel(float a, float scale, const Solve& s, std::ptrdiff_t here) {
+    s.r[here] = (s.r[here] + a * (s.n[here] - s.image[here])) * scale;
+}
+
 template <Regulariser r, MapKind kind, bool masks, bool inside>
 TVMAP_HOST_DEVICE inline void dual_pixel(float a, float scale, const Solve& s, const Links& at,
                                          std::ptrdiff_t here) {
-    s.r[here] = (s.r[here] + a * (s.n[here] - s.image[here])) * scale;
+    dual_image_pixel(a, scale, s, here);
     int code = dual_component<r, kind, 0, inside>(a, s, at, here);
     code += dual_component<r, kind, 1, inside>(a, s, at, here);
     if constexpr (components(r) > 2) {
@@ -159,30 +162,34 @@ TVMAP_HOST_DEVICE inline void dual_pixel(float a, float scale, const Solve& s, c
 
 template <Regulariser r, MapKind kind, int component, bool inside>
 TVMAP_HOST_DEVICE inline void adjoint_component(float a, const Solve& s, const Links& at, std::ptrdiff_t here,
-                                                unsigned& code) {
+                                                int e) {
     float& q = s.q[component * s.plane + here];
     float& d_lambda = s.d_maps[map_number<r, kind>(component) * s.plane + here];
     const float v = q + a * difference<r, component, inside>(s.u_bar + here, s.plane, at);
     const float counted = float(multiplicity(r, component)) * v;
-    const int e = take_digit(code);
     d_lambda = d_lambda - float(e) * counted;
     q = e == 0 ? v : 0.0f;
+}
+
+TVMAP_HOST_DEVICE inline void adjoint_dual_image_pixel(float a, float scale, const Solve& s,
+                                                       std::ptrdiff_t here) {
+    const float dual = (s.r[here] + a * s.u_bar[here]) * scale;
+    s.r[here] = dual;
+    s.sum_r[here] = s.sum_r[here] + dual;
 }
 
 template <Regulariser r, MapKind kind, bool inside>
 TVMAP_HOST_DEVICE inline void adjoint_dual_pixel(float a, float scale, const Solve& s, const Links& at,
                                                  std::ptrdiff_t here) {
-    const float dual = (s.r[here] + a * s.u_bar[here]) * scale;
-    s.r[here] = dual;
-    s.sum_r[here] = s.sum_r[here] + dual;
-    unsigned code = s.masks[here];
-    adjoint_component<r, kind, 0, inside>(a, s, at, here, code);
-    adjoint_component<r, kind, 1, inside>(a, s, at, here, code);
+    adjoint_dual_image_pixel(a, scale, s, here);
+    const unsigned code = s.masks[here];
+    adjoint_component<r, kind, 0, inside>(a, s, at, here, digit<0>(code));
+    adjoint_component<r, kind, 1, inside>(a, s, at, here, digit<1>(code));
     if constexpr (components(r) > 2) {
-        adjoint_component<r, kind, 2, inside>(a, s, at, here, code);
-        adjoint_component<r, kind, 3, inside>(a, s, at, here, code);
+        adjoint_component<r, kind, 2, inside>(a, s, at, here, digit<2>(code));
+        adjoint_component<r, kind, 3, inside>(a, s, at, here, digit<3>(code));
     }
-    if constexpr (components(r) > 4) adjoint_component<r, kind, 4, inside>(a, s, at, here, code);
+    if constexpr (components(r) > 4) adjoint_component<r, kind, 4, inside>(a, s, at, here, digit<4>(code));
 }
 
 // ---- primal ----

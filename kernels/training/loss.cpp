@@ -6,7 +6,6 @@
 #include <cmath>
 
 #include "kernels/base/parallel.h"
-#include "kernels/base/shapes.h"
 #include "kernels/base/simd.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -73,6 +72,20 @@ void backward_span(std::int64_t count, const float* x, const float* y, float fac
     });
 }
 
+/// Of an image at z, and at z + ε·v: factor·(x − z) − slope·v, and slope·v.
+void sure_backward_first(std::int64_t count, const float* x, const float* z, const float* v, float factor,
+                         float slope, float* d_x, bool accumulate) {
+    write_each(count, accumulate, d_x, [&](auto d, std::int64_t i) HWY_ATTR {
+        return hn::Sub(hn::Mul(hn::Set(d, factor), hn::Sub(hn::LoadU(d, x + i), hn::LoadU(d, z + i))),
+                       hn::Mul(hn::Set(d, slope), hn::LoadU(d, v + i)));
+    });
+}
+void sure_backward_second(std::int64_t count, const float* v, float slope, float* d_x, bool accumulate) {
+    write_each(count, accumulate, d_x, [&](auto d, std::int64_t i) HWY_ATTR {
+        return hn::Mul(hn::Set(d, slope), hn::LoadU(d, v + i));
+    });
+}
+
 }  // namespace
 }  // namespace tvmap::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -82,23 +95,44 @@ namespace tvmap::cpu {
 namespace {
 HWY_EXPORT(squared_error_piece);
 HWY_EXPORT(backward_span);
+HWY_EXPORT(sure_backward_first);
+HWY_EXPORT(sure_backward_second);
 
-}  // namespace
-
-double squared_error(const float* x, const float* y, std::int64_t count) {
+/// Σ piece(begin, length) over the pieces of `count` values, each of which costs some `floats`.
+template <class Piece>
+double sum_of_pieces(std::int64_t count, int floats, const Piece& piece) {
     constexpr std::int64_t most_pieces = 64, shortest = 4096;
     const std::int64_t share = (count + most_pieces - 1) / most_pieces;
     const std::int64_t length = std::max(shortest, (share + accumulators - 1) / accumulators * accumulators);
     const std::int64_t pieces = (count + length - 1) / length;
     double sums[most_pieces];
-    parallel_for(pieces, 2 * count, [&](std::int64_t p) {
-        const std::int64_t begin = p * length;
-        sums[p] =
-            HWY_DYNAMIC_DISPATCH(squared_error_piece)(x + begin, y + begin, std::min(length, count - begin));
-    });
+    parallel_for(pieces, floats * count,
+                 [&](std::int64_t p) { sums[p] = piece(p * length, std::min(length, count - p * length)); });
     double total = 0;
     for (std::int64_t p = 0; p < pieces; ++p) total += sums[p];
     return total;
+}
+
+/// Σ (x₁ − z)² + slope·v(x₂ − x₁) − v².
+double sure_piece(const float* x1, const float* x2, const float* z, const float* v, double slope,
+                  std::int64_t count) {
+    double sum[accumulators] = {};
+    for (std::int64_t i = 0; i < count; ++i) {
+        const double error = double(x1[i]) - double(z[i]), probe = double(v[i]);
+        sum[i % accumulators] +=
+            error * error + slope * probe * (double(x2[i]) - double(x1[i])) - probe * probe;
+    }
+    double total = 0;
+    for (const double s : sum) total += s;
+    return total;
+}
+
+}  // namespace
+
+double squared_error(const float* x, const float* y, std::int64_t count) {
+    return sum_of_pieces(count, 2, [&](std::int64_t begin, std::int64_t length) {
+        return HWY_DYNAMIC_DISPATCH(squared_error_piece)(x + begin, y + begin, length);
+    });
 }
 
 double loss_forward(LossKind kind, ConstView x, ConstView target, double* image_mse) {
@@ -123,6 +157,41 @@ void loss_backward(LossKind kind, ConstView x, ConstView target, const double* i
         HWY_DYNAMIC_DISPATCH(backward_span)
         (length, x.image(n) + offset, target.image(n) + offset, float(factor), d_x.image(n) + offset,
          write == Write::accumulate);
+    });
+}
+
+double sure_forward(double epsilon, ConstView x, ConstView target, double* image_sure) {
+    require_pairs("SURE", x.shape, target.shape);
+    const std::int64_t size = x.shape.image_size();
+    const int pairs = x.shape.n / 2;
+    double sum = 0;
+    for (int n = 0; n < pairs; ++n) {
+        const float *const x1 = x.image(2 * n), *const x2 = x.image(2 * n + 1);
+        const float *const z = target.image(2 * n), *const v = target.image(2 * n + 1);
+        const double total = sum_of_pieces(size, 4, [&](std::int64_t begin, std::int64_t length) {
+            return sure_piece(x1 + begin, x2 + begin, z + begin, v + begin, 2 / epsilon, length);
+        });
+        image_sure[n] = total / double(size);
+        sum += image_sure[n];
+    }
+    return sum / pairs;
+}
+
+void sure_backward(double epsilon, ConstView x, ConstView target, View d_x, Write write) {
+    require_pairs("SURE backward", x.shape, target.shape);
+    require_shape("SURE backward", "d_x", d_x.shape, x.shape);
+    const double mean = 2.0 / (double(x.shape.image_size()) * (x.shape.n / 2));
+    const float factor = float(mean), slope = float(mean / epsilon);
+    const bool accumulate = write == Write::accumulate;
+    parallel_pieces(x.shape, [&](int n, std::int64_t offset, std::int64_t length) {
+        const bool second = n % 2 == 1;
+        const float* const v = target.image(second ? n : n + 1) + offset;
+        float* const to = d_x.image(n) + offset;
+        if (second)
+            HWY_DYNAMIC_DISPATCH(sure_backward_second)(length, v, slope, to, accumulate);
+        else
+            HWY_DYNAMIC_DISPATCH(sure_backward_first)
+        (length, x.image(n) + offset, target.image(n) + offset, v, factor, slope, to, accumulate);
     });
 }
 

@@ -3,7 +3,6 @@
 
 #include <cmath>
 
-#include "kernels/base/shapes.h"
 #include "kernels/gpu/image_sum.h"
 
 namespace tvmap::cuda {
@@ -23,6 +22,21 @@ __global__ void image_mse_kernel(const float* x, std::int64_t x_stride, const fl
             return error * error;
         },
         [=](double sum) { image_mse[n] = sum / double(size); });
+}
+
+/// image_sure[n], of images 2n and 2n + 1 of x and target; slope = 2/ε.
+__global__ void image_sure_kernel(const float* x, std::int64_t x_stride, const float* target,
+                                  std::int64_t target_stride, std::int64_t size, double slope,
+                                  unsigned cluster, double* image_sure) {
+    const unsigned n = blockIdx.x / cluster;
+    x += 2 * n * x_stride, target += 2 * n * target_stride;
+    image_sum(
+        size, cluster,
+        [=](std::int64_t i) {
+            const double error = double(x[i]) - double(target[i]), probe = target[target_stride + i];
+            return error * error + slope * probe * (double(x[x_stride + i]) - double(x[i])) - probe * probe;
+        },
+        [=](double sum) { image_sure[n] = sum / double(size); });
 }
 
 /// One thread: a batch is short.
@@ -46,6 +60,23 @@ __global__ void loss_backward_kernel(LossKind kind, double mean, const double* i
     const float gradient = float(factor) * (x[n * x_stride + i] - y[n * y_stride + i]);
     float& to = d_x[n * d_x_stride + i];
     to = write == Write::accumulate ? to + gradient : gradient;
+}
+
+/// As the CPU's: of the first image of a pair factor·(x − z) − slope·v, of the second slope·v.
+template <Write write>
+__global__ void sure_backward_kernel(float factor, float slope, std::int64_t size, const float* x,
+                                     std::int64_t x_stride, const float* target, std::int64_t target_stride,
+                                     float* d_x, std::int64_t d_x_stride) {
+    const unsigned n = blockIdx.y;
+    const std::int64_t i = std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (i < size) {
+        const bool second = n % 2 == 1;
+        const float divergence = slope * target[(second ? n : n + 1) * target_stride + i];
+        const float gradient =
+            second ? divergence : factor * (x[n * x_stride + i] - target[n * target_stride + i]) - divergence;
+        float& to = d_x[n * d_x_stride + i];
+        to = write == Write::accumulate ? to + gradient : gradient;
+    }
 }
 
 }  // namespace
@@ -74,6 +105,33 @@ void loss_backward(gpu::Stream stream, LossKind kind, ConstView x, ConstView tar
                 write == Write::accumulate ? loss_backward_kernel<Write::accumulate>
                                            : loss_backward_kernel<Write::overwrite>,
                 kind, mean, image_mse, size, x.data, x.shape.image_stride, target.data,
+                target.shape.image_stride, d_x.data, d_x.shape.image_stride);
+}
+
+void sure_forward(gpu::Stream stream, double epsilon, ConstView x, ConstView target, double* image_sure,
+                  double* loss) {
+    require_pairs("SURE", x.shape, target.shape);
+    const int pairs = x.shape.n / 2;
+    const std::int64_t size = x.shape.image_size();
+    const gpu::Launch how = image_sum_launch("image_sure_kernel", pairs, size);
+    gpu::launch(stream, how, image_sure_kernel, x.data, x.shape.image_stride, target.data,
+                target.shape.image_stride, size, 2 / epsilon, how.cluster, image_sure);
+    gpu::launch(stream, {.name = "mean_loss_kernel", .block = 1}, mean_loss_kernel, LossKind::mse, pairs,
+                image_sure, loss);
+}
+
+void sure_backward(gpu::Stream stream, double epsilon, ConstView x, ConstView target, View d_x, Write write) {
+    require_pairs("SURE backward", x.shape, target.shape);
+    require_shape("SURE backward", "d_x", d_x.shape, x.shape);
+    const std::int64_t size = x.shape.image_size();
+    const double mean = 2.0 / (double(size) * (x.shape.n / 2));
+    gpu::launch(stream,
+                {.name = "sure_backward_kernel",
+                 .grid = dim3(gpu::blocks_for(size, threads), unsigned(x.shape.n)),
+                 .block = threads},
+                write == Write::accumulate ? sure_backward_kernel<Write::accumulate>
+                                           : sure_backward_kernel<Write::overwrite>,
+                float(mean), float(mean / epsilon), size, x.data, x.shape.image_stride, target.data,
                 target.shape.image_stride, d_x.data, d_x.shape.image_stride);
 }
 

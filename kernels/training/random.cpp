@@ -2,8 +2,10 @@
 // comparison chooses.
 #include "kernels/training/random.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
+#include <vector>
 
 #include "kernels/base/error.h"
 #include "kernels/base/parallel.h"
@@ -26,9 +28,10 @@ inline constexpr NormalPolynomials polynomials = normal_polynomials();
 struct NoiseStream {
     std::uint64_t seed;
     std::uint32_t epoch, image;
+    Purpose purpose = Purpose::noise;
 
     std::array<std::uint32_t, 4> block(std::int64_t index) const {
-        return philox(seed, {std::uint32_t(index), image, epoch, std::uint32_t(Purpose::noise)});
+        return philox(seed, {std::uint32_t(index), image, epoch, std::uint32_t(purpose)});
     }
 };
 
@@ -133,7 +136,7 @@ HWY_INLINE void philox_blocks(D64 d, const NoiseStream& stream, hn::Vec<D64> ind
     const hn::Repartition<std::uint32_t, D64> du;
     auto c0 = index;
     auto c1 = hn::Set(d, stream.image), c2 = hn::Set(d, stream.epoch),
-         c3 = hn::Set(d, std::uint64_t(Purpose::noise));
+         c3 = hn::Set(d, std::uint64_t(stream.purpose));
     std::uint32_t k0 = std::uint32_t(stream.seed), k1 = std::uint32_t(stream.seed >> 32);
     const auto m0 = hn::Set(du, philox_multiplier[0]), m1 = hn::Set(du, philox_multiplier[1]);
     for (int round = 0; round < philox_rounds; ++round) {
@@ -214,6 +217,17 @@ void add_noise(std::uint64_t seed, std::uint32_t epoch, std::uint32_t image, std
     parallel_pieces(count, 2 * count, [&](std::int64_t begin, std::int64_t length) {
         HWY_DYNAMIC_DISPATCH(noise_span)(stream, begin, length, clean + begin, scale, noisy + begin);
     });
+}
+
+void normal_numbers(std::uint64_t seed, Purpose purpose, std::uint32_t epoch, std::uint32_t image,
+                    std::int64_t first, std::int64_t count, float* numbers) {
+    require_noise_count(first + count);
+    const NoiseStream stream{seed, epoch, image, purpose};
+    const std::int64_t before = first % 4;  // of the block that it begins in
+    std::vector<float> whole(std::size_t(before + count), 0.0f);
+    HWY_DYNAMIC_DISPATCH(noise_span)
+    (stream, first - before, before + count, whole.data(), 1.0f, whole.data());
+    std::copy(whole.begin() + before, whole.end(), numbers);
 }
 
 }  // namespace cpu

@@ -3,8 +3,8 @@
 //
 // Layout, the same on every device: the key is the seed (low word first), the counter is
 //     { index, item, epoch, purpose }.
-// uniform() takes word 0 of the block at its index. Noise takes all four: value i of an image is word i mod 4
-// of the block at index ⌊i/4⌋, so one thread that owns a block writes four neighbours.
+// uniform() takes word 0 of the block at its index. Noise, and other normal numbers, take all four: value i of an image
+// is word i mod 4 of the block at index ⌊i/4⌋, so one thread that owns a block writes four neighbours.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -25,7 +25,10 @@ enum class Purpose : std::uint32_t {
     phantom,
     bootstrap,
     permutation,
-    mask
+    mask,
+    second_noise,  ///< of an image that was observed twice
+    recorruption,  ///< see engine/data/supervision.h, as for the next
+    probe
 };
 
 /// Philox 4×32-10: four words from a 64-bit key and a 128-bit counter.
@@ -47,6 +50,11 @@ void inverse_normal(const std::uint32_t* words, std::int64_t count, float* norma
 /// may be clean.
 void add_noise(std::uint64_t seed, std::uint32_t epoch, std::uint32_t image, std::int64_t count,
                const float* clean, float scale, float* noisy);
+
+/// The numbers `first` … first + count − 1 of an image's standard normal ones for a purpose; add_noise's n_i are those
+/// of Purpose::noise.
+void normal_numbers(std::uint64_t seed, Purpose purpose, std::uint32_t epoch, std::uint32_t image,
+                    std::int64_t first, std::int64_t count, float* numbers);
 
 }  // namespace cpu
 namespace cuda {

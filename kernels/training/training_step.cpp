@@ -38,8 +38,10 @@ void make_batch(std::uint64_t seed, const TrainingImages& images, const Schedule
                  "; choose one inside");
         const float* image = images.data + std::int64_t(item.image) * images.size * images.size;
         parallel_for(side, std::int64_t(2) * side * side, [&](std::int64_t i) {
-            copy_row(image + (item.top + i) * images.size + item.left, side, item.mirror != 0,
-                     target.image(n) + i * side);
+            copy_row(
+                image + std::int64_t(item.top) * images.size + item.left, images.size, side, int(i),
+                item.mirror != 0, item.quarters, [](float sample) { return sample; },
+                target.image(n) + i * side);
         });
         add_noise(seed, item.epoch, item.image, std::int64_t(side) * side, target.image(n), item.scale,
                   noisy.image(n));

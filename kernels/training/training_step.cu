@@ -5,6 +5,7 @@
 #include "kernels/base/shapes.h"
 #include "kernels/gpu/gpu.h"
 #include "kernels/training/normal_noise.h"
+#include "kernels/training/square.h"
 
 namespace tvmap::cuda {
 namespace {
@@ -24,7 +25,8 @@ __global__ void make_batch_kernel(std::uint64_t seed, TrainingImages images, Sch
     const float normal[4] = {normals.x, normals.y, normals.z, normals.w};
     int i = int(first / side), j = int(first % side);
     for (int k = 0; k < 4 && first + k < count; ++k) {
-        const float clean = corner[std::int64_t(i) * images.size + (item.mirror ? side - 1 - j : j)];
+        const Place place = place_before(i, j, side, item.mirror != 0, item.quarters);
+        const float clean = corner[std::int64_t(place.row) * images.size + place.column];
         target[n * target_stride + first + k] = clean;
         noisy[n * noisy_stride + first + k] = __fmaf_rn(item.scale, normal[k], clean);
         if (++j == side) j = 0, ++i;

@@ -118,6 +118,27 @@ TEST_CASE("arrays in a list are pictures of 16 bits, and must be 0 to 1") {
     CHECK(contains(message(folder / "list.txt", 12), "3 dimensions"));
 }
 
+TEST_CASE("squares are turned counterclockwise, after they are mirrored") {
+    const TemporaryFolder folder;
+    for (const int bits : {8, 16}) {
+        tvmap::write_png(folder / "a.png", picture(3, 16, 16, bits == 8 ? 255 : 65535), bits);
+        const Dataset data(folder.path.string(), 16, 1);
+        for (const bool mirror : {false, true})
+            for (const int side : {1, 7}) {
+                std::vector<float> square(side * side), turned(side * side + 1, -7.0f);
+                data.copy(0, 5, 3, side, mirror, square.data());
+                for (int quarters = 0; quarters < 4; ++quarters) {
+                    data.copy(0, 5, 3, side, mirror, turned.data(), quarters);
+                    CHECK(turned.back() == -7.0f);
+                    CHECK(std::equal(square.begin(), square.end(), turned.begin()));
+                    const std::vector<float> before = square;
+                    for (int i = 0; i < side; ++i)
+                        for (int j = 0; j < side; ++j) square[i * side + j] = before[j * side + side - 1 - i];
+                }
+            }
+    }
+}
+
 TEST_CASE("squares are cut and mirrored in place") {
     const TemporaryFolder folder;
     for (const int bits : {8, 16}) {

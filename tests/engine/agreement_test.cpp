@@ -52,18 +52,34 @@ TEST_CASE("weights are used as they were trained; the rest is told") {
 
 TEST_CASE("a run goes on under the settings that it was started with") {
     const Config begun;
-    for (const char* setting :
-         {"seed=1", "data.size=128", "noise.sigma=0.3", "network.precision=tf32", "solver.iterations=8",
-          "solver.gradient=stored", "solver.implicit.cap=5", "optimiser.rate=1", "optimiser.schedule=cosine",
-          "optimiser.warmup=3", "train.batch=2", "train.crop=64", "train.flip=true", "train.loss=log_mse",
-          "evaluate.iterations=8"}) {
+    for (const char* setting : {"seed=1",
+                                "data.size=128",
+                                "noise.sigma=0.3",
+                                "network.precision=tf32",
+                                "solver.iterations=8",
+                                "solver.gradient=stored",
+                                "solver.implicit.cap=5",
+                                "optimiser.rate=1",
+                                "optimiser.schedule=cosine",
+                                "optimiser.warmup=3",
+                                "optimiser.kind=adamw",
+                                "optimiser.clip=1",
+                                "train.ema=0.9",
+                                "train.rotate=true",
+                                "train.accumulate=2",
+                                "train.time=30m",
+                                "train.batch=2",
+                                "train.crop=64",
+                                "train.flip=true",
+                                "train.loss=log_mse",
+                                "evaluate.iterations=8"}) {
         CAPTURE(setting);
         CHECK(refusal([&] { check_continuation(begun, with(setting), "FILE"); }).find("not ") !=
               std::string::npos);
     }
-    for (const char* setting :
-         {"train.validate_every=2", "train.checkpoint_every=2", "train.checkpoint_seconds=2",
-          "evaluate.sigma=0.3", "data.test=x", "data.limit.test=3", "evaluate.search.count=3"})
+    for (const char* setting : {"train.validate_every=2", "train.stop_after=3", "train.checkpoint_every=2",
+                                "train.checkpoint_seconds=2", "evaluate.sigma=0.3", "data.test=x",
+                                "data.limit.test=3", "evaluate.search.count=3"})
         CHECK(check_continuation(begun, with(setting), "FILE").size() == 1);
     for (const char* setting :
          {"data.train=x", "data.val=x", "data.limit.train=3", "output.folder=x", "device=cpu"})
@@ -83,6 +99,14 @@ TEST_CASE("the end of a schedule moves by name alone, that of a constant rate fr
     CHECK(refusal([&] { check_named(changes("cosine"), epochs, "FILE"); }) == "accepted");
     CHECK(refusal([&] { check_named(changes("cosine"), none, "FILE"); }).find("--change train.epochs") !=
           std::string::npos);
+    const auto longer = [&](const std::string& schedule, const char* what) {
+        const auto config = [&](const std::string& end) {
+            return parse_config("", "test", {"optimiser.schedule=" + schedule, "train.time=3", end});
+        };
+        return check_continuation(config("seed=42"), config(what), "FILE");
+    };
+    // By time, epochs end nothing.
+    CHECK(refusal([&] { check_named(longer("cosine", "train.epochs=9"), none, "FILE"); }) == "accepted");
     for (const char* other : {"optimiser.rate", "epochs", ""})
         CHECK(
             refusal([&] { check_named({}, {other}, "FILE"); }).starts_with(std::string("--change ") + other));

@@ -65,13 +65,13 @@ const std::string every_key = R"(
 seed: 18446744073709551615
 device: cpu
 data: {train: /a, val: /b, test: "/c: #d", size: 64, limit: {train: 3, val: 4, test: 5}, picture_limit: 2 MB}
-noise: {sigma: 0.25, relative_to: one}
+noise: {sigma: 0.25, relative_to: one, source: given}
 network: {channels: [8, 16], outputs: 3, slope: 0.2, precision: bf16}
 map: {kind: separate, scale: 0.3, up_bound: 0.7}
 solver: {iterations: 17, norm: auto, tau: 0.125, sigma: 0.0625, theta: 0.5, dual_start: image, boundary: neumann, gradient: truncated:7, implicit: {tolerance: 1e-3, cap: 77}}
-optimiser: {kind: adam, rate: 3e-3, betas: [0.8, 0.99], eps: 1e-7, schedule: cosine, warmup: 9}
-train: {epochs: 11, batch: 6, crop: 32, flip: true, loss: log_mse, validate_every: 2, checkpoint_every: 7, checkpoint_seconds: 2.5, memory_limit: 1.5 GiB}
-evaluate: {sigma: [0.2, 0.4], iterations: 99, search: {from: 0.1, to: 0.3, count: 21}}
+optimiser: {kind: adamw, rate: 3e-3, betas: [0.8, 0.99], eps: 1e-7, schedule: step, warmup: 9, weight_decay: 0.03, clip: 0.6, milestones: [0.3, 0.8], factor: 0.2}
+train: {epochs: 11, batch: 6, crop: 32, flip: true, loss: mse, validate_every: 2, checkpoint_every: 7, checkpoint_seconds: 2.5, memory_limit: 1.5 GiB, ema: 0.99, stop_after: 5, rotate: true, accumulate: 4, time: 1.5h, supervision: sure, r2r: {alpha: 0.3}, sure: {epsilon: 0.2}}
+evaluate: {sigma: [0.2, 0.4], iterations: 99, search: {from: 0.1, to: 0.3, count: 21}, draws: 4}
 output: {folder: f, name: n}
 )";
 
@@ -110,23 +110,37 @@ void check_every_key(const Config& c) {
     CHECK(c.optimiser.beta1 == 0.8);
     CHECK(c.optimiser.beta2 == 0.99);
     CHECK(c.optimiser.eps == 1e-7);
-    CHECK(c.optimiser.cosine);
+    CHECK(c.optimiser.decoupled_decay);
+    CHECK(c.optimiser.schedule == tvmap::RateSchedule::step);
+    CHECK(c.optimiser.weight_decay == 0.03);
+    CHECK(c.optimiser.clip == 0.6);
+    CHECK(c.optimiser.milestones == std::vector<double>{0.3, 0.8});
+    CHECK(c.optimiser.factor == 0.2);
     CHECK(c.optimiser.warmup == 9);
     CHECK(c.train.epochs == 11);
     CHECK(c.train.batch == 6);
     CHECK(c.train.crop == 32);
     CHECK(c.train.flip);
-    CHECK(c.train.loss == tvmap::LossKind::log_mse);
     CHECK(c.train.validate_every == 2);
     CHECK(c.train.checkpoint_every == 7);
     CHECK(c.train.checkpoint_seconds == 2.5);
     CHECK(c.train.memory_limit == 1610612736);
+    CHECK(c.train.ema == 0.99);
+    CHECK(c.train.stop_after == 5);
+    CHECK(c.train.rotate);
+    CHECK(c.train.accumulate == 4);
+    CHECK(c.train.time == 5400);
+    CHECK(c.noise.source == tvmap::NoiseSource::given);
+    CHECK(c.train.supervision == tvmap::Supervision::sure);
+    CHECK(c.train.r2r_alpha == 0.3);
+    CHECK(c.train.sure_epsilon == 0.2);
     CHECK(c.evaluate.sigma.from == 0.2);
     CHECK(c.evaluate.sigma.to == 0.4);
     CHECK(c.evaluate.iterations == 99);
     CHECK(c.evaluate.search.from == 0.1);
     CHECK(c.evaluate.search.to == 0.3);
     CHECK(c.evaluate.search.count == 21);
+    CHECK(c.evaluate.draws == 4);
     CHECK(c.output.folder == "f");
     CHECK(c.output.name == "n");
 }
@@ -138,6 +152,33 @@ TEST_CASE("every key reaches its member, and comes back through to_yaml") {
     check_every_key(read);
     check_every_key(config(read.to_yaml()));
     CHECK(config(read.to_yaml()).to_yaml() == read.to_yaml());
+}
+
+TEST_CASE("losses and supervision have their words") {
+    CHECK(config("train: {loss: log_mse}").train.loss == tvmap::LossKind::log_mse);
+    CHECK(config("").train.supervision == tvmap::Supervision::clean);
+    CHECK(config("train: {supervision: r2r}").train.supervision == tvmap::Supervision::r2r);
+    CHECK(config("train: {supervision: pairs}").train.supervision == tvmap::Supervision::pairs);
+    CHECK(config("train: {supervision: sure}\nnoise: {source: estimated}").noise.source ==
+          tvmap::NoiseSource::estimated);
+}
+
+TEST_CASE("training without clean images refuses what would mislead it") {
+    for (const std::string supervision : {"r2r", "sure", "pairs"}) {
+        CHECK_REFUSED("train:\n    loss: log_mse\n    supervision: " + supervision,
+                      "FILE:2: train.loss: log_mse goes with train.supervision: clean alone");
+        CHECK_REFUSED("train: {supervision: " + supervision + "}\nsolver: {operator: mask}",
+                      "FILE:1: train.supervision: without clean images");
+    }
+    for (const std::string supervision : {"clean", "pairs"})
+        CHECK_REFUSED("train: {supervision: " + supervision + "}\nnoise: {source: estimated}",
+                      "FILE:2: noise.source: images that are noisy already");
+    CHECK_REFUSED("train: {supervision: r2r}\nnoise: {source: given}", "FILE:2: noise.source: given needs");
+    CHECK_REFUSED("train: {supervision: r2r}\nnoise: {source: given, sigma: 0.1}",
+                  "FILE:2: noise.source: given needs");
+    CHECK_REFUSED("train: {r2r: {alpha: 1}}", "FILE:1: train.r2r.alpha: 1 is impossible");
+    CHECK_REFUSED("train: {r2r: {alpha: 0}}", "FILE:1: train.r2r.alpha: 0 is impossible");
+    CHECK_REFUSED("train: {sure: {epsilon: 0}}", "FILE:1: train.sure.epsilon: 0 is impossible");
 }
 
 TEST_CASE("an empty file is the default experiment") {
@@ -252,12 +293,36 @@ TEST_CASE("wrong types") {
                           "'; give one of masks | checkpoint | stored | truncated:K | implicit");
     CHECK_REFUSED("solver: {implicit: 3}", "FILE:1: solver.implicit: got '3'");
     CHECK_REFUSED("solver: {implicit: {steps: 3}}", "FILE:1: unknown key solver.implicit.steps");
-    CHECK_REFUSED("optimiser: {kind: sgd}", "FILE:1: optimiser.kind: got 'sgd'; give the only choice, adam");
+    CHECK_REFUSED("optimiser: {kind: sgd}", "FILE:1: optimiser.kind: got 'sgd'; give one of adam | adamw");
+    CHECK_REFUSED("optimiser: {schedule: linear}",
+                  "FILE:1: optimiser.schedule: got 'linear'; give one of constant | cosine | step");
+    CHECK_REFUSED("optimiser: {schedule: step, milestones: 0.5}",
+                  "FILE:1: optimiser.milestones: got '0.5'; give a list of numbers");
+    for (const std::string time : {"soon", "30 min", "-3s", "1e99h", "m", "[3]"})
+        CHECK_REFUSED("train: {time: " + time + "}", "FILE:1: train.time: got ");
 }
 
 TEST_CASE("impossible values") {
     CHECK_REFUSED("data: {size: 0}", "FILE:1: data.size: 0 is too small; give 1 or more");
     CHECK_REFUSED("data: {limit: {val: 0}}", "FILE:1: data.limit.val: 0 is too small");
+    CHECK_REFUSED("optimiser: {weight_decay: 0.1}",
+                  "FILE:1: optimiser.weight_decay: weights decay with optimiser.kind: adamw alone");
+    CHECK_REFUSED("optimiser: {kind: adamw, weight_decay: -1}",
+                  "FILE:1: optimiser.weight_decay: -1 is too small");
+    CHECK_REFUSED("optimiser: {kind: adamw, rate: 1, weight_decay: 1}",
+                  "FILE:1: optimiser.weight_decay: 1 times optimiser.rate, 1, leaves nothing");
+    CHECK_REFUSED("optimiser: {clip: -1}", "FILE:1: optimiser.clip: -1 is too small; give 0 or more");
+    CHECK_REFUSED("optimiser: {schedule: cosine, milestones: [0.1]}",
+                  "FILE:1: optimiser.milestones: they go with optimiser.schedule: step alone");
+    CHECK_REFUSED("optimiser: {factor: 0.2}",
+                  "FILE:1: optimiser.factor: it goes with optimiser.schedule: step alone");
+    for (const std::string milestones : {"[0]", "[0.5, 0.5]", "[0.7, 0.3]", "[1]"})
+        CHECK_REFUSED("optimiser: {schedule: step, milestones: " + milestones + "}",
+                      "FILE:1: optimiser.milestones: ");
+    CHECK_REFUSED("optimiser: {schedule: step, factor: 0}", "FILE:1: optimiser.factor: 0 is impossible");
+    CHECK_REFUSED("train: {ema: 1}", "FILE:1: train.ema: 1 is impossible");
+    CHECK_REFUSED("train: {stop_after: -1}", "FILE:1: train.stop_after: -1 is too small; give 0 or more");
+    CHECK_REFUSED("train: {accumulate: 0}", "FILE:1: train.accumulate: 0 is too small; give 1 or more");
     CHECK_REFUSED("noise: {sigma: -0.1}", "FILE:1: noise.sigma: a noise level of -0.1 is impossible");
     CHECK_REFUSED("noise: {sigma: [0.5, 0.1]}", "FILE:1: noise.sigma: the range runs backwards");
     CHECK_REFUSED("evaluate: {sigma: [-1, 0.1]}", "FILE:1: evaluate.sigma: a noise level of -1");

@@ -3,6 +3,7 @@
 #include "kernels/base/error.h"
 #include "kernels/base/threads.h"
 #include "tests/family/family_case.h"
+#include "tests/support/run_on.h"
 
 using namespace family_case;
 
@@ -165,6 +166,31 @@ TEST_CASE("tv on the identity is pdhg.h, to the bit") {
             CHECK(same_bits(x, pdhg_case::denoise(p, iterations, m.z, m.lambda, &pointers, true)));
             CHECK(state.same(expected_state));
         }
+}
+
+TEST_CASE("every instruction set and number of threads has the same bits, at every width") {
+    for (const Regulariser r : regularisers)
+        for (const MapKind map : map_kinds)
+            for (const Boundary boundary : boundaries)
+                // Around whole vectors, where an end is a lane of its own; and rows that have no inside.
+                for (const int width : {1, 2, 3, 15, 16, 17, 33, 64}) {
+                    const Member m =
+                        member(problem_of(r, DataTerm::identity, map, boundary, 5, width, 3), 31);
+                    CAPTURE(m.name());
+                    const Result one = [&] {
+                        const RunOn on(1, cpu::instruction_sets().back());
+                        return solve(m, 9);
+                    }();
+                    for (const std::string& set : cpu::instruction_sets()) {
+                        CAPTURE(set);
+                        const RunOn on(3, set);
+                        const Result other = solve(m, 9);
+                        CHECK(same_bits(other.x, one.x));
+                        CHECK(same_bits(other.masks, one.masks));
+                        CHECK(same_bits(other.d_lambda, one.d_lambda));
+                        CHECK(same_bits(other.d_b, one.d_b));
+                    }
+                }
 }
 
 TEST_CASE("the adjoint's ways of pdhg.h: stretches, one mask, accumulation, to the bit") {

@@ -8,7 +8,7 @@
 
 #include "kernels/base/error.h"
 #include "kernels/gpu/gpu_runtime.h"
-#include "kernels/training/adam.h"
+#include "kernels/optimiser/adam.h"
 #include "kernels/training/finite.h"
 #include "kernels/training/loss.h"
 #include "kernels/training/random.h"
@@ -96,6 +96,57 @@ TEST_CASE("losses and their gradients") {
                 x_device.set(x);
             }
         }
+}
+
+TEST_CASE("SURE, and its gradient with the CPU's bits") {
+    const double epsilon = 0.125;
+    for (const auto& [pairs, c, h, w, slack] : loss_cases) {
+        CAPTURE(h);
+        const std::int64_t size = std::int64_t(2) * pairs * c * h * w, image = size / (2 * pairs);
+        const std::vector<double> x = random_values(size, 1), old = random_values(size, 3);
+        std::vector<double> target = random_values(size, 2);
+        for (std::int64_t i = 0; i < size; ++i)
+            if (i / image % 2 == 1) target[i] = std::copysign(0.25 * double(1 + i / image), target[i]);
+        DeviceFeatures x_device(2 * pairs, c, h, w, slack), target_device(2 * pairs, c, h, w, 2 * slack);
+        x_device.set(x), target_device.set(target);
+        DeviceBuffer<double> sure(pairs), loss(1);
+        cuda::sure_forward(test_stream(), epsilon, x_device.view(), target_device.view(), sure.data(),
+                           loss.data());
+        // Sums of up to 3e4 doubles of both signs, which cancel a thousandfold at most, in different orders.
+        CHECK(relative_difference(loss.download(),
+                                  std::vector<double>{reference::sure(epsilon, x, target, pairs)}) < 1e-11);
+        for (int k = 0; k < pairs; ++k) {
+            const auto part = [&](const std::vector<double>& all) {
+                return std::vector<double>(all.begin() + 2 * k * image, all.begin() + 2 * (k + 1) * image);
+            };
+            CHECK(relative_difference(
+                      std::vector<double>{sure.download()[std::size_t(k)]},
+                      std::vector<double>{reference::sure(epsilon, part(x), part(target), 1)}) < 1e-11);
+        }
+        CHECK(sure.intact());
+        CHECK(loss.intact());
+
+        const std::vector<float> xs = narrow(x), targets = narrow(target);
+        const Features dense = dense_features(2 * pairs, c, h, w, 1);
+        for (const Write write : {Write::overwrite, Write::accumulate}) {
+            DeviceFeatures d_x(2 * pairs, c, h, w, slack);
+            d_x.set(old);
+            cuda::sure_backward(test_stream(), epsilon, x_device.view(), target_device.view(), d_x.view(),
+                                write);
+            std::vector<float> expected = narrow(old);
+            cpu::sure_backward(epsilon, {xs.data(), dense}, {targets.data(), dense}, {expected.data(), dense},
+                               write);
+            CHECK(compared_bits(narrow(d_x.get()), expected));
+            CHECK(d_x.intact());
+            if (write == Write::accumulate) continue;
+            cuda::sure_backward(test_stream(), epsilon, x_device.view(), target_device.view(),
+                                x_device.view(),
+                                write);  // in the place of x
+            CHECK(compared_bits(narrow(x_device.get()), expected));
+            CHECK(x_device.intact());
+            x_device.set(x);
+        }
+    }
 }
 
 TEST_CASE("the logarithm has a floor, and no slope below it; a NaN comes through") {

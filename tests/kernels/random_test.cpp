@@ -154,6 +154,31 @@ TEST_CASE("noise is clean + scale·n, word by word, with the same bits everywher
     }
 }
 
+TEST_CASE("normal numbers are those of their purpose, from any place on") {
+    const std::uint64_t seed = 0x0123456789abcdefull;
+    for (const Purpose purpose :
+         {Purpose::noise, Purpose::second_noise, Purpose::recorruption, Purpose::probe})
+        for (const std::int64_t first : {0, 1, 2, 3, 4, 1001})
+            for (const std::int64_t count : {1, 3, 4, 65}) {
+                CAPTURE(int(purpose));
+                CAPTURE(first);
+                CAPTURE(count);
+                std::vector<float> expected(count);
+                for (std::int64_t i = 0; i < count; ++i)
+                    expected[i] = reference::inverse_normal(
+                        reference::philox({std::uint32_t((first + i) / 4), 9, 5, std::uint32_t(purpose)},
+                                          {0x89abcdefu, 0x01234567u})[std::size_t((first + i) % 4)]);
+                for (const std::string& set : cpu::instruction_sets()) {
+                    CAPTURE(set);
+                    const RunOn on(1, set);
+                    std::vector<float> numbers(count + 1, 99.0f);
+                    cpu::normal_numbers(seed, purpose, 5, 9, first, count, numbers.data());
+                    CHECK(std::memcmp(numbers.data(), expected.data(), count * sizeof(float)) == 0);
+                    CHECK(numbers[count] == 99.0f);
+                }
+            }
+}
+
 TEST_CASE("noise differs between seeds, epochs and images, and its start does not depend on the count") {
     const std::vector<float> a = noise(1, 2, 3, 1000);
     CHECK(!same_bits(a, noise(2, 2, 3, 1000)));

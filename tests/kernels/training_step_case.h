@@ -26,6 +26,7 @@ struct TrainingStepCase {
                 item.top = int(generator() % unsigned(size - side + 1));
                 item.left = int(generator() % unsigned(size - side + 1));
                 item.mirror = (step + n) % 2;
+                item.quarters = (2 * step + n) % 4;
                 item.scale = 0.1f + 0.05f * float(step + n);
                 item.epoch = 7u + unsigned(step);
                 items.push_back(item);
@@ -37,6 +38,14 @@ struct TrainingStepCase {
         items[1].image = 0, items[1].top = items[1].left = 0;
     }
 
+    /// A square after a quarter of a turn: what stood on the right, from top to bottom, is its top from left to right.
+    std::vector<float> turned(const std::vector<float>& square) const {
+        std::vector<float> result;
+        for (int i = 0; i < side; ++i)
+            for (int j = 0; j < side; ++j) result.push_back(square[j * side + side - 1 - i]);
+        return result;
+    }
+
     std::int64_t pixels() const { return std::int64_t(side) * side; }
 
     /// What make_batch gives in a step: N×S×S.
@@ -44,11 +53,14 @@ struct TrainingStepCase {
         std::vector<float> values;
         for (int n = 0; n < batch; ++n) {
             const tvmap::BatchItem& item = items[step * batch + n];
+            std::vector<float> square;
             for (int i = 0; i < side; ++i)
                 for (int j = 0; j < side; ++j) {
                     const int column = item.left + (item.mirror ? side - 1 - j : j);
-                    values.push_back(images[(int(item.image) * size + item.top + i) * size + column]);
+                    square.push_back(images[(int(item.image) * size + item.top + i) * size + column]);
                 }
+            for (int turn = 0; turn < item.quarters; ++turn) square = turned(square);
+            values.insert(values.end(), square.begin(), square.end());
         }
         return values;
     }

@@ -34,7 +34,7 @@ struct HostSchedule {
 
 }  // namespace
 
-TEST_CASE("a batch is cut, mirrored and made noisy as its step says") {
+TEST_CASE("a batch is cut, mirrored, turned and made noisy as its step says") {
     for (const std::string& set : cpu::instruction_sets())
         for (const auto& [size, side] : {std::pair{9, 9}, {13, 6}, {211, 189}})
             for (const int threads : {1, 3}) {

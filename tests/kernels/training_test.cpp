@@ -8,7 +8,7 @@
 #include <string>
 
 #include "kernels/base/error.h"
-#include "kernels/training/adam.h"
+#include "kernels/optimiser/adam.h"
 #include "kernels/training/loss.h"
 #include "tests/reference/training.h"
 #include "tests/support/feature_buffer.h"
@@ -89,6 +89,78 @@ TEST_CASE("losses and their gradients") {
                         }
                     }
                 }
+}
+
+TEST_CASE("SURE and its gradient, which goes to both images of a pair") {
+    const double epsilon = 0.125;
+    for (const std::string& set : cpu::instruction_sets())
+        for (const int threads : {1, 3})
+            for (const auto& [pairs, c, h, w, slack] : cases) {
+                CAPTURE(set);
+                CAPTURE(threads);
+                CAPTURE(h);
+                const RunOn on(threads, set);
+                const std::int64_t size = std::int64_t(2) * pairs * c * h * w, image = size / (2 * pairs);
+                const std::vector<double> x = random_values(size, 1), old = random_values(size, 3);
+                std::vector<double> target = random_values(size, 2);
+                for (std::int64_t i = 0; i < size; ++i)  // ±σ, another one in every pair
+                    if (i / image % 2 == 1)
+                        target[i] = std::copysign(0.25 * double(1 + i / image), target[i]);
+                const FeatureBuffer x_buffer(2 * pairs, c, h, w, 1, slack, x),
+                    target_buffer(2 * pairs, c, h, w, 1, 2 * slack, target);
+                double sure[4] = {-1, -1, -1, -1};
+                const double loss = cpu::sure_forward(epsilon, x_buffer.view(), target_buffer.view(), sure);
+                // Sums of up to 3e4 doubles of both signs, which cancel a thousandfold at most, in different orders.
+                CHECK(loss == doctest::Approx(reference::sure(epsilon, x, target, pairs)).epsilon(1e-11));
+                for (int k = 0; k < pairs; ++k) {
+                    const auto part = [&](const std::vector<double>& all) {
+                        return std::vector<double>(all.begin() + 2 * k * image,
+                                                   all.begin() + 2 * (k + 1) * image);
+                    };
+                    CHECK(sure[k] ==
+                          doctest::Approx(reference::sure(epsilon, part(x), part(target), 1)).epsilon(1e-11));
+                }
+                CHECK(sure[pairs] == -1);
+                for (const Write write : {Write::overwrite, Write::accumulate}) {
+                    FeatureBuffer d_x(2 * pairs, c, h, w, 1, slack, old);
+                    cpu::sure_backward(epsilon, x_buffer.view(), target_buffer.view(), d_x.view(), write);
+                    CHECK(d_x.intact());
+                    const std::vector<double> g = d_x.get();
+                    double worst = 0;
+                    for (std::int64_t i = 0; i < size; ++i) {
+                        const bool second = i / image % 2 == 1;
+                        const double mean = 2 / double(image * pairs),
+                                     base = write == Write::accumulate ? old[i] : 0;
+                        const double residual = second ? 0 : mean * (x[i] - target[i]);
+                        const double divergence = mean / epsilon * target[second ? i : i + image];
+                        const double exact = residual + (second ? divergence : -divergence) + base;
+                        worst =
+                            std::max(worst, std::abs(g[i] - exact) /
+                                                (std::abs(residual) + std::abs(divergence) + std::abs(base)));
+                    }
+                    // Five roundings of 2^-24, of parts that may cancel: factor, difference, product, two sums.
+                    CHECK(worst < 3e-7);
+                    if (write == Write::accumulate) continue;
+                    for (const std::int64_t i : {std::int64_t(0), image / 2, image + image / 2, size - 1}) {
+                        std::vector<double> up = x, down = x;
+                        up[i] += 1e-3, down[i] -= 1e-3;
+                        const double slope = (reference::sure(epsilon, up, target, pairs) -
+                                              reference::sure(epsilon, down, target, pairs)) /
+                                             2e-3;
+                        CHECK(g[i] == doctest::Approx(slope).epsilon(1e-4));  // as for the losses above
+                    }
+                    FeatureBuffer in_place(2 * pairs, c, h, w, 1, slack, x);
+                    cpu::sure_backward(epsilon, in_place.view(), target_buffer.view(), in_place.view(),
+                                       write);
+                    CHECK(in_place.get() == g);
+                }
+            }
+    FeatureBuffer odd(3, 1, 4, 4, 1), other(2, 1, 4, 4, 1);
+    double sure[2];
+    CHECK_THROWS_AS(cpu::sure_forward(epsilon, odd.view(), odd.view(), sure), Error);
+    CHECK_THROWS_AS(cpu::sure_forward(epsilon, other.view(), odd.view(), sure), Error);
+    CHECK_THROWS_AS(cpu::sure_backward(epsilon, other.view(), other.view(), odd.view(), Write::overwrite),
+                    Error);
 }
 
 TEST_CASE("the logarithm has a floor, and no slope below it") {

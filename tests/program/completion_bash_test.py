@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """What bash completes: by its own function, word by word, and at a terminal, where the line that was completed is run."""
+import re
 import shlex
 import subprocess
 import sys
@@ -33,13 +34,13 @@ def words(folder):
     check(offers(folder, "tvmap", "den") == ["denoise"], "tvmap den")
     check(offers(folder, "tvmap", "s") == ["solve", "search", "study"], "tvmap s")
     for command in overview:
-        rows = run([command, "--help"], folder).stdout.replace("-h, ", "").splitlines()
-        known = {row.split()[0] for row in rows if row.startswith("  --")}
+        text = run([command, "--help"], folder).stdout
+        known = {name for row in re.findall(r"^  ((?:-[a-z0-9-]+, )*--[a-z0-9-]+)", text, re.M) for name in row.split(", ")} - {"-h"}
         check(set(offers(folder, "tvmap", command, "-")) == known | {"-h"}, f"tvmap {command} -")
     for given, offered in (
             (["train", "c.yaml", "--device", ""], ["auto", "cpu", "cuda"]), (["info", "--isa", "avx"], ["avx512", "avx2"]),
             (["train", "c.yaml", "--device", "=", "c"], ["cpu", "cuda"]), (["completion", ""], ["bash", "zsh", "fish"]),
-            (["help", "ph"], ["phantoms"]), (["train", "--resume", "--change", ""], ["train.epochs"]),
+            (["help", "ph"], ["phantoms"]), (["denoise", "--check"], ["--checkpoint"]), (["train", "--resume", "--change", ""], ["train.epochs", "train.time"]),
             (["gradient", "z.npy", "--mode", "tr"], ["truncated:"]), (["solve", "z.npy", "--norm", ""], ["auto"]),
             (["train", "--set", "network.pr"], ["network.precision="]), (["train", "--set", "network.precision", "="], ["fp32", "tf32", "bf16"]),
             (["train", "--set", "network.precision", "=", "b"], ["bf16"]), (["train", "--set", "=", "solver.b", ], ["solver.blur.size=", "solver.blur.sigma=", "solver.boundary="]),
@@ -59,6 +60,7 @@ def terminal(folder):
              "tvmap train --device=cu\t": "[train][--device=cuda]", "tvmap train exp\t--pl\t": "[train][experiment one.yaml][--plan]",
              "tvmap train x --set network.prec\tbf\t": "[train][x][--set][network.precision=bf16]",
              "tvmap train x --set=train.fl\tt\t": "[train][x][--set=train.flip=true]", "tvmap init my\t": "[init][my images/]",
+             "tvmap denoise x --checkpoint exp\t": "[denoise][x][--checkpoint][experiment one.yaml]",
              "tvmap gradient x --mode trun\t8": "[gradient][x][--mode][truncated:8]", "tvmap evaluate exp\t": "[evaluate][exp]",
              "tvmap report --out exp\t": "[report][--out][experiment one.yaml]", "tvmap phantoms --count exp\t": "[phantoms][--count][exp]"}
     for (line, taken), became in zip(lines.items(), typed(["bash", "--norc", "--noprofile", "-i"], SETUP, folder, lines)):

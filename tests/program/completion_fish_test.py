@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What fish completes, by its own word (complete --do-complete). Skipped (exit 77) without fish."""
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -39,14 +40,15 @@ with tempfile.TemporaryDirectory() as name:
                 if line.startswith("  ") and line[2] != " "]
     check(offers(place, "tvmap ") == [set(commands)], "not the commands alone are offered")
     for command, offered in zip(commands, offers(place, *(f"tvmap {command} --" for command in commands))):
-        rows = run([command, "--help"], place).stdout.replace("-h, ", "").splitlines()
-        known = {row.split()[0] for row in rows if row.startswith("  --")}
+        text = run([command, "--help"], place).stdout
+        known = {name for row in re.findall(r"^  ((?:-[a-z0-9-]+, )*--[a-z0-9-]+)", text, re.M) for name in row.split(", ")} - {"-h"}
         check(offered == known, f"tvmap {command} --: {offered ^ known}")
     cases = {"tvmap train x --device ": {"auto", "cpu", "cuda"}, "tvmap train --device=cu": {"--device=cuda"}, "tvmap completion ": {"bash", "zsh", "fish"},
              "tvmap help ph": {"phantoms"}, "tvmap init im": {"images/"}, "tvmap train im": {"image.png", "images/"},
              "tvmap solve im": {"image.png", "images/"}, "tvmap denoise a.png im": {"image.png", "images/"}, "tvmap evaluate im": {"images/"},
              "tvmap report --out im": {"image.png", "images/"}, "tvmap phantoms im": set(), "tvmap phantoms --count im": set(),
-             "tvmap train x --set network.prec": {"network.precision="}, "tvmap train x --change ": {"train.epochs"},
+             "tvmap train x --set network.prec": {"network.precision="}, "tvmap train x --change ": {"train.epochs", "train.time"}, "tvmap denoise x --check": {"--checkpoint"},
+             "tvmap denoise x --checkpoint im": {"image.png", "images/"},
              "tvmap train x --set network.precision=b": {"network.precision=bf16"}, "tvmap solve x --norm ": {"auto"},
              "tvmap report train --mark": {"--markdown"}, "tvmap report train --set": set()}
     for (line, expected), offered in zip(cases.items(), offers(place, *cases)):

@@ -36,7 +36,7 @@ with tempfile.TemporaryDirectory() as name:
              "tvmap train x --set=map.k\tsh\t": "[train][x][--set=map.kind=shared]", "tvmap init im\t": "[init][images]",
              "tvmap gradient x --mode trun\t8": "[gradient][x][--mode][truncated:8]", "tvmap evaluate im\t": "[evaluate][images]",
              "tvmap report --out exp\t": "[report][--out][experiment one.yaml]", "tvmap completion f\t": "[completion][fish]",
-             "tvmap help ph\t": "[help][phantoms]", "tvmap search a b exp\t": "[search][a][b][experiment one.yaml]"}
+             "tvmap help ph\t": "[help][phantoms]", "tvmap denoise x --check\texp\t": "[denoise][x][--checkpoint=experiment one.yaml]", "tvmap search a b exp\t": "[search][a][b][experiment one.yaml]"}
     for (line, taken), became in zip(lines.items(), typed(["zsh", "-f", "-i"], SETUP, place, lines)):
         check(became == taken, f"{line!r} became {became!r}, not {taken}")
     # And without compinit's folder: the script as it is printed.

@@ -15,9 +15,12 @@ UNKNOWN = "--no-such-option"
 
 
 def options_of(text):
-    """name -> what stands beside it (value, description), of lines like  "  -h, --help  print …"."""
-    rows = re.split(r"\n  (?=(?:-\w, )?--)", text)[1:]
-    return {re.match(r"(?:-\w, )?(--[a-z0-9-]+)", row)[1]: " ".join(row.split("\n\n")[0].split()) for row in rows}
+    """name -> it and what stands beside it (value, description), of lines like  "  -h, --help  print …"."""
+    rows = {}
+    for row in re.split(r"\n  (?=(?:-\w, )?--)", text)[1:]:
+        names, rest = re.match(r"((?:-[a-z0-9-]+, )*--[a-z0-9-]+)(.*)", " ".join(row.split("\n\n")[0].split())).groups()
+        rows |= {name: name + rest for name in names.split(", ") if name.startswith("--")}
+    return rows
 
 
 def arguments_of(text):
@@ -37,7 +40,9 @@ def some_value(row):
 def in_the_sources():
     """Every word like --this in the program's sources."""
     source = Path(os.environ["TVMAP_SOURCE"]) / "apps"
-    return set(re.findall(r'"(?:-\w,)?(--[a-z][a-z0-9-]*)"', "".join(p.read_text(encoding="utf-8") for p in source.glob("*.cpp"))))
+    text = "".join(p.read_text(encoding="utf-8") for p in source.glob("*.cpp"))
+    names = re.findall(r'"((?:-\w,)?--[a-z][a-z0-9-]*(?:,--[a-z][a-z0-9-]*)*)"', text)
+    return {name for together in names for name in together.split(",") if name.startswith("--")}
 
 
 def complete(folder, command, text):
@@ -50,7 +55,7 @@ def complete(folder, command, text):
     used = set(re.findall(r"--[a-z0-9-]+", example[2] if example else ""))
     check(used <= set(options_of(text)), f"{command} --help: the example has {used - set(options_of(text))}")
     for name, row in options_of(text).items():
-        value = re.match(r"(?:-\w, )?--\S+ ((?:INT|FLOAT|BYTES|[a-z0-9]+\|)\S*)", row)
+        value = re.match(r"--\S+ ((?:INT|FLOAT|BYTES|[a-z0-9]+\|)\S*)", row)
         said = "(default: " in row or "(required)" in row or "default: " in row or name == "--gap"
         check(not value or said, f"{command} --help: {name} says no default: {row}")
         check(len(row.split()) > 1, f"{command} --help: {name} is not explained")
@@ -73,7 +78,7 @@ def taken(folder, command, text, candidates):
     for option, row in options.items():
         if option == "--help":
             continue
-        value = [f"{option}={some_value(row)}"] if re.match(r"(?:-\w, )?\S+ [A-Za-z0-9|:=]*[A-Z|]", row) else [option]
+        value = [f"{option}={some_value(row)}"] if re.match(r"\S+ [A-Za-z0-9|:=.]*[A-Z|]", row) else [option]
         also = ["--resume"] if option == "--change" else []
         given = [word for word in needed if not word.startswith(option + "=")]
         result = run([command, *given, *value, *also, UNKNOWN], folder)

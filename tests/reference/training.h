@@ -19,6 +19,26 @@ inline double loss(bool logarithmic, const std::vector<double>& x, const std::ve
     return total / images;
 }
 
+/// Mean over pairs x(z), x(z + εv) of Stein's estimate of the mean squared error, v = ±σ; `target` is z, v in turn. Written
+/// as it is in books: residual − σ² + 2σ²·divergence/size, the divergence by bᵀ(x(z + εσb) − x(z))/(εσ).
+inline double sure(double epsilon, const std::vector<double>& x, const std::vector<double>& target,
+                   int pairs) {
+    const std::size_t size = x.size() / (2 * std::size_t(pairs));
+    double total = 0;
+    for (int n = 0; n < pairs; ++n) {
+        const double *x1 = &x[2 * n * size], *x2 = x1 + size, *z = &target[2 * n * size], *v = z + size;
+        double residual = 0, divergence = 0;
+        const double sigma = std::abs(v[0]);
+        for (std::size_t i = 0; i < size; ++i) {
+            const double b = v[i] / sigma;
+            residual += (x1[i] - z[i]) * (x1[i] - z[i]) / double(size);
+            divergence += b * (x2[i] - x1[i]) / (epsilon * sigma);
+        }
+        total += residual - sigma * sigma + 2 * sigma * sigma * divergence / double(size);
+    }
+    return total / pairs;
+}
+
 struct AdamState {
     double w = 0, m = 0, v = 0;
     void step(int t, double g, double rate, double beta1, double beta2, double eps) {

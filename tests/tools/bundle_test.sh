@@ -35,9 +35,9 @@ refused "would take libstdc++.so.6 from" --build "$scratch/unlinked" "$scratch/n
 # A program just above the limit: half of it would be the libraries' share.
 mkdir "$scratch/large"
 cp "$TVMAP" "$scratch/large/tvmap"
-head -c 50000000 /dev/zero >"$scratch/zeros"
+head -c 62000000 /dev/zero >"$scratch/zeros"
 objcopy --add-section .zeros="$scratch/zeros" --set-section-flags .zeros=alloc,readonly,data "$scratch/large/tvmap" 2>/dev/null
-refused "MB are more than 52: the largest is tvmap with" --build "$scratch/large" "$scratch/none"
+refused "MB are more than 64: the largest is tvmap with" --build "$scratch/large" "$scratch/none"
 [ ! -e "$scratch/none" ] || fail "a refused bundle stays"
 
 # With tests: those that ctest lists with the label gpu (a stand-in here), and gpu-check, which takes them from the bundle.

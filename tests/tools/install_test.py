@@ -35,6 +35,16 @@ with tempfile.TemporaryDirectory() as name:
         if file.is_file() and not file.is_symlink():
             paths = output("readelf", "-d", file) if file.read_bytes()[:4] == b"\x7fELF" else file.read_text(encoding="utf-8")
             check(str(PROGRAM.parent) not in paths, f"{file.relative_to(prefix)} names {PROGRAM.parent}")
+    # Weights that come with the program: those of the build, and what lies beside them.
+    weights = prefix / "share/tvmap/weights"
+    listed = {p.name for p in (PROGRAM.parent / "configs/weights").glob("*.safetensors")}
+    check({p.name for p in weights.glob("*.safetensors")} == listed, "other weights are installed than come with the program")
+    check(not (prefix / "share/tvmap/configs/weights").exists(), "the weights are installed twice")
+    weights.mkdir(exist_ok=True)
+    (weights / "one_more.safetensors").write_text("")
+    found = {w["name"]: w["path"] for w in json.loads(output(installed, "info", "--json"))["weights"]}
+    check(set(found) == {Path(p).stem for p in listed} | {"one_more"} and found["one_more"] == str(weights / "one_more.safetensors"),
+          f"of the weights that are installed, and one more, it finds {found}")
     built, there = (json.loads(output(program, "info", "--json")) for program in (PROGRAM, installed))
     for fact in ("version", "tiff", "dicom", "cuda_backend"):
         check(built[fact] == there[fact], f"{fact}: {there[fact]}, and in the build {built[fact]}")

@@ -200,6 +200,7 @@ TEST_CASE("validation has the bits of denoiser and measure, image by image, whet
     w.config.noise.sigma = {0.1, 0.4};
     w.config.map.separate = true;
     w.config.evaluate.iterations = 4;
+    std::vector<double> first_sure;
     for (const char* device : {"cpu", "cuda"}) {
         CAPTURE(device);
         const std::unique_ptr<Backend> backend =
@@ -232,6 +233,16 @@ TEST_CASE("validation has the bits of denoiser and measure, image by image, whet
                 CAPTURE(recorded);
                 CAPTURE(resident);
                 Validation validation(*backend, w.config, data, denoiser, recorded, resident);
+                // Without clean images SURE comes with it, the same in every way.
+                Config blind = w.config;
+                blind.train.supervision = Supervision::sure;
+                const std::vector<double> sure =
+                    Validation(*backend, blind, data, denoiser, recorded, resident).run().sure;
+                REQUIRE(sure.size() == 3);
+                if (first_sure.empty()) first_sure = sure;
+                for (int i = 0; i < 3; ++i)  // sums and convolutions in another order, 2/ε times as rough
+                    CHECK(std::abs(sure[std::size_t(i)] - first_sure[std::size_t(i)]) <
+                          1e-3 * std::abs(first_sure[std::size_t(i)]));
                 for (int again = 0; again < 2; ++again) {
                     const Validation::Result result = validation.run();
                     CHECK(result.finite);
@@ -316,6 +327,26 @@ TEST_CASE("a run ends with one line where its checkpoint cannot be written") {
 }
 
 TEST_CASE(
+    "a training without clean images on CUDA: batches from the host, as on the CPU, and whole runs resume to "
+    "the "
+    "same bits") {
+    for (const Supervision supervision : {Supervision::r2r, Supervision::sure, Supervision::pairs}) {
+        CAPTURE(int(supervision));
+        Workshop w;
+        w.config.train.supervision = supervision;
+        const Outcome cpu = train(w, make_backend("cpu"), Way::host);
+        w.algorithms = {};
+        const Outcome once = train(w, cuda_backend(), Way::uploaded),
+                      again = train(w, cuda_backend(), Way::uploaded, 4);
+        CHECK(once.losses == again.losses);
+        CHECK(once.weights == again.weights);
+        for (std::size_t step = 0; step < cpu.losses.size(); ++step)
+            // As for the operators below; SURE's difference of two solves is 1/ε times as rough.
+            CHECK(std::abs(once.losses[step] - cpu.losses[step]) < 1e-3 * std::abs(cpu.losses[step]));
+    }
+}
+
+TEST_CASE(
     "an operator's training on CUDA: batches from the host, as on the CPU, and whole runs resume to the same "
     "bits") {
     for (const DataTerm data : {DataTerm::weights, DataTerm::blur, DataTerm::super_resolution}) {
@@ -332,4 +363,37 @@ TEST_CASE(
             // Convolutions and losses add up in another order, nine times after each other.
             CHECK(once.losses[step] == doctest::Approx(cpu.losses[step]).epsilon(1e-4));
     }
+}
+
+TEST_CASE(
+    "all that an optimiser can do, on CUDA: as on the CPU, resident or uploaded, and whole runs resume to "
+    "the "
+    "same bits") {
+    Workshop w;
+    w.config.train.batch = 1;
+    w.config.train.accumulate = 2;
+    w.config.train.rotate = true;
+    w.config.train.ema = 0.9;
+    w.config.optimiser.decoupled_decay = true;
+    w.config.optimiser.clip = 1e-3;
+    const Outcome cpu = train(w, make_backend("cpu"), Way::host);
+    w.algorithms = {};
+    const Outcome resident = train(w, cuda_backend(), Way::resident);
+    for (const auto& [way, leave] : {std::pair{Way::resident, 4}, {Way::uploaded, 0}, {Way::uploaded, 4}}) {
+        const Outcome other = train(w, cuda_backend(), way, leave);
+        CHECK(other.losses == resident.losses);
+        CHECK(other.weights == resident.weights);
+        CHECK(other.averages == resident.averages);
+    }
+    CHECK(resident.averages != resident.weights);
+    for (std::size_t step = 0; step < cpu.losses.size(); ++step)
+        // Convolutions and losses add up in another order, nine times after each other.
+        CHECK(resident.losses[step] == doctest::Approx(cpu.losses[step]).epsilon(1e-4));
+
+    Runs runs(w);
+    CHECK(runs.train("whole"));
+    CHECK_FALSE(runs.train("parts", [](const TrainReport& now) { return now.epoch == 2; }));
+    CHECK(runs.train("parts"));
+    CHECK(runs.metrics("parts") == runs.metrics("whole"));
+    for (const char* name : {"last", "best"}) CHECK((runs.state("parts", name) == runs.state("whole", name)));
 }

@@ -9,7 +9,7 @@
 
 #include "engine/training/training_plan.h"
 #include "engine/training/training_steps.h"
-#include "kernels/training/average.h"
+#include "kernels/optimiser/average.h"
 #include "tests/training/training_steps_case.h"
 
 using namespace tvmap;

@@ -70,11 +70,17 @@ struct Workshop {
     std::string checkpoint(const std::string& run, const std::string& name = "last") const {
         return file(run, "checkpoints/" + name + ".safetensors");
     }
-    /// metrics.csv without its last column, the seconds.
+    /// metrics.csv without the seconds.
     std::string metrics(const std::string& run) const {
         std::istringstream lines(file(run, "metrics.csv"));
         std::string result;
-        for (std::string line; std::getline(lines, line);) result += line.substr(0, line.rfind(',')) + "\n";
+        for (std::string line; std::getline(lines, line);) {
+            std::istringstream cells(line);
+            std::string cell;
+            for (int at = 0; std::getline(cells, cell, ','); ++at)
+                if (at != 7) result += cell + ",";
+            result += "\n";
+        }
         return result;
     }
     /// A column of metrics.csv, one entry an epoch.

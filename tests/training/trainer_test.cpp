@@ -33,7 +33,7 @@ TEST_CASE("a run interrupted after every single step and resumed gives the same 
         w.config.train.flip = true;
         w.config.train.loss = LossKind::log_mse;
         w.config.map.separate = true;
-        w.config.optimiser.cosine = true;
+        w.config.optimiser.schedule = RateSchedule::cosine;
         w.config.optimiser.warmup = 4;
         w.config.train.validate_every = 2;
         w.config.train.checkpoint_every = 2;

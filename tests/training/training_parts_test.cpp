@@ -21,7 +21,7 @@ TEST_CASE("learning rates") {
     CHECK(learning_rate(o, 3, 100) == doctest::Approx(0.75e-3));
     CHECK(learning_rate(o, 4, 100) == doctest::Approx(1e-3));
     CHECK(learning_rate(o, 5, 100) == doctest::Approx(1e-3));
-    o.cosine = true;
+    o.schedule = RateSchedule::cosine;
     CHECK(learning_rate(o, 2, 104) == doctest::Approx(0.5e-3));
     CHECK(learning_rate(o, 4, 104) == doctest::Approx(1e-3));
     CHECK(learning_rate(o, 29, 104) == doctest::Approx(1e-3 * 0.8535533906));  // (1 + cos π/4)/2
@@ -40,7 +40,7 @@ TEST_CASE("learning rates") {
 TEST_CASE("a run is what its parts do") {
     Workshop w;
     Config& c = w.config;
-    c.optimiser.cosine = true;
+    c.optimiser.schedule = RateSchedule::cosine;
     c.optimiser.warmup = 2;
     c.train.epochs = 2;
     CHECK(w.train("run"));

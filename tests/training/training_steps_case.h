@@ -37,7 +37,7 @@ struct Workshop {
         config.network.channels = {4, 6};
         config.solver.iterations = 6;
         config.optimiser.rate = 2e-3;
-        config.optimiser.cosine = true;
+        config.optimiser.schedule = RateSchedule::cosine;
         config.optimiser.warmup = 4;
         config.train.epochs = 3;
         config.train.batch = 2;  // three steps an epoch, one image left over
@@ -61,7 +61,7 @@ struct Training {
           model(record_training_model(*backend, w.config, w.config.train.batch, Batches::side(w.config),
                                       Batches::side(w.config))),
           plan(std::move(model.graph), *backend, w.algorithms, true),
-          parameters(*backend, plan.graph().parameters(), true),
+          parameters(*backend, plan.graph().parameters(), true, 1, Optimiser::kept(w.config)),
           arena(*backend, plan.arena_bytes()) {
         plan.bind(arena, parameters);
         parameters.initialise(w.config.seed);
@@ -80,6 +80,7 @@ struct Training {
 struct Outcome {
     std::vector<double> losses;
     std::vector<float> weights;
+    std::vector<float> averages;  ///< of the weights, where they are kept; else the weights
 };
 
 /// Nine steps, three epochs of three; `leave` > 0: left after at least so many of them and taken up again.
@@ -98,6 +99,7 @@ inline Outcome train(Workshop& w, std::unique_ptr<Backend> backend, Way way, int
         outcome.losses.insert(outcome.losses.end(), taken.begin(), taken.end());
     }
     outcome.weights = training.parameters.host_weights();
+    outcome.averages = training.parameters.result().host_weights();
     return outcome;
 }
 

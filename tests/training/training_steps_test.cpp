@@ -17,6 +17,14 @@ using namespace tvmap::tests;
 TEST_CASE("from the host, resident or uploaded, in one go or resumed: the same losses and weights") {
     Workshop w;
     SUBCASE("crops") {}
+    SUBCASE("turns, two batches a step, and an optimiser with all that it can do") {
+        w.config.train.batch = 1;
+        w.config.train.accumulate = 2;
+        w.config.train.rotate = true;
+        w.config.train.ema = 0.9;
+        w.config.optimiser.decoupled_decay = true;
+        w.config.optimiser.clip = 1e-3;
+    }
     SUBCASE("whole images, separate maps, log_mse, one at a time") {
         w.config.train.crop = 0;
         w.config.train.loss = LossKind::log_mse;
@@ -33,6 +41,7 @@ TEST_CASE("from the host, resident or uploaded, in one go or resumed: the same l
             const Outcome outcome = train(w, make_backend("cpu"), way, leave);
             CHECK(outcome.losses == expected.losses);
             CHECK(outcome.weights == expected.weights);
+            CHECK(outcome.averages == expected.averages);
         }
 }
 

@@ -1,14 +1,13 @@
 // Adam over all parameters in one launch: elementwise, four streams read, three written, 16 bytes at a time.
 // The schedule's step is read on the device, so that a recorded launch takes the next one whenever it is
 // replayed.
-#include "kernels/training/adam.h"
+#include "kernels/optimiser/adam.h"
 
 #include <algorithm>
 #include <cstdint>
 #include <initializer_list>
 
 #include "kernels/gpu/gpu.h"
-#include "kernels/training/training_step.h"
 
 namespace tvmap::cuda {
 namespace {
@@ -78,13 +77,13 @@ void adam_step(gpu::Stream stream, const Adam& adam, std::int64_t count, float* 
                 adam_step_kernel, AdamStep(adam), parameters);
 }
 
-void adam_step(gpu::Stream stream, const Schedule& schedule, std::int64_t count, float* w,
-               const float* gradient, float* m, float* v) {
+void adam_step(gpu::Stream stream, const AdamStep* steps, const std::uint32_t* counter, std::int64_t count,
+               float* w, const float* gradient, float* m, float* v) {
     if (count == 0) return;
     const Parameters parameters = parameters_of(count, w, gradient, m, v);
     gpu::launch(stream,
                 {.name = "scheduled_adam_step_kernel", .grid = blocks_of(parameters), .block = threads},
-                scheduled_adam_step_kernel, schedule.adam, schedule.counter, parameters);
+                scheduled_adam_step_kernel, steps, counter, parameters);
 }
 
 }  // namespace tvmap::cuda

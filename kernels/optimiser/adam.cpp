@@ -1,11 +1,11 @@
 // Elementwise: four streams read, three written, so it runs at the memory's speed.
-#include "kernels/training/adam.h"
+#include "kernels/optimiser/adam.h"
 
 #include "kernels/base/parallel.h"
 #include "kernels/base/simd.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "kernels/training/adam.cpp"
+#define HWY_TARGET_INCLUDE "kernels/optimiser/adam.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 #include "kernels/base/simd_loops.h"

@@ -1,4 +1,4 @@
-#include "kernels/training/average.h"
+#include "kernels/optimiser/average.h"
 
 namespace tvmap::cpu {
 
