@@ -139,7 +139,7 @@ Config recipe() {
     config.map.scale = 1;
     config.optimiser.rate = 1e-3;
     config.optimiser.beta2 = 0.99;
-    config.optimiser.cosine = true;
+    config.optimiser.schedule = RateSchedule::cosine;
     config.optimiser.warmup = steps_wanted / 20;
     config.train.batch = 4;
     config.train.flip = true;
