@@ -147,7 +147,7 @@ void add_bench(Program& program) {
     command.add_option("--precision", options->precision, "of the network's products; tf32 on a GPU alone")
         ->check(CLI::IsMember({"fp32", "tf32", "bf16"}))
         ->capture_default_str();
-    command.add_option("--filter", options->filter, "only operations whose name holds this");
+    command.add_option("--filter", options->filter, "only operations whose name holds this (default: all)");
 }
 
 }  // namespace tvmap

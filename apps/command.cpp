@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "apps/command_table.h"
+#include "apps/help_text.h"
 #include "engine/config/edit_distance.h"
 #include "engine/files/decimal.h"
 #include "kernels/backend.h"
@@ -67,6 +69,7 @@ CLI::Option* add_number(CLI::App& command, const std::string& name, Number& valu
     const std::string kind = std::is_integral_v<Number> ? "a whole number" : "a number";
     const std::string limits = text(" from ", least, " to ", most);
     const bool limited = least != least_number<Number> || most != greatest_number<Number>;
+    const std::string shown = most != greatest_number<Number> ? limits : text(" from ", least);
     const auto take = [=, &value](const std::string& given) {
         const std::optional<Number> number = parse_decimal<Number>(given);
         if (!number || *number < least || *number > most)
@@ -75,7 +78,7 @@ CLI::Option* add_number(CLI::App& command, const std::string& name, Number& valu
         value = *number;
     };
     return command.add_option_function<std::string>(name, take, description)
-        ->type_name((std::is_integral_v<Number> ? "INT" : "FLOAT") + (limited ? limits : std::string()))
+        ->type_name((std::is_integral_v<Number> ? "INT" : "FLOAT") + (limited ? shown : std::string()))
         ->default_str(text(value));
 }
 template CLI::Option* add_number(CLI::App&, const std::string&, int&, const std::string&, int, int);
@@ -86,27 +89,35 @@ template CLI::Option* add_number(CLI::App&, const std::string&, double&, const s
 Program::Program()
     : app_("tvmap: total-variation maps learned through an unrolled primal-dual solver", "tvmap") {
     app_.require_subcommand(1);
-    app_.set_version_flag("--version", "tvmap " TVMAP_VERSION);
-    app_.footer("tvmap COMMAND --help shows a command's options and an example.");
+    app_.set_help_flag("-h,--help", "print this help and end")->group(common_group);
+    app_.set_version_flag("--version", "tvmap " TVMAP_VERSION, "print the version and end");
+    app_.formatter_fn(
+        [](const CLI::App* command, const std::string&, CLI::AppFormatMode) { return help_text(*command); });
 }
 
 CLI::App& Program::add(const std::string& name, const std::string& description, const std::string& example,
                        std::function<int(const CommonOptions&)> run) {
     CLI::App& command = *app_.add_subcommand(name, description);
-    command.footer("Example:\n  " + example);
-    command.add_option("--device", common_.device, "where to compute: auto, cpu or cuda")
+    command.footer(example);
+    command.get_help_ptr()->group(common_group);
+    command.add_option("--device", common_.device, "where to compute; auto: a GPU where there is one")
         ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
-        ->capture_default_str();
+        ->capture_default_str()
+        ->group(common_group);
     add_number(command, "--threads", common_.threads,
-               "CPU threads; 0: OMP_NUM_THREADS, else one per core that may be used", 0, 4096);
+               "CPU threads; 0: OMP_NUM_THREADS, else one per core that may be used", 0, 4096)
+        ->group(common_group);
     command
         .add_option(
             "--isa", common_.isa,
-            "instruction set of the CPU's kernels, of those the processor has: auto (the best), avx512, "
-            "avx2, sse2, neon; for measurements")
-        ->capture_default_str();
-    command.add_flag("--quiet", common_.quiet, "print no progress and no text");
-    command.add_flag("--json", common_.json, "print the result as one JSON object on standard output");
+            "instruction set of the CPU's kernels, of those that the processor has; auto: the best; for "
+            "measurements")
+        ->type_name("auto|avx512|avx2|sse2|neon")
+        ->capture_default_str()
+        ->group(common_group);
+    command.add_flag("--quiet", common_.quiet, "print no progress and no text")->group(common_group);
+    command.add_flag("--json", common_.json, "print the result as one JSON object on standard output")
+        ->group(common_group);
     command.callback([this, name, run = std::move(run)] {
         chosen_ = run;
         name_ = "tvmap " + name;

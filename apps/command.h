@@ -41,11 +41,15 @@ class Program {
     CLI::App& add(const std::string& name, const std::string& description, const std::string& example,
                   std::function<int(const CommonOptions&)> run);
 
+    /// All that was added, for what tells about it.
+    const CLI::App& commands() const { return app_; }
+    /// The message on a command that there is not.
+    std::string unknown_command(const std::string& given) const;
+
     /// Parses, runs, and turns whatever happens into one line and an exit code.
     int main(int argc, char** argv);
 
   private:
-    std::string unknown_command(const std::string& given) const;
     void start_threads();
 
     CLI::App app_;

@@ -11,6 +11,7 @@
 
 #include "apps/arrays.h"
 #include "apps/command.h"
+#include "apps/command_table.h"
 #include "apps/interruption.h"
 #include "apps/progress_line.h"
 #include "apps/read_twice.h"
@@ -370,6 +371,7 @@ void add_denoise(Program& program) {
             "images", options->images,
             "noisy pictures, grey or colour, or .npy arrays (H×W, N×H×W); each result has its image's "
             "samples: .npy, .tif, or .png of 8 or 16 bits")
+        ->type_name(value::file)
         ->required();
     command
         .add_option_function<std::string>(
@@ -380,19 +382,22 @@ void add_denoise(Program& program) {
             },
             "a checkpoint (.safetensors), or the name of weights that come with the program (tvmap info "
             "lists them)")
-        ->type_name("NAME|FILE")
+        ->type_name(value::name_or_file)
         ->default_str(usual_weights);
     command
         .add_option("--set", options->set,
                     "KEY=VALUE in place of the checkpoint's configuration; may be repeated")
+        ->type_name(value::setting)
         ->allow_extra_args(false);
-    command.add_option(
-        "--mask", options->mask,
-        "for networks of solver.operator: mask: .npy H×W, 0 where a pixel is missing, 1 elsewhere");
+    command
+        .add_option(
+            "--mask", options->mask,
+            "for networks of solver.operator: mask: .npy H×W, 0 where a pixel is missing, 1 elsewhere")
+        ->type_name(value::file);
     command
         .add_option("--colour", options->colour,
                     "channels (each is denoised by a map of its own) or luminance (all by the map of their "
-                    "luminance); default: denoise.colour of the configuration")
+                    "luminance) (default: denoise.colour of the configuration)")
         ->check(CLI::IsMember({"channels", "luminance"}));
     command.add_flag("--map", options->map,
                      "also write the maps: NAME_lambda.npy and, the first in colours, _lambda.png");
@@ -411,7 +416,9 @@ void add_denoise(Program& program) {
             "more")
         ->type_name("BYTES")
         ->default_str("600MB");
-    command.add_option("--out", options->out, "folder, made if need be")->capture_default_str();
+    command.add_option("--out", options->out, "folder, made if need be")
+        ->type_name(value::folder)
+        ->capture_default_str();
 }
 
 }  // namespace tvmap

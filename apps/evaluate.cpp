@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "apps/command.h"
+#include "apps/command_table.h"
 #include "apps/evaluate.h"
 #include "apps/interruption.h"
 #include "apps/machine.h"
@@ -160,17 +161,21 @@ void add_evaluate(Program& program) {
         program.add("evaluate", "test set: noisy, best scalar λ, map",
                     "tvmap evaluate runs/quickstart --set evaluate.sigma=[0.1,0.5] --out drawn",
                     [options](const CommonOptions& common) { return run(*options, common); });
-    command.add_option("run", options->run, "run folder: its configuration and best checkpoint");
+    command.add_option("run", options->run, "run folder: its configuration and best checkpoint")
+        ->type_name(value::folder);
     command
         .add_option("--weights,--checkpoint", options->checkpoint,
                     "a checkpoint (.safetensors), or the name of weights that come with the program (tvmap "
-                    "info lists them)")
-        ->type_name("NAME|FILE");
-    command.add_option("--config", options->config,
-                       "YAML experiment, in place of the run's or the weights' own");
+                    "info lists them) (default: the run's best)")
+        ->type_name(value::name_or_file);
+    command
+        .add_option("--config", options->config, "YAML experiment (default: the run's or the weights' own)")
+        ->type_name(value::file);
     command.add_option("--set", options->set, "KEY=VALUE in place of what the file says; may be repeated")
+        ->type_name(value::setting)
         ->allow_extra_args(false);
-    command.add_option("--out", options->out, "folder for the results (default: RUN/evaluation)");
+    command.add_option("--out", options->out, "folder for the results (default: RUN/evaluation)")
+        ->type_name(value::folder);
     add_number(command, "--pictures", options->pictures, "images of which pictures are written", 0);
     add_number(command, "--figures", options->figures,
                "of them, images of which figures are drawn (panel, and map with its histogram)", 0);

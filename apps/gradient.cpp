@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "apps/command.h"
+#include "apps/command_table.h"
 #include "apps/restoration_options.h"
 #include "apps/solver_options.h"
 #include "apps/warning.h"
@@ -114,18 +115,24 @@ void add_gradient(Program& program) {
                     [options](const CommonOptions& common) { return run(*options, common); });
     options->problem.add(command);
     options->restoration.add(command);
-    command.add_option("--target", options->target, "the clean image, of the input's shape")->required();
+    command.add_option("--target", options->target, "the clean image, of the input's shape")
+        ->type_name(value::file)
+        ->required();
     command
         .add_option(
             "--mode", options->mode,
             "how the gradient is made: masks, checkpoint, stored (all exact), truncated:K (the last K "
             "steps) or implicit (of the fixed point)")
+        ->type_name("masks|checkpoint|stored|truncated:K|implicit")
         ->capture_default_str();
     add_number(command, "--implicit-tolerance", options->implicit.tolerance,
                "implicit: the adjoint ends when 32 steps add no larger a share; 0: at the cap");
     add_number(command, "--implicit-cap", options->implicit.cap, "implicit: steps of the adjoint at most");
-    command.add_option("--out", options->out, "∂MSE/∂Λ, .npy of the map's shape")->required();
-    command.add_option("--out-z", options->out_z, "∂MSE/∂z, .npy of the input's shape");
+    command.add_option("--out", options->out, "∂MSE/∂Λ, .npy of the map's shape")
+        ->type_name(value::file)
+        ->required();
+    command.add_option("--out-z", options->out_z, "∂MSE/∂z, .npy of the input's shape")
+        ->type_name(value::file);
     options->problem.solver.add(command);
 }
 

@@ -18,6 +18,10 @@ void ImageOptions::add_peak(CLI::App& command) {
 
 void ImageOptions::add(CLI::App& command) {
     add_peak(command);
+    add_limit(command);
+}
+
+void ImageOptions::add_limit(CLI::App& command) {
     const auto take = [this](const std::string& given) {
         const auto bytes = parse_byte_count(given);
         if (!bytes) throw CLI::ValidationError(text("--picture-limit ", given, ": give ", byte_count_form));

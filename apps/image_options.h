@@ -17,6 +17,8 @@ struct ImageOptions {
     void add(CLI::App& command);
     /// --peak alone, where the limit is a setting of the configuration.
     void add_peak(CLI::App& command);
+    /// --picture-limit alone, for pictures without a --peak.
+    void add_limit(CLI::App& command);
 
     /// Warns of pages that are left out, and of an array whose values reach further beyond 0 … 1 than white reaches beyond black, times `beyond`:
     /// PSNR, SSIM and λ are then not what they seem. Says nothing of values where --peak was given.

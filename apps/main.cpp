@@ -5,6 +5,7 @@
 #include "apps/command.h"
 
 namespace tvmap {
+void add_init(Program&);
 void add_train(Program&);
 void add_evaluate(Program&);
 void add_report(Program&);
@@ -16,6 +17,8 @@ void add_study(Program&);
 void add_phantoms(Program&);
 void add_bench(Program&);
 void add_info(Program&);
+void add_help(Program&);
+void add_completion(Program&);
 }  // namespace tvmap
 
 namespace {
@@ -34,8 +37,8 @@ int main(int argc, char** argv) {
     using namespace tvmap;
     open_standard_streams();
     Program program;
-    for (auto add : {add_train, add_evaluate, add_report, add_denoise, add_solve, add_search, add_gradient,
-                     add_study, add_phantoms, add_bench, add_info})
+    for (auto add : {add_init, add_train, add_evaluate, add_report, add_denoise, add_solve, add_search,
+                     add_gradient, add_study, add_phantoms, add_bench, add_info, add_help, add_completion})
         add(program);
     return program.main(argc, argv);
 }

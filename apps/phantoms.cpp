@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "apps/command.h"
+#include "apps/command_table.h"
 #include "apps/interruption.h"
 #include "apps/progress_line.h"
 #include "engine/data/phantoms.h"
@@ -51,10 +52,12 @@ void add_phantoms(Program& program) {
     CLI::App& command = program.add("phantoms", "write synthetic radiograph-like images",
                                     "tvmap phantoms --out runs/phantoms/train --count 48 --seed 1",
                                     [options](const CommonOptions& common) { return run(*options, common); });
-    command.add_option("--out", options->out, "folder, made if need be")->required();
+    command.add_option("--out", options->out, "folder, made if need be")
+        ->type_name(value::folder)
+        ->required();
     add_number(command, "--count", options->count, "images", 1, 1000000)->required()->default_str("");
     add_number(command, "--seed", options->seed, "images are a function of seed, number and size");
-    add_number(command, "--size", options->size, "side", 8, 8192);
+    add_number(command, "--size", options->size, "side of each, in pixels", 8, 8192);
 }
 
 }  // namespace tvmap

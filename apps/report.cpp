@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "apps/command.h"
+#include "apps/command_table.h"
 #include "engine/files/file.h"
 #include "engine/files/outputs.h"
 #include "engine/queue/queue.h"
@@ -49,8 +50,10 @@ void add_report(Program& program) {
     command
         .add_option("run", options->runs,
                     "run folders that were evaluated, folders of evaluations, or of a sweep or folds")
+        ->type_name(value::folder)
         ->required();
-    command.add_option("--out", options->out, "the page (default: RUN/report/index.html)");
+    command.add_option("--out", options->out, "the page (default: RUN/report/index.html)")
+        ->type_name(value::file);
     command.add_flag("--markdown", options->markdown,
                      "in short as Markdown, with links to the figures (RUN/report/index.md)");
     add_number(command, "--pictures", options->pictures,

@@ -3,6 +3,7 @@
 #include <optional>
 #include <utility>
 
+#include "apps/command_table.h"
 #include "engine/config/solver_words.h"
 #include "engine/files/decimal.h"
 #include "engine/files/npy.h"
@@ -59,7 +60,8 @@ Map joined(const std::vector<GivenMaps>& given, int shared, int components, std:
 
 void RestorationOptions::add(CLI::App& command) {
     add_problem(command);
-    command.add_option("--lambda0", lambda0, "tgv: of second differences, a number or a .npy map");
+    command.add_option("--lambda0", lambda0, "tgv: of second differences, a number or a .npy map")
+        ->type_name(value::number_or_file);
 }
 
 void RestorationOptions::add_problem(CLI::App& command) {
@@ -77,8 +79,8 @@ void RestorationOptions::add_problem(CLI::App& command) {
             "(--kernel, circular); downsample (means of blocks, --factor)")
         ->check(CLI::IsMember({"identity", "mask", "blur", "downsample"}))
         ->capture_default_str();
-    command.add_option("--mask", mask, "mask: .npy H×W of weights, 0 or more");
-    command.add_option("--kernel", kernel, "blur: .npy of odd sides");
+    command.add_option("--mask", mask, "mask: .npy H×W of weights, 0 or more")->type_name(value::file);
+    command.add_option("--kernel", kernel, "blur: .npy of odd sides")->type_name(value::file);
     add_number(command, "--factor", factor, "downsample: side of a block, from 2 on; 0: none", 0, 64);
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "apps/command.h"
+#include "apps/command_table.h"
 #include "apps/interruption.h"
 #include "apps/progress_line.h"
 #include "apps/read_twice.h"
@@ -198,13 +199,16 @@ void add_search(Program& program) {
         program.add("search", "the scalar parameter that denoises best, known the clean image",
                     "tvmap search noisy.png --clean clean.png --from 0 --to 0.8 --count 81 --out curve.csv",
                     [options](const CommonOptions& common) { return run(*options, common); });
-    command.add_option("inputs", options->inputs, "noisy pictures or .npy arrays")->required();
+    command.add_option("inputs", options->inputs, "noisy pictures or .npy arrays")
+        ->type_name(value::file)
+        ->required();
     command.add_option("--clean", options->clean, "the clean image of each input, in the same order")
+        ->type_name(value::file)
         ->required();
     add_number(command, "--from", options->from, "smallest value", 0.0);
     add_number(command, "--to", options->to, "largest value", 0.0);
     add_number(command, "--count", options->count, "values, equally spaced", 1, 1000000);
-    command.add_option("--out", options->out, "CSV of PSNR and SSIM for every value");
+    command.add_option("--out", options->out, "CSV of PSNR and SSIM for every value")->type_name(value::file);
     options->reading.add(command);
     options->solver.add(command);
     options->restoration.add_problem(command);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "apps/command.h"
+#include "apps/command_table.h"
 #include "apps/interruption.h"
 #include "apps/progress_line.h"
 #include "apps/restoration_options.h"
@@ -207,18 +208,28 @@ void add_solve(Program& program) {
                                     [options](const CommonOptions& common) { return run(*options, common); });
     options->problem.add(command);
     options->restoration.add(command);
-    command.add_option("--out", options->out, "result: .npy, .png (clamped to [0, 1]) or .tif")->required();
-    options->gap_given = add_number(command, "--gap", options->gap,
-                                    "stop at this relative primal-dual gap; exit code 3 if not reached", 0.0)
-                             ->default_str("");
-    command.add_option("--trace", options->trace,
-                       "CSV of the gap every 32 steps, with the residuals of Goldstein et al. 2013: primal "
-                       "‖Kᵀy‖ = ‖x_k − x_{k−1}‖/tau, dual ‖(y_{k−1} − y_k)/sigma + K(x̄_{k−1} − x_k)‖");
-    command.add_option("--state-in", options->state_in,
-                       "iterates to go on from, as --state-out wrote them (.safetensors)");
-    command.add_option(
-        "--state-out", options->state_out,
-        "the iterates reached: x, x_bar, p, q (.safetensors); --out is the best one with --gap");
+    command.add_option("--out", options->out, "result: .npy, .png (clamped to [0, 1]) or .tif")
+        ->type_name(value::file)
+        ->required();
+    options->gap_given =
+        add_number(command, "--gap", options->gap,
+                   text("stop at this relative primal-dual gap, looked for in ", iterations_to_gap,
+                        " steps unless --iterations is given; exit code 3 if not reached"),
+                   0.0)
+            ->default_str("");
+    command
+        .add_option("--trace", options->trace,
+                    "CSV of the gap every 32 steps, with the residuals of Goldstein et al. 2013: primal "
+                    "‖Kᵀy‖ = ‖x_k − x_{k−1}‖/tau, dual ‖(y_{k−1} − y_k)/sigma + K(x_bar_{k−1} − x_k)‖")
+        ->type_name(value::file);
+    command
+        .add_option("--state-in", options->state_in,
+                    "iterates to go on from, as --state-out wrote them (.safetensors)")
+        ->type_name(value::file);
+    command
+        .add_option("--state-out", options->state_out,
+                    "the iterates reached: x, x_bar, p, q (.safetensors); --out is the best one with --gap")
+        ->type_name(value::file);
     options->problem.solver.add(command);
     options->iterations = command.get_option("--iterations");
 }

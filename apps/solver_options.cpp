@@ -3,21 +3,25 @@
 #include <algorithm>
 #include <optional>
 
+#include "apps/command_table.h"
 #include "engine/files/decimal.h"
 
 namespace tvmap {
 
 void SolverOptions::add(CLI::App& command) {
     add_number(command, "--iterations", solver.iterations, "steps T");
-    command.add_option("--start", start_, "first dual iterate p: zero or image")
+    command.add_option("--start", start_, "first dual iterate p; image: the noisy image")
         ->check(CLI::IsMember({"zero", "image"}))
         ->capture_default_str();
-    command.add_option("--norm", norm_, "L, whose inverse tau and sigma are: a number, or auto (exact)")
+    command.add_option("--norm", norm_, "L, whose inverse tau and sigma are; auto: exact")
+        ->type_name("FLOAT|auto")
         ->capture_default_str();
     add_number(command, "--tau", solver.tau, "primal step; 0: 1 / L");
     add_number(command, "--sigma", solver.sigma, "dual step; 0: 1 / L");
     add_number(command, "--theta", solver.theta, "extrapolation, 0 to 1");
-    command.add_option("--boundary", boundary_, "periodic or neumann")
+    command
+        .add_option("--boundary", boundary_,
+                    "what lies beyond the image's sides: the opposite side, or no difference")
         ->check(CLI::IsMember({"periodic", "neumann"}))
         ->capture_default_str();
     add_number(command, "--repeat", repeat, "runs; the reported time is their median, without files", 1,
@@ -46,11 +50,15 @@ KeyPlace option_names() {
 }
 
 void ProblemOptions::add(CLI::App& command) {
-    command.add_option("input", input, "a picture (colours one by one) or .npy, H×W or N×H×W")->required();
+    command.add_option("input", input, "a picture (colours one by one) or .npy, H×W or N×H×W")
+        ->type_name(value::file)
+        ->required();
     command.add_option("--lambda", lambda, "a number, or a .npy map H×W or 2×H×W (vertical, horizontal)")
+        ->type_name(value::number_or_file)
         ->required();
     reading.add(command);
-    command.add_option("--lambda-y", lambda_y, "the horizontal part; --lambda is then the vertical one");
+    command.add_option("--lambda-y", lambda_y, "the horizontal part; --lambda is then the vertical one")
+        ->type_name(value::number_or_file);
 }
 
 GivenProblem read_problem(const ProblemOptions& options, const SolverConfig& solver) {

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "apps/command.h"
+#include "apps/command_table.h"
 #include "apps/interruption.h"
 #include "apps/progress_line.h"
 #include "apps/warning.h"
@@ -107,14 +108,20 @@ void add_study(Program& program) {
         "tvmap study configs/study.yaml --set data.train=xray/train --set data.val=xray/val --set "
         "data.test=xray/test --out study/xray",
         [options](const CommonOptions& common) { return run(*options, common); });
-    command.add_option("config", options->config, "YAML experiment with a section study")->required();
+    command.add_option("config", options->config, "YAML experiment with a section study")
+        ->type_name(value::file)
+        ->required();
     command.add_option("--set", options->set, "KEY=VALUE in place of what the file says; may be repeated")
+        ->type_name(value::setting)
         ->allow_extra_args(false);
-    command.add_option("--out", options->out, "folder for the results (default: output.folder/output.name)");
+    command.add_option("--out", options->out, "folder for the results (default: output.folder/output.name)")
+        ->type_name(value::folder);
     command.add_flag("--resume", options->resume,
                      "go on from the pieces of the study that are finished, or start if there are none");
-    command.add_option("--checkpoint", options->checkpoint,
-                       "measure gradients at this network's maps (.safetensors), not at smooth ones");
+    command
+        .add_option("--checkpoint", options->checkpoint,
+                    "measure gradients at this network's maps (.safetensors), not at smooth ones")
+        ->type_name(value::file);
 }
 
 }  // namespace tvmap

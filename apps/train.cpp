@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "apps/command.h"
+#include "apps/command_table.h"
 #include "apps/interruption.h"
 #include "apps/progress_line.h"
 #include "apps/text_curve.h"
@@ -192,21 +193,24 @@ void add_train(Program& program) {
         program.add("train", "train a network from a YAML experiment",
                     "tvmap train configs/quickstart.yaml --set train.epochs=20 --run runs/short",
                     [options](const CommonOptions& common) { return run(*options, common); });
-    command.add_option("config", options->config, "YAML experiment")->required();
+    command.add_option("config", options->config, "YAML experiment")->type_name(value::file)->required();
     command.add_option("--set", options->set, "KEY=VALUE in place of what the file says; may be repeated")
+        ->type_name(value::setting)
         ->allow_extra_args(false);
-    command.add_option("--run", options->run,
-                       "folder of the run, or of the runs of a sweep and of folds (default: "
-                       "output.folder/output.name)");
+    command
+        .add_option("--run", options->run,
+                    "folder of the run, or of the runs of a sweep and of folds (default: "
+                    "output.folder/output.name)")
+        ->type_name(value::folder);
     CLI::Option* const resume = command.add_flag("--resume", options->resume,
                                                  "go on from the last checkpoint (of a sweep or of folds: "
                                                  "with the runs that are not finished), or start "
                                                  "if there is none");
     command
-        .add_option(
-            "--change", options->change,
-            "KEY that changes here in the run: train.epochs, or train.time in a run by time, with which the "
-            "learning rates end elsewhere")
+        .add_option("--change", options->change,
+                    "with --resume, a key that changes here in the run: train.epochs, or train.time in a run "
+                    "by time, with which the learning rates end elsewhere; may be repeated")
+        ->type_name("train.epochs|train.time")
         ->allow_extra_args(false)
         ->needs(resume);
     command.add_flag(

@@ -4,21 +4,30 @@
 
 #include <algorithm>
 #include <set>
+#include <type_traits>
 
 #include "engine/config/config_keys.h"
 #include "engine/config/edit_distance.h"
+#include "engine/config/key_names.h"
 #include "engine/config/solver_words.h"
 #include "kernels/base/error.h"
 
 namespace tvmap {
 namespace {
 
+template <class Member>
+using MemberType = std::remove_cvref_t<std::invoke_result_t<Member, Config&>>;
+
 /// A key that holds one member; `member` gives a reference to it.
 template <class Member>
 Key key(const std::string& path, Bearing bearing, Member member) {
-    return {path, bearing, [member](const Given& given, Config& config) { read(given, member(config)); },
+    return {path,
+            bearing,
+            [member](const Given& given, Config& config) { read(given, member(config)); },
             [member](const Config& config) { return write(member(config)); },
-            can_be_list<std::remove_cvref_t<decltype(member(std::declval<Config&>()))>>};
+            can_be_list<MemberType<Member>>,
+            std::is_same_v<MemberType<Member>, bool> ? std::vector<std::string>{"true", "false"}
+                                                     : std::vector<std::string>{}};
 }
 
 /// A key that holds a number of bytes.
@@ -41,7 +50,10 @@ Key duration(const std::string& path, Bearing bearing, Member member) {
 template <class Member, class T>
 Key choice(const std::string& path, Bearing bearing, Member member,
            std::vector<std::pair<std::string, T>> words) {
-    return {path, bearing,
+    std::vector<std::string> known_words;
+    for (const auto& [word, value] : words) known_words.push_back(word);
+    return {path,
+            bearing,
             [member, words](const Given& given, Config& config) {
                 std::string known;
                 for (const auto& [word, value] : words) {
@@ -57,7 +69,9 @@ Key choice(const std::string& path, Bearing bearing, Member member,
                 for (const auto& [word, value] : words)
                     if (value == member(config)) return word;
                 fail("configuration: ", path, ": a value without a name");
-            }};
+            },
+            false,
+            known_words};
 }
 
 template <class Member>
@@ -118,13 +132,16 @@ const std::vector<Key>& keys() {
         key("solver.blur.sigma", Bearing::training, MEMBER(solver.observation.blur_sigma)),
         key("solver.downsample.factor", Bearing::training, MEMBER(solver.observation.factor)),
         key("solver.iterations", Bearing::training, MEMBER(solver.iterations)),
-        {"solver.norm", Bearing::weights,
+        {"solver.norm",
+         Bearing::weights,
          [](const Given& given, Config& config) {
              config.solver.norm_auto = given.node.IsScalar() && given.node.Scalar() == "auto";
              if (!config.solver.norm_auto)
                  config.solver.norm = parse_number<double>(given, "a number or auto");
          },
-         [](const Config& config) { return config.solver.norm_auto ? "auto" : write(config.solver.norm); }},
+         [](const Config& config) { return config.solver.norm_auto ? "auto" : write(config.solver.norm); },
+         false,
+         {"auto"}},
         key("solver.tau", Bearing::weights, MEMBER(solver.tau)),
         key("solver.sigma", Bearing::weights, MEMBER(solver.sigma)),
         key("solver.theta", Bearing::weights, MEMBER(solver.theta)),
@@ -132,14 +149,17 @@ const std::vector<Key>& keys() {
                std::vector<std::pair<std::string, DualStart>>{{"zero", DualStart::zero},
                                                               {"image", DualStart::image}}),
         choice("solver.boundary", Bearing::weights, MEMBER(solver.boundary), boundary_words),
-        {"solver.gradient", Bearing::training,
+        {"solver.gradient",
+         Bearing::training,
          [](const Given& given, Config& config) {
              const auto mode = gradient_mode(given.node.IsScalar() ? given.node.Scalar() : "");
              if (!mode) given.reject(text("one of ", gradient_mode_names));
              config.solver.gradient.kind = mode->kind;
              config.solver.gradient.steps = mode->steps;
          },
-         [](const Config& config) { return config.solver.gradient.name(); }},
+         [](const Config& config) { return config.solver.gradient.name(); },
+         false,
+         {"masks", "checkpoint", "stored", "truncated:8", "implicit"}},
         key("solver.implicit.tolerance", Bearing::training, MEMBER(solver.gradient.tolerance)),
         key("solver.implicit.cap", Bearing::training, MEMBER(solver.gradient.cap)),
         choice("solver.train_steps", Bearing::weights, MEMBER(solver.train_steps),
@@ -244,6 +264,19 @@ std::string nearest_key(const std::string& path) {
     return *std::min_element(known.begin(), known.end(), [&](const std::string& a, const std::string& b) {
         return distance(a) < distance(b);
     });
+}
+
+std::vector<KeyName> key_names() {
+    std::vector<KeyName> names;
+    for (const Key& known : keys()) names.push_back({known.path, known.words});
+    return names;
+}
+
+std::string yaml_value(const Config& config, const std::string& path) {
+    const Key* known = find_key(path);
+    if (known == nullptr)
+        fail("configuration: there is no key ", path, "; the nearest is ", nearest_key(path));
+    return known->write(config);
 }
 
 std::optional<Bearing> bearing_of(const std::string& path) {

@@ -15,7 +15,8 @@ struct Key {
     Bearing bearing;  ///< what depends on it
     std::function<void(const Given&, Config&)> read;
     std::function<std::string(const Config&)> write;
-    bool list = false;  ///< its value can be a list
+    bool list = false;                    ///< its value can be a list
+    std::vector<std::string> words = {};  ///< that its value can be, or some of them
 };
 
 /// Every key there is, in the order in which to_yaml() prints them.
