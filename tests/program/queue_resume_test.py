@@ -36,7 +36,7 @@ class Work:
             subprocess.run([PROGRAM, "phantoms", "--out", folder / name, "--count", str(count), "--size", "32", "--seed",
                             str(seed), "--quiet"], check=True)
         (folder / "folds.yaml").write_text(CONFIG.format(folder, FOLDS, 40))
-        (folder / "sweep.yaml").write_text(CONFIG.format(folder, 0, 40) + SWEEP)
+        (folder / "sweep.yaml").write_text(CONFIG.format(folder, 0, 150) + SWEEP)
         self.finish(self.start("folds", "first", "--set", "train.epochs=1"))
         self.finish(self.start("sweep", "first_sweep", "--set", "train.epochs=1"))
 
@@ -44,6 +44,14 @@ class Work:
         return subprocess.Popen([PROGRAM, "train", self.folder / f"{kind}.yaml", "--run", self.folder / name, "--threads", "1",
                                  "--quiet", *arguments], env=self.environment, stdout=subprocess.DEVNULL,
                                 stderr=subprocess.PIPE, text=True)
+
+    def undisturbed(self, kind, name):
+        """How many seconds it takes."""
+        begun = time.monotonic()
+        self.finish(self.start(kind, name))
+        duration = time.monotonic() - begun
+        print(f"{kind}: undisturbed {duration:.1f} s", flush=True)
+        return duration
 
     def finish(self, process):
         error = process.communicate(timeout=300)[1]
@@ -74,15 +82,14 @@ def results(queue):
     for place in queue.rglob("evaluation"):
         files += [place / name for name in ("per_image.csv", "summary.csv", "summary.txt", "config.yaml")]
     files += list(queue.rglob("*.safetensors")) + list(queue.rglob("*.txt"))
-    own = lambda content: content.replace(os.fsencode(queue), b"QUEUE")
-    found = {str(path.relative_to(queue)): own(path.read_bytes()) for path in files
-             if path.exists() and path.name != "log.txt"}
-    return {name: without_configuration(content) if name.endswith("safetensors") else content for name, content in found.items()}
+    return {str(path.relative_to(queue)): content_of(path).replace(os.fsencode(queue), b"QUEUE") for path in files
+            if path.exists() and path.name != "log.txt"}
 
 
-def without_configuration(checkpoint):
-    """Without its header, which names the folder."""
-    return checkpoint[8 + int.from_bytes(checkpoint[:8], "little"):]
+def content_of(path):
+    """Of a checkpoint without its header, which names the folder."""
+    content = path.read_bytes()
+    return content[8 + int.from_bytes(content[:8], "little"):] if path.suffix == ".safetensors" else content
 
 
 def no_half_files(queue):
@@ -104,8 +111,9 @@ def wait_until(condition, process, seconds):
     return False
 
 
-def stopped(work, kind, name, draw, duration, count):
-    """Stops the work `count` times, every third time by SIGINT; gives how many pieces each time found finished."""
+def stopped(work, kind, name, draw, seconds, count):
+    """Stops the work `count` times, every third time by SIGINT, each within a part of the `seconds` that a run takes; gives how
+    many pieces each time found finished."""
     queue = work.folder / name
     before, found = {}, []
     for stop in range(count):
@@ -113,7 +121,7 @@ def stopped(work, kind, name, draw, duration, count):
         had = len(pieces(queue))
         if stop > 1:  # the first two anywhere at the beginning, the others behind a piece more, by turns
             wait_until(lambda: len(pieces(queue)) > had + stop % 2, process, 60)
-        time.sleep(draw.uniform(0, duration / (8 if stop > 1 else 4)))
+        time.sleep(draw.uniform(0, seconds / (4 if stop > 1 else 1)))
         if process.poll() is not None:
             assert process.returncode == 0, process.communicate()[1]
             break
@@ -184,17 +192,14 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         work = Work(pathlib.Path(os.path.realpath(name)))
         check_one_at_a_time(work)
-        begun = time.monotonic()
-        work.finish(work.start("folds", "whole"))
-        duration = time.monotonic() - begun
-        print(f"undisturbed {duration:.1f} s", flush=True)
-        found = stopped(work, "folds", "parts", draw, duration / FOLDS, KILLS)
+        piece = work.undisturbed("folds", "whole") / FOLDS
+        found = stopped(work, "folds", "parts", draw, piece, KILLS)
         assert len(found) >= 4 and any(0 < count < 2 * FOLDS for count in found), f"the stops came too late: {found}"
         compare(work.folder / "whole", work.folder / "parts")
         check_again(work, work.folder / "parts")
 
-        work.finish(work.start("sweep", "swept"))
-        found = stopped(work, "sweep", "swept_parts", draw, duration / FOLDS, 4)
+        piece = work.undisturbed("sweep", "swept") / 3
+        found = stopped(work, "sweep", "swept_parts", draw, piece, 5)
         assert any(0 < count < 3 for count in found), f"the stops came too late: {found}"
         compare(work.folder / "swept", work.folder / "swept_parts")
     print("the same bits")

@@ -197,7 +197,7 @@ def check_sweep(work):
             # On a machine that is busy otherwise, the sweep may have ended by itself before the signal comes: once more then.
             for _ in range(5):
                 process = work.start("train", "--threads", "1", cwd=place)
-                wait_until(lambda: len(lines(next(iter(place.glob("runs/*rate-1e-3/metrics.csv")), place / "none"))) > 5,
+                wait_until(lambda: len(lines(next(iter(place.glob("runs/swept/rate-1e-3/metrics.csv")), place / "none"))) > 5,
                            process, "second run")
                 process.send_signal(signal.SIGINT)
                 error = process.communicate()[1]
@@ -205,14 +205,14 @@ def check_sweep(work):
                     break
                 shutil.rmtree(place / "runs")
             assert process.returncode == 130, f"{process.returncode}: {error}"
-            [first] = [path for path in place.glob("runs/*/checkpoints/last.safetensors") if "rate-1e-4" in str(path)]
+            [first] = [path for path in place.glob("runs/swept/*/checkpoints/last.safetensors") if "rate-1e-4" in str(path)]
             before = first.stat().st_mtime_ns
             work.finish(work.start("train", "--threads", "1", "--resume", cwd=place))
             assert first.stat().st_mtime_ns == before, "a finished run was trained again"
         else:
             work.finish(work.start("train", "--threads", "1", cwd=place))
         ends[name] = {path.parent.name: [line.rpartition(",")[0] for line in lines(path)]
-                      for path in place.glob("runs/*/metrics.csv")}
+                      for path in place.glob("runs/swept/*/metrics.csv")}
     assert len(ends["whole"]) == 3 and ends["whole"] == ends["parts"], ends
     process = work.start("train", "--threads", "1", "--resume", "--set", "network.slope=0.3", cwd=work.folder / "sweep_parts")
     error = process.communicate()[1]
