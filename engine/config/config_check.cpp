@@ -101,8 +101,8 @@ void check_optimiser(const OptimiserConfig& o, const KeyPlace& where) {
     check_at_least(o.weight_decay, 0, where, "optimiser.weight_decay");
     require(o.decoupled_decay || o.weight_decay == usual.weight_decay, where, "optimiser.weight_decay",
             "weights decay with optimiser.kind: adamw alone; give that kind");
-    require(o.rate * o.weight_decay < 1, where, "optimiser.weight_decay", o.weight_decay,
-            " times optimiser.rate, ", o.rate, ", leaves nothing of a weight; give less");
+    require(!o.decoupled_decay || o.rate * o.weight_decay < 1, where, "optimiser.weight_decay",
+            o.weight_decay, " times optimiser.rate, ", o.rate, ", leaves nothing of a weight; give less");
     check_at_least(o.clip, 0, where, "optimiser.clip");
     require(o.schedule == RateSchedule::step || o.milestones == usual.milestones, where,
             "optimiser.milestones", "they go with optimiser.schedule: step alone; give that schedule");
@@ -275,7 +275,8 @@ void check_config(const Config& config, const KeyPlace& where) {
     at_least(config.evaluate.iterations, 1, "evaluate.iterations");
     check_within(config.evaluate.search.count, 1, most_values, where, "evaluate.search.count");
     check_within(config.evaluate.draws, 0, most_values, where, "evaluate.draws");
-    require(config.evaluate.draws != 1, where, "evaluate.draws", "1 draw has no spread; give 2 or more, or 0");
+    require(config.evaluate.draws != 1, where, "evaluate.draws",
+            "1 draw has no spread; give 2 or more, or 0");
     at_least(config.evaluate.search.from, 0, "evaluate.search.from");
     require(config.evaluate.search.from <= config.evaluate.search.to, where, "evaluate.search.to",
             config.evaluate.search.to, " is below evaluate.search.from, ", config.evaluate.search.from,

@@ -22,6 +22,7 @@ struct Column {
     const char* name;
     std::function<double(const EvaluatedImage&)> pick;
     std::function<void(EvaluatedImage&, double)> put;  ///< none for what follows from other columns
+    bool of_draws = false;                             ///< there with evaluate.draws alone
 };
 
 /// A column of a member, to which `member` gives a reference.
@@ -29,6 +30,11 @@ template <class Member>
 Column column(const char* name, Member member) {
     return {name, [member](const EvaluatedImage& image) { return member(image); },
             [member](EvaluatedImage& image, double value) { member(image) = value; }};
+}
+
+Column of_draws(Column column) {
+    column.of_draws = true;
+    return column;
 }
 
 const std::vector<Column>& columns() {
@@ -65,14 +71,24 @@ const std::vector<Column>& columns() {
             "map_mean", [](auto& i) -> auto& { return i.lambda_mean; }),
         column(
             "map_median", [](auto& i) -> auto& { return i.lambda_median; }),
-        column(
-            "map_spread", [](auto& i) -> auto& { return i.stability.spread; }),
-        column(
-            "map_psnr_spread", [](auto& i) -> auto& { return i.stability.psnr_spread; }),
+        of_draws(column(
+            "map_spread", [](auto& i) -> auto& { return i.stability.spread; })),
+        of_draws(column(
+            "map_psnr_spread", [](auto& i) -> auto& { return i.stability.psnr_spread; })),
         {"gain_psnr", [](auto& i) { return i.map.psnr - i.scalar.psnr; }, {}},
         {"gain_ssim", [](auto& i) { return i.map.ssim - i.scalar.ssim; }, {}},
         {"gain_ssim_uniform", [](auto& i) { return i.map.ssim_uniform - i.scalar.ssim_uniform; }, {}},
     };
+    return list;
+}
+
+/// Those that say something of these images.
+std::vector<Column> columns_of(const std::vector<EvaluatedImage>& images) {
+    const bool drawn = std::any_of(images.begin(), images.end(),
+                                   [](const EvaluatedImage& i) { return std::isfinite(i.stability.spread); });
+    std::vector<Column> list;
+    for (const Column& column : columns())
+        if (drawn || !column.of_draws) list.push_back(column);
     return list;
 }
 
@@ -192,7 +208,8 @@ std::vector<EvaluatedImage> read_evaluated_images(const std::string& folder) {
     for (std::size_t r = 0; r < images.size(); ++r) {
         images[r].name = table.at(r, "name");
         for (const Column& column : columns())
-            if (column.put) column.put(images[r], csv_value(table.at(r, column.name)));
+            if (column.put && (!column.of_draws || table.has(column.name)))
+                column.put(images[r], csv_value(table.at(r, column.name)));
     }
     return images;
 }
@@ -200,14 +217,15 @@ std::vector<EvaluatedImage> read_evaluated_images(const std::string& folder) {
 std::string write_evaluation(const std::string& folder, const Evaluation& evaluation,
                              const std::vector<Figure>& examples) {
     std::string images = "name", summary = "quantity,mean,deviation,low,high\n";
-    for (const Column& column : columns()) images += std::string(",") + column.name;
+    const std::vector<Column> columns = columns_of(evaluation.images);
+    for (const Column& column : columns) images += std::string(",") + column.name;
     images += "\n";
     for (const EvaluatedImage& image : evaluation.images) {
         images += csv_field(image.name);
-        for (const Column& column : columns()) images += "," + csv_number(column.pick(image));
+        for (const Column& column : columns) images += "," + csv_number(column.pick(image));
         images += "\n";
     }
-    for (const Column& column : columns()) {
+    for (const Column& column : columns) {
         const Statistic s = statistic(evaluation.images, column.pick);
         const Interval interval = mean_interval(values_of(evaluation.images, column.pick));
         summary += column.name;

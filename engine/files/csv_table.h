@@ -27,6 +27,11 @@ class CsvTable {
 
     std::size_t rows() const { return records_.size() - 1; }
 
+    bool has(std::string_view column) const {
+        const std::vector<std::string>& names = records_[0].fields;
+        return std::find(names.begin(), names.end(), column) != names.end();
+    }
+
     /// The field of a row. Throws Error where there is no such column.
     const std::string& at(std::size_t row, std::string_view column) const {
         const std::vector<std::string>& names = records_[0].fields;

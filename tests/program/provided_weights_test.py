@@ -6,9 +6,11 @@ import os
 import pathlib
 import shutil
 import struct
+import sys
 import tempfile
 
-from program import check, finish, png, refused, run
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "support"))
+from program import check, finish, png, refused, run  # noqa: E402
 
 ROOT = pathlib.Path(os.environ["TVMAP_SOURCE"])
 PROVIDED = {path.stem: path for path in sorted((ROOT / "configs" / "weights").glob("*.safetensors"))}

@@ -33,7 +33,7 @@ with tempfile.TemporaryDirectory() as name:
     # Nothing of the build is looked into: its path stands in no file.
     for file in prefix.rglob("*"):
         if file.is_file() and not file.is_symlink():
-            paths = output("readelf", "-d", file) if file.read_bytes()[:4] == b"\x7fELF" else file.read_text(encoding="utf-8")
+            paths = output("readelf", "-d", file) if file.read_bytes()[:4] == b"\x7fELF" else file.read_bytes().decode(errors="replace")
             check(str(PROGRAM.parent) not in paths, f"{file.relative_to(prefix)} names {PROGRAM.parent}")
     # Weights that come with the program: those of the build, and what lies beside them.
     weights = prefix / "share/tvmap/weights"
