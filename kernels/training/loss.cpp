@@ -180,7 +180,8 @@ double sure_forward(double epsilon, ConstView x, ConstView target, double* image
 void sure_backward(double epsilon, ConstView x, ConstView target, View d_x, Write write) {
     require_pairs("SURE backward", x.shape, target.shape);
     require_shape("SURE backward", "d_x", d_x.shape, x.shape);
-    const double mean = 2.0 / (double(x.shape.image_size()) * (x.shape.n / 2));
+    const int pairs = x.shape.n / 2;
+    const double mean = 2.0 / (double(x.shape.image_size()) * pairs);
     const float factor = float(mean), slope = float(mean / epsilon);
     const bool accumulate = write == Write::accumulate;
     parallel_pieces(x.shape, [&](int n, std::int64_t offset, std::int64_t length) {
