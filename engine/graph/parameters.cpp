@@ -65,9 +65,7 @@ Parameters::Parameters(Backend& backend, const std::vector<Parameter>& list, flo
       found_(backend, 0),
       weights_(weights) {}
 
-Parameters::~Parameters() {
-    if (bytes_) backend_.release(weights_, bytes_);
-}
+Parameters::~Parameters() { backend_.release(weights_, bytes_); }
 
 void Parameters::initialise(std::uint64_t seed) {
     std::vector<float> host(count_);

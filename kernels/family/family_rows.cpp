@@ -62,12 +62,13 @@ template <Columns columns, class Pixel>
         return;
     }
     // The ends are first taken as if they lay inside, so that whole vectors are left, and then again as they are. In a row
-    // between others what lies beyond an end is memory of the plane.
+    // between others what lies beyond an end is memory of the planes, but for what is below right of the last row but one.
+    const int count = columns.last && row == t.height - 2 ? last : t.width;
     written = {written.first + start, advanced(written.second, start), advanced(written.code, start)};
     const Kept begin(written, 0), end(written, last);
     const Links within = at(1);
 #pragma omp simd
-    for (int j = 0; j <= last; ++j) pixel(std::true_type(), within, start + j);
+    for (int j = 0; j < count; ++j) pixel(std::true_type(), within, start + j);
     if constexpr (columns.first) {
         begin.restore();
         pixel(std::false_type(), at(0), start);
