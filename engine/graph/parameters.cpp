@@ -63,9 +63,12 @@ Parameters::Parameters(Backend& backend, const std::vector<Parameter>& list, flo
       count_(count_of(list)),
       padded_(padded_count(count_)),
       found_(backend, 0),
-      weights_(weights) {}
+      weights_(weights),
+      owned_(false) {}
 
-Parameters::~Parameters() { backend_.release(weights_, bytes_); }
+Parameters::~Parameters() {
+    if (owned_) backend_.release(weights_, bytes_);
+}
 
 void Parameters::initialise(std::uint64_t seed) {
     std::vector<float> host(count_);

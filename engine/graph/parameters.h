@@ -109,6 +109,7 @@ class Parameters {
     DeviceArray<std::uint32_t> found_;  // by find_not_finite, on a device
     // One after the other, the gradients of each part too, each from 64 bytes on; what lies between them is zero.
     float* weights_ = nullptr;
+    bool owned_ = true;  // weights_, and what lies behind them
     float* m_ = nullptr;
     float* v_ = nullptr;
     float* average_ = nullptr;
