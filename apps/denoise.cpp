@@ -15,6 +15,7 @@
 #include "apps/interruption.h"
 #include "apps/progress_line.h"
 #include "apps/read_twice.h"
+#include "apps/trained_weights.h"
 #include "engine/config/solver_problem.h"
 #include "engine/data/noise_estimate.h"
 #include "engine/data/observation.h"
@@ -132,9 +133,10 @@ const float luma_noise = std::sqrt(luma[0] * luma[0] + luma[1] * luma[1] + luma[
 /// An image to be denoised, as far as it is known beforehand.
 struct Work {
     int height, width, planes, bits;
-    bool shared;    ///< one map for all planes
-    bool with_map;  ///< which is written
-    int maps;       ///< planes of a map
+    bool shared;          ///< one map for all planes
+    bool with_map;        ///< which is written
+    int maps;             ///< planes of a map
+    std::size_t turning;  ///< bytes for the image's orientations
 };
 
 /// The memory that denoising may take: of the process, or of a device that has its own.
@@ -176,7 +178,7 @@ class Memory {
         // The picture, its samples and the map's colours, of which compression holds five copies for a moment.
         const std::size_t files = planes * (sizeof(float) + 5 * std::size_t(w.bits) / 8) +
                                   (w.with_map ? kept + 3 * (sizeof(float) + 5) : 0);
-        return std::size_t(w.height) * w.width * (arrays + files);
+        return std::size_t(w.height) * w.width * (arrays + files) + w.turning;
     }
 
     Model& model_;
@@ -280,14 +282,13 @@ class NoiseEstimates {
 int run(Options& options, const CommonOptions& common) {
     options.checkpoint = weights_file(options.weights);
     Config config = checkpoint_config(options.checkpoint, options.set);
-    if (common.device != "auto") config.device = common.device;
+    const std::unique_ptr<Backend> backend = backend_for_weights(config, common, options.set);
     if (!options.colour.empty()) config.denoise.luminance = options.colour == "luminance";
     if (config.network.predicts_image && (options.map || config.denoise.luminance))
         throw UsageError(text(options.map ? "--map" : "--colour luminance", ": ", options.checkpoint,
                               " has no map: it was trained with network.output: image"));
     const std::string settings = check_use(options.checkpoint, config).line();
     // All images are read once before the first is worked on.
-    const std::unique_ptr<Backend> backend = make_backend(config.device, config.network.precision);
     std::vector<Output> outputs;
     std::vector<std::vector<std::string>> results;
     ReadTwice<InputImages> inputs;
@@ -314,7 +315,8 @@ int run(Options& options, const CommonOptions& common) {
         const bool shared = shares_map(config, images);
         const int maps = map_count(config);
         add_outputs(outputs, results.back(), images, std::size_t(maps) * (shared ? 1 : images.images));
-        works.push_back({images.height, images.width, images.images, images.bits, shared, options.map, maps});
+        works.push_back({images.height, images.width, images.images, images.bits, shared, options.map, maps,
+                         Denoiser::host_bytes(config, images.height, images.width)});
     }
     check_names(options.images, results);
     const TileLimits tiles = usual_tiles(*backend, config);

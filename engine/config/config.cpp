@@ -217,6 +217,7 @@ const std::vector<Key>& keys() {
         key("evaluate.search.to", Bearing::result, MEMBER(evaluate.search.to)),
         key("evaluate.search.count", Bearing::result, MEMBER(evaluate.search.count)),
         key("evaluate.draws", Bearing::result, MEMBER(evaluate.draws)),
+        key("evaluate.orientations", Bearing::result, MEMBER(evaluate.orientations)),
         choice("denoise.colour", Bearing::result, MEMBER(denoise.luminance),
                Flags{{"channels", false}, {"luminance", true}}),
         key("study.modes", Bearing::place, MEMBER(study.modes)),

@@ -143,6 +143,9 @@ struct EvaluateConfig {
     } search;
     /// How often the noise of each image is drawn anew, to see how much of the map is the noise's doing; 0: not.
     int draws = 0;
+    /// 1, 4 or 8: the map is the mean of those of so many orientations of an image, in `denoise`, too; see
+    /// engine/model/orientations.h. The validation of a training knows one.
+    int orientations = 1;
 };
 
 struct DenoiseConfig {

@@ -277,6 +277,10 @@ void check_config(const Config& config, const KeyPlace& where) {
     check_within(config.evaluate.draws, 0, most_values, where, "evaluate.draws");
     require(config.evaluate.draws != 1, where, "evaluate.draws",
             "1 draw has no spread; give 2 or more, or 0");
+    const int orientations = config.evaluate.orientations;
+    require(orientations == 1 || orientations == 4 || orientations == 8, where, "evaluate.orientations",
+            orientations,
+            " orientations; give 1 (as it is), 4 (with its mirrorings) or 8 (with those about its diagonal)");
     at_least(config.evaluate.search.from, 0, "evaluate.search.from");
     require(config.evaluate.search.from <= config.evaluate.search.to, where, "evaluate.search.to",
             config.evaluate.search.to, " is below evaluate.search.from, ", config.evaluate.search.from,

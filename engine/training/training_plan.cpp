@@ -64,7 +64,10 @@ void TrainingPlan::make(Backend& backend, const Config& config, Algorithms& algo
         weights = model.weights;
         steps.push_back(std::make_unique<Plan>(std::move(model.graph), backend, algorithms, true));
     }
-    validation = std::make_unique<Denoiser>(backend, algorithms, config, config.data.size, config.data.size);
+    Config validated = config;
+    validated.evaluate.orientations = 1;
+    validation =
+        std::make_unique<Denoiser>(backend, algorithms, validated, config.data.size, config.data.size);
     release_free_memory();  // of the candidates that were timed and not taken
     const std::size_t in_use = memory_in_use(backend);
 

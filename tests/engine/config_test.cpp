@@ -71,7 +71,7 @@ map: {kind: separate, scale: 0.3, up_bound: 0.7}
 solver: {iterations: 17, norm: auto, tau: 0.125, sigma: 0.0625, theta: 0.5, dual_start: image, boundary: neumann, gradient: truncated:7, implicit: {tolerance: 1e-3, cap: 77}}
 optimiser: {kind: adamw, rate: 3e-3, betas: [0.8, 0.99], eps: 1e-7, schedule: step, warmup: 9, weight_decay: 0.03, clip: 0.6, milestones: [0.3, 0.8], factor: 0.2}
 train: {epochs: 11, batch: 6, crop: 32, flip: true, loss: mse, validate_every: 2, checkpoint_every: 7, checkpoint_seconds: 2.5, memory_limit: 1.5 GiB, ema: 0.99, stop_after: 5, rotate: true, accumulate: 4, time: 1.5h, supervision: sure, r2r: {alpha: 0.3}, sure: {epsilon: 0.2}}
-evaluate: {sigma: [0.2, 0.4], iterations: 99, search: {from: 0.1, to: 0.3, count: 21}, draws: 4}
+evaluate: {sigma: [0.2, 0.4], iterations: 99, search: {from: 0.1, to: 0.3, count: 21}, draws: 4, orientations: 8}
 output: {folder: f, name: n}
 )";
 
@@ -141,6 +141,7 @@ void check_every_key(const Config& c) {
     CHECK(c.evaluate.search.to == 0.3);
     CHECK(c.evaluate.search.count == 21);
     CHECK(c.evaluate.draws == 4);
+    CHECK(c.evaluate.orientations == 8);
     CHECK(c.output.folder == "f");
     CHECK(c.output.name == "n");
 }

@@ -171,6 +171,65 @@ TEST_CASE("tiles serve every regulariser and operator") {
         }
 }
 
+TEST_CASE("the mean over eight orientations turns with the image, in tiles too, and is their mean") {
+    const int height = 45, width = 61;
+    const Floats image = image_of(height, width);
+    const auto transposed = [](const Floats& plane, int h, int w) {
+        Floats result(plane.size());
+        for (int i = 0; i < h; ++i)
+            for (int j = 0; j < w; ++j) result[std::size_t(j) * h + i] = plane[std::size_t(i) * w + j];
+        return result;
+    };
+    const auto upside_down = [](const Floats& plane, int h, int w) {
+        Floats result;
+        for (int i = h - 1; i >= 0; --i)
+            result.insert(result.end(), plane.begin() + std::ptrdiff_t(i) * w,
+                          plane.begin() + std::ptrdiff_t(i + 1) * w);
+        return result;
+    };
+    for (const bool cuda : {false, true})
+        for (const bool predicts_image : {false, true})
+            for (const TileLimits& limits : {TileLimits{}, TileLimits{.longest = 40, .shortest = 40}}) {
+                CAPTURE(cuda);
+                CAPTURE(predicts_image);
+                CAPTURE(limits.longest);
+                Config config = config_of({3, 4});
+                config.network.predicts_image = predicts_image;
+                config.evaluate.orientations = 8;
+                Worker worker(config, height, width, limits, cuda),
+                    turned(config, width, height, limits, cuda);
+                worker.run(image);
+                turned.run(transposed(image, height, width));
+                CHECK(relative(turned.x, transposed(worker.x, height, width)) < tolerance);
+                const Floats x = worker.x;
+                worker.run(upside_down(image, height, width));
+                CHECK(relative(worker.x, upside_down(x, height, width)) < tolerance);
+
+                // Four of a denoised image, by hand.
+                if (!predicts_image) continue;
+                config.evaluate.orientations = 4;
+                Worker four(config, height, width, limits, cuda);
+                config.evaluate.orientations = 1;
+                Worker one(config, height, width, limits, cuda);
+                four.run(image);
+                Doubles mean(image.size());
+                for (const bool mirrored : {false, true})
+                    for (const bool down : {false, true}) {
+                        const auto there_and_back = [&](const Floats& plane) {
+                            Floats result = down ? upside_down(plane, height, width) : plane;
+                            if (!mirrored) return result;
+                            const Floats columns = transposed(result, height, width);
+                            return transposed(upside_down(columns, width, height), width, height);
+                        };
+                        one.run(there_and_back(image));
+                        const Floats back = there_and_back(one.x);
+                        for (std::size_t i = 0; i < mean.size(); ++i) mean[i] += back[i] / 4.0;
+                    }
+                CHECK(relative(four.x, mean) < tolerance);
+                CHECK(four.denoiser.tiles() == 4 * one.denoiser.tiles());
+            }
+}
+
 TEST_CASE("a limit of memory is kept by smaller tiles, or refused") {
     const int height = 150, width = 90;
     const Config config = config_of({16, 16});
@@ -183,7 +242,7 @@ TEST_CASE("a limit of memory is kept by smaller tiles, or refused") {
     };
     const std::size_t whole = planned({}).arena_bytes();
     for (const std::size_t limit : {whole, whole * 3 / 4, whole / 2}) {
-        const Denoiser denoiser = planned({.bytes = limit, .longest = 200, .shortest = 24});
+        Denoiser denoiser = planned({.bytes = limit, .longest = 200, .shortest = 24});
         CHECK(denoiser.arena_bytes() <= limit);
         CHECK((denoiser.tiles() > 1) == (limit < whole));
     }

@@ -77,6 +77,21 @@ def main():
         check(named.returncode == 0 and "come with the program" not in named.stdout, f"--weights photo_separate: {named.stderr}")
         shutil.copy(PROVIDED["photo_separate"], folder / "mine.safetensors")
         check(run("denoise picture.png --checkpoint mine.safetensors --out mine", folder).returncode == 0, "a file as weights")
+
+        # Trained on a GPU, in a precision that no CPU has: of use without it all the same.
+        content = PROVIDED["photo_separate"].read_bytes()
+        for ours, theirs in ((b"device: auto", b"device: cuda"), (b"precision: fp32", b"precision: tf32")):
+            check(content.count(ours) == 1, f"{ours} is not there once")
+            content = content.replace(ours, theirs)
+        (folder / "foreign.safetensors").write_bytes(content)
+        foreign = run("denoise picture.png --weights foreign.safetensors --device cpu --out foreign", folder)
+        check(foreign.returncode == 0 and "network.precision: tf32 -> fp32" in foreign.stdout,
+              f"weights that were trained in tf32 on a GPU: {foreign.stdout}{foreign.stderr}")
+        elsewhere = run("denoise picture.png --weights foreign.safetensors --out elsewhere", folder)
+        check(elsewhere.returncode == 0, f"weights that were trained on a GPU: {elsewhere.stderr}")
+        for option in ("--set network.precision=tf32 --device cpu", "--set network.precision=int4"):
+            refused(folder, 1, f"denoise picture.png --weights foreign.safetensors --out new {option}", "network.precision")
+
         results = [(folder / out / "picture.png").read_bytes() for out in ("denoised", "named", "mine")]
         check(results[0] == results[1] == results[2], "the same weights, and other results")
 
