@@ -35,7 +35,7 @@ class CpuBackend final : public Backend {
     std::string description() const override {
         const std::string precision =
             features_ == Element::bf16 ? "bf16 by " + cpu::bf16_instructions() : "fp32";
-        return text("cpu, ", thread_count(), " threads, ", precision);
+        return text("cpu, ", thread_count(), thread_count() == 1 ? " thread, " : " threads, ", precision);
     }
     std::string algorithm_key() const override {
         static const std::string machine = cpu::processor_name(), onednn = cpu::onednn_version();

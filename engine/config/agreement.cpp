@@ -10,8 +10,10 @@ std::string describe(const Difference& d) { return text(d.key, ": ", d.then, " -
 
 std::vector<Difference> check_use(const Config& trained, const Config& used, const std::string& path) {
     std::vector<Difference> all = differences(trained, used);
+    // To a network that sees every image at the scale of its noise, what σ is given in is all the same.
+    const bool scaled = trained.network.normalise && used.network.normalise;
     for (const Difference& d : all)
-        if (d.bearing == Bearing::weights)
+        if (d.bearing == Bearing::weights && !(scaled && d.key == "noise.relative_to"))
             fail(path, ": was trained with ", d.key, ": ", d.then, ", not ", d.now,
                  ", and means nothing otherwise: use it with that setting, or train another network");
     return all;

@@ -130,11 +130,18 @@ std::string shortened(const std::string& name) {
     return "…" + printable(name.substr(from));
 }
 
-/// gnuplot's list of ticks: each its number, at `place` of it.
+/// gnuplot's list of ticks: each its number, at `place` of it. All are powers of ten, or none.
 std::string tick_list(const std::vector<double>& ticks, double (*place)(double)) {
+    const bool powers = !ticks.empty() && ticks.front() > 0 && ticks.front() < 1e-3 &&
+                        std::all_of(ticks.begin(), ticks.end(), [](double tick) {
+                            const double exponent = std::log10(tick);
+                            return std::abs(exponent - std::round(exponent)) < 1e-9;
+                        });
     std::string list;
     for (const double tick : ticks)
-        list += (list.empty() ? "'" : ", '") + rounded_decimal(tick, 2) + format("' %.9g", place(tick));
+        list += (list.empty() ? "'" : ", '") +
+                (powers ? format("1e%d", int(std::lround(std::log10(tick)))) : rounded_decimal(tick, 2)) +
+                format("' %.9g", place(tick));
     return "(" + list + ")";
 }
 
@@ -191,7 +198,8 @@ Figure panel_figure(const EvaluatedImage& image, const ExampleScales& s) {
     const std::string errors[] = {"|noisy − clean|", "|scalar − clean|",
                                   s.maps > 0 ? "|map − clean|" : "|network − clean|"};
     const auto bar = [&](int column, int columns) {
-        canvas.colour_bar({left(column), bars, double(columns * (cell + gap) - gap), 9});
+        // With room for half a number at each end.
+        canvas.colour_bar({left(column) + gap, bars, double(columns * (cell + gap) - 3 * gap), 9});
     };
     const int first_error = std::max(s.maps, 1);  // without a map, nothing stands below the clean image
     for (int column = s.maps > 0 ? 0 : 1; column < 4; ++column) {
@@ -199,7 +207,7 @@ Figure panel_figure(const EvaluatedImage& image, const ExampleScales& s) {
         canvas.place(centred(left(column), third, size));
         canvas.write(
             is_map ? text(map_name(s.maps, column), s.maps == 1 ? "" : " differences") : errors[column - 1],
-            middle(column), third - 0.5 * row_of_text - 1);
+            middle(column), third - 0.5 * row_of_text - 4);
         canvas.add(ranges(s, whole(s)) + colour_range(is_map ? s.lambda : s.error, is_map));
         if (is_map && column == 0) bar(0, s.maps);
         if (column == first_error) bar(column, 4 - column);
@@ -217,7 +225,7 @@ Figure maps_figure(const EvaluatedImage& image, const ExampleScales& s) {
     const std::string ticks =
         tick_list(logarithmic_ticks(s.all_lambda), [](double value) { return std::log10(value); });
     for (int map = 0; map < s.maps; ++map) {
-        const double upper = map * row + top, title = upper - 0.5 * row_of_text - 1;
+        const double upper = map * row + top, title = upper - 0.5 * row_of_text - 4;
         for (int column = 0; column < 2; ++column) {
             const double left = margin / 2.0 + column * pitch;
             canvas.place(centred(left, upper, size));

@@ -32,11 +32,9 @@ std::string figures(const RunRecord& run) {
 
 /// One image, of which one picture is shown at a time.
 std::string flip(const RunRecord& run, const std::string& name, const std::string& group) {
-    const std::pair<const char*, const char*> kinds[] = {{"noisy", "noisy"},
-                                                         {"best scalar λ", "scalar"},
-                                                         {"map Λ", "map"},
-                                                         {"clean", "clean"},
-                                                         {"Λ itself", "lambda"}};
+    const std::pair<const char*, const char*> kinds[] = {
+        {"noisy", "noisy"}, {"best scalar λ", "scalar"},           {"map Λ", "map"}, {"clean", "clean"},
+        {"Λ", "lambda"},    {"Λ, horizontal", "lambda_horizontal"}};
     std::string choices, pictures;
     int number = 0;
     for (const auto& [title, kind] : kinds) {
@@ -56,7 +54,13 @@ std::string flip(const RunRecord& run, const std::string& name, const std::strin
 std::string examples(const RunRecord& run, int number, int pictures) {
     const std::vector<std::string> names = run.examples(std::size_t(pictures));
     if (names.empty()) return "";
-    std::string part = element("h3", "Examples") + "<div class=\"flips\">\n";
+    std::string part =
+        element("h3", "Examples") +
+        element("p",
+                "Choose what is shown of an image. Noisy and restored ones are cut off at black and white. "
+                "Λ on a logarithmic scale of its own, dark where it smooths little; where there are two, "
+                "that of vertical differences comes first.") +
+        "<div class=\"flips\">\n";
     for (std::size_t i = 0; i < names.size(); ++i)
         part += flip(run, names[i], text("flip-", number, "-", i + 1));
     part += "</div>\n";
@@ -64,9 +68,10 @@ std::string examples(const RunRecord& run, int number, int pictures) {
                    "The first image: clean, noisy, restored with its best scalar λ and with the learned map; "
                    "a detail of each; "
                    "Λ on a logarithmic scale, and the absolute errors on one scale.");
-    part +=
-        figure(html_picture(run.path("images/" + names[0] + "_maps.png"), "maps of " + names[0]),
-               "Its map Λ by value and by logarithm, and how log Λ is distributed. Dark: little smoothing.");
+    part += figure(html_picture(run.path("images/" + names[0] + "_maps.png"), "maps of " + names[0]),
+                   "Its map Λ by value and by logarithm, and how log Λ is distributed, all below the axis "
+                   "counted at its "
+                   "left end. Dark: little smoothing.");
     return part;
 }
 
@@ -86,17 +91,25 @@ std::string image_table(const RunRecord& run) {
                                   {"map_ssim", "map Λ, SSIM", 3},
                                   {"gain_ssim", "gain, SSIM", 3, true},
                                   {"scalar_lambda_psnr", "best λ", 3}};
+    std::vector<Column> shown;
+    for (const Column& c : columns) {
+        // What is the same of all images stands above.
+        bool differs = false;
+        for (std::size_t r = 1; r < run.images.rows(); ++r)
+            differs |= run.images.at(r, c.key) != run.images.at(0, c.key);
+        if (differs || c.key != std::string_view("sigma")) shown.push_back(c);
+    }
     std::string part =
         "<div class=\"images-part\">\n<p class=\"filter\"><label>Names with <input type=\"search\"></label> "
         "<span class=\"count\"></span></p>\n"
         "<div class=\"images-box\"><table class=\"images\">\n<thead><tr><th scope=\"col\"><button "
         "type=\"button\">image</button></th>";
-    for (const Column& c : columns)
+    for (const Column& c : shown)
         part += text("<th scope=\"col\"><button type=\"button\">", c.title, "</button></th>");
     part += "</tr></thead>\n<tbody>\n";
     for (std::size_t r = 0; r < run.images.rows(); ++r) {
         part += "<tr><th scope=\"row\">" + html_text(run.images.at(r, "name")) + "</th>";
-        for (const Column& c : columns) {
+        for (const Column& c : shown) {
             const std::string& field = run.images.at(r, c.key);
             const auto value = parse_decimal<double>(field);
             part += "<td>" + (value ? fixed_number(*value, c.decimals, c.sign) : html_text(field)) + "</td>";
@@ -121,7 +134,8 @@ std::string section(const RunRecord& run, int number, int pictures) {
         for (const std::string& line : run.training->log) lines += line + "\n";
         part += element("h3", "Log of the training") + element("pre", lines);
     }
-    part += element("h3", "Settings") + "<details><summary>every one, as it was evaluated</summary>" +
+    part += element("h3", "Settings") +
+            "<details><summary>all that it was evaluated with; 0 stands for automatic or for none</summary>" +
             element("pre", run.yaml) + "</details>\n";
     return part + "</section>\n";
 }

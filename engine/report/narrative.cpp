@@ -63,10 +63,10 @@ std::string regulariser(const Config& config) {
 
 std::string maps(const Config& config) {
     const int count = map_count(config);
-    if (count == 1) return "one map Λ for all differences of a pixel";
-    return text(
-        count, " maps Λ, ",
-        config.map.separate ? "one for each difference of a pixel" : "one for each order of differences");
+    if (count == 1) return "one map Λ, which weighs all differences between neighbouring pixels";
+    if (!config.map.separate) return "two maps Λ: one weighs each pixel's first differences, one its second";
+    if (count == 2) return "two maps Λ: one weighs each pixel's vertical difference, one its horizontal";
+    return text(count, " maps Λ, one for each of a pixel's differences");
 }
 
 std::string observation(const ObservationConfig& o) {
@@ -94,14 +94,14 @@ std::string what_was_done(const RunRecord& run) {
             ? "predicts its noise, which is taken from it"
             : text("predicts ", maps(c), ": how strongly to smooth, pixel by pixel. ", c.evaluate.iterations,
                    " steps of a primal-dual solver then restore the image by ", regulariser(c),
-                   " with that map");
+                   map_count(c) > 1 ? " with these maps" : " with that map");
     return text("A U-Net of ", channels, " channels",
                 parameters.empty() ? "" : " (" + grouped(parameters) + " parameters)",
                 " looks at a noisy image", seen.empty() ? "" : ", " + seen + ",", " and ", what,
                 ". The noise is Gaussian, of σ times ",
                 c.noise.relative_to_image_std ? "the image's own standard deviation"
                                               : "the full range of grey values",
-                ".");
+                "; what it makes darker than black or brighter than white is not cut off.");
 }
 
 /// Where the test images are.
@@ -111,6 +111,7 @@ std::string tested(const Config& c) { return shown_path(c.data.folds > 0 ? c.dat
 std::string optimiser(const Config& c) {
     const OptimiserConfig& o = c.optimiser;
     std::string line = text(o.decoupled_decay ? "AdamW" : "Adam", " at a rate of ", short_number(o.rate));
+    if (o.warmup > 0) line += text(", reached after ", grouped(text(o.warmup)), " steps,");
     if (o.schedule == RateSchedule::cosine) line += " that falls to zero by a cosine";
     if (o.schedule == RateSchedule::step)
         line += text(" that is multiplied by ", short_number(o.factor), " in ", o.milestones.size(),
@@ -153,14 +154,20 @@ std::string how_it_was_trained(const RunRecord& run) {
              c.data.own_sizes ? "of their own sizes" : text(c.data.size, "×", c.data.size, " pixels"),
              ", with σ ", phrase(c.noise.sigma), ": batches of ", c.train.batch);
     if (c.train.crop > 0) line += text(" random squares of ", c.train.crop, "×", c.train.crop);
-    line += text(", T = ", c.solver.iterations, ", ",
+    if (c.train.flip || c.train.rotate)
+        line += c.train.flip && c.train.rotate ? ", mirrored and turned at random"
+                : c.train.flip                 ? ", mirrored at random"
+                                               : ", turned at random";
+    if (!c.network.predicts_image) line += text(", ", c.solver.iterations, " solver steps");
+    line += text(", ",
                  c.train.loss == LossKind::log_mse ? "the logarithm of the mean squared error"
                                                    : "the mean squared error",
                  compared_with(c.train.supervision), " as loss, ", optimiser(c), ". That took ",
                  duration(t.seconds), t.device.empty() ? "" : " on " + t.device, ".");
     if (t.best_psnr)
-        line += text(" The best validation PSNR was ", fixed_number(*t.best_psnr, 2), " dB, in epoch ",
-                     t.best_epoch, ".");
+        line += text(" The mean PSNR of the validation images (at most ", c.data.limit.val,
+                     "), with noise as in training, was best in epoch ", t.best_epoch, ": ",
+                     fixed_number(*t.best_psnr, 2), " dB.");
     return line;
 }
 
@@ -238,7 +245,11 @@ std::string verdict(const RunRecord& run) {
                 " images. Mean ± standard deviation over the images; the interval is a bootstrap-t over "
                 "them, and p = ",
                 p_value(run.p),
-                " is how likely so large a gain would be if each image had its sign by chance (sign flips).");
+                " is how often so large a mean gain, up or down, comes about where each image's sign is "
+                "thrown by a coin (sign flips; 0.0001 is the least that is told). λ was chosen for PSNR; the "
+                "SSIM is that of the same λ. SSIM (Gaussian) weighs windows of 11×11 pixels by a Gaussian, "
+                "and is what text and figures show; SSIM (uniform) has windows of 7×7. White is 1, and the "
+                "peak of PSNR.");
 }
 
 Cells comparison_table(const std::vector<RunRecord>& runs) {
@@ -287,7 +298,7 @@ Cells comparison_table(const std::vector<RunRecord>& runs) {
 }
 
 Cells machine_table(const RunRecord& run) {
-    Cells cells{{"what", "value"}};
+    Cells cells{{"", ""}};
     const auto add = [&](const char* name, const std::string& value) {
         if (!value.empty()) cells.push_back({name, value});
     };
@@ -301,13 +312,16 @@ Cells machine_table(const RunRecord& run) {
     fact("processor", "processor");
     fact("instruction set", "instruction_set");
     fact("threads", "threads");
-    fact("memory", "memory_gib", " GiB");
+    fact("memory of the machine", "memory_gib", " GiB");
     fact("oneDNN", "onednn");
     fact("compiler", "compiler");
     fact("CUDA backend", "cuda_backend");
     fact("weights", "checkpoint");
-    fact("search of all λ, an image (median)", "search_seconds", " s");
-    fact("network and solver, an image (median)", "map_seconds", " s");
+    const auto seconds = [&](const char* name, const char* key) {
+        if (const auto value = parse_decimal<double>(run.fact(key))) add(name, format("%.3g s", *value));
+    };
+    seconds("search of all λ, an image (median)", "search_seconds");
+    seconds("network and solver, an image (median)", "map_seconds");
     fact("settings", "use");
     return cells;
 }
@@ -316,7 +330,7 @@ std::vector<std::string> commands(const RunRecord& run) {
     std::vector<std::string> lines;
     if (const std::string made = run.fact("run"); !made.empty() || run.training)
         lines.push_back("tvmap train " + (made.empty() ? std::string("RUN") : made) +
-                        "/config.yaml --run AGAIN");
+                        "/config.yaml --run NEW_FOLDER");
     const std::string evaluate = run.fact("command");
     lines.push_back(evaluate.empty() ? "tvmap evaluate RUN" : evaluate);
     return lines;

@@ -39,7 +39,8 @@ figcaption { color: #505050; max-width: 48rem; }
 .flip input:nth-of-type(2):checked ~ .pictures img:nth-of-type(2),
 .flip input:nth-of-type(3):checked ~ .pictures img:nth-of-type(3),
 .flip input:nth-of-type(4):checked ~ .pictures img:nth-of-type(4),
-.flip input:nth-of-type(5):checked ~ .pictures img:nth-of-type(5) { display: block; }
+.flip input:nth-of-type(5):checked ~ .pictures img:nth-of-type(5),
+.flip input:nth-of-type(6):checked ~ .pictures img:nth-of-type(6) { display: block; }
 pre { background: #f4f4f4; padding: .7rem; overflow-x: auto; font-size: .85rem; }
 @media print { .images-box { max-height: none; } .filter { display: none; } figure { break-inside: avoid; } }
 )";

@@ -22,15 +22,17 @@ inline constexpr ReportedFigure reported_figures[] = {
     {"curves",
      "Mean PSNR and SSIM over one λ for all images, the best one marked. Dotted: the mean where each image "
      "has its own best "
-     "λ, chosen by looking at the clean image. Solid: the learned map."},
+     "λ, chosen by looking at the clean image. Blue: the learned map."},
     {"boxes",
      "PSNR and SSIM of the test images by method. Box: quartiles and median; diamond: mean; whiskers: the "
      "farthest images "
-     "within 1.5 times the box's height; circles: images beyond."},
+     "within 1.5 times the box's height of its edges; circles: images beyond."},
     {"differences",
-     "How much better the map is on each image than that image's best scalar λ; hatched where it is worse. "
-     "Dashed: the mean."},
+     "How much better the map is on each image than that image's best scalar λ; hatched "
+     "where it is worse, if anywhere. Dashed: the mean."},
     {"gain", "The map's gain over the best scalar λ of each image, by the strength σ of its noise."},
-    {"training", "The training: loss of each epoch, and PSNR on the validation images."}};
+    {"training",
+     "The training: loss of each epoch, and mean PSNR of the validation images. (The logarithm of a mean "
+     "squared error is below 0.)"}};
 
 }  // namespace tvmap

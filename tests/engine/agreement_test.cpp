@@ -43,6 +43,10 @@ TEST_CASE("weights are used as they were trained; the rest is told") {
                   check_continuation(trained, with(setting), "FILE");
               }).starts_with("FILE: the run"));
     }
+    // To a network that sees the noise at one scale, what its strength is given in says nothing.
+    const Config scaled = parse_config("", "test", {"network.normalise=noise"}),
+                 absolute = parse_config("", "test", {"network.normalise=noise", "noise.relative_to=one"});
+    CHECK(check_use(scaled, absolute, "FILE").size() == 1);
     for (const char* setting : {"seed=1", "evaluate.iterations=8", "optimiser.rate=1", "train.epochs=1",
                                 "data.test=x", "network.precision=tf32", "solver.iterations=8"}) {
         CAPTURE(setting);

@@ -89,7 +89,7 @@ with tempfile.TemporaryDirectory() as scratch:
     check(sorted(seen.get("names", [])) == sorted(names) and seen.get("unsorted") is None, f"names: {seen.get('names')}")
     check(seen.get("field") is True and seen.get("filtered") == [hostile], f"filtered: {seen.get('filtered')}")
     check(seen.get("count") == f"1 of {len(images)} images" and seen.get("all") == len(images), f"count: {seen.get('count')}")
-    flips = [f"{names[0]}: {title}" for title in ("noisy", "best scalar λ", "map Λ", "clean", "Λ itself")]
+    flips = [f"{names[0]}: {title}" for title in ("noisy", "best scalar λ", "map Λ", "clean", "Λ", "Λ, horizontal")]
     check(seen.get("flips") == [[f] for f in flips], f"flips: {seen.get('flips')}")
     check(seen.get("broken") == 0 and seen.get("images", 0) >= 10, f"{seen.get('broken')} of {seen.get('images')} pictures do not load")
     check(seen.get("width") is True, "the page is wider than its window")

@@ -102,7 +102,7 @@ def page(folder, run_folder):
     won = sum(float(i["gain_psnr"]) > 0 for i in images)
     verdict = (evaluation / "summary.txt").read_text(encoding="utf-8")
     p = re.search(r"p = (\S+)", verdict)[1]
-    for part in (f"{won} of {len(images)} images", f"p = {p}", "8 images of", "3 epochs", "drawn from [0.1, 0.5]", "batches of 4", "T = 8",
+    for part in (f"{won} of {len(images)} images", f"p = {p}", "8 images of", "3 epochs", "drawn from [0.1, 0.5]", "batches of 4", "8 solver steps",
                  number(summary["gain_psnr"]["mean"], 2, True) + " dB", "tvmap evaluate run --threads 1", "config.yaml --run"):
         check(part in found.text, f"the page does not say {part!r}")
     for key in ("version", "processor", "device"):
@@ -110,7 +110,7 @@ def page(folder, run_folder):
         check(value in found.text, f"the page does not say {key} {value!r}")
     if shutil.which("gnuplot"):
         check(sum(s.startswith("data:image/svg+xml") for s in found.sources) == 5, "not five figures")
-        check(found.tags["img"] == 5 + 2 * 5 + 2, f"{found.tags['img']} pictures")
+        check(found.tags["img"] == 5 + 2 * 6 + 2, f"{found.tags['img']} pictures")
     return content
 
 
