@@ -76,8 +76,10 @@ void RestorationOptions::add_problem(CLI::App& command) {
         .add_option(
             "--operator", operator_name,
             "how the image was observed: identity; mask (--mask: weights, 0 where nothing is known); blur "
-            "(--kernel, circular); downsample (means of blocks, --factor)")
-        ->check(CLI::IsMember({"identity", "mask", "blur", "downsample"}))
+            "(--kernel, circular); downsample (means of blocks, --factor); impulses (some pixels are black "
+            "or "
+            "white: the data term is the sum of absolute differences, not half of the squares)")
+        ->check(CLI::IsMember({"identity", "mask", "blur", "downsample", "impulses"}))
         ->capture_default_str();
     command.add_option("--mask", mask, "mask: .npy H×W of weights, 0 or more")->type_name(value::file);
     command.add_option("--kernel", kernel, "blur: .npy of odd sides")->type_name(value::file);
@@ -143,6 +145,9 @@ Observation RestorationOptions::read_observation(SolverConfig& solver, const Inp
     } else if (shrinks) {
         observation.data = DataTerm::super_resolution;
         observation.factor = factor;
+    } else if (operator_name == "impulses") {
+        if (regulariser == "tgv") throw UsageError("--operator impulses goes with --regulariser tv or tv8");
+        observation.data = DataTerm::absolute;
     }
     return observation;
 }

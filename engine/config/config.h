@@ -67,11 +67,12 @@ enum class TrainSteps { none, shared, per_step };
 
 /// How images are observed, besides their noise: A of the solver's problem.
 struct ObservationConfig {
-    DataTerm data = DataTerm::identity;  ///< solver.operator: identity | mask | blur | downsample
+    DataTerm data = DataTerm::identity;  ///< solver.operator: identity | mask | blur | downsample | impulses
     double missing = 0.5;   ///< solver.mask.missing: the probability that nothing is known of a pixel
     int blur_size = 5;      ///< solver.blur.size: side of the Gaussian kernel, odd
     double blur_sigma = 1;  ///< solver.blur.sigma: its standard deviation, in pixels
     int factor = 2;         ///< solver.downsample.factor: side of the blocks of which the means are observed
+    double impulses = 0.3;  ///< solver.impulses.share: the probability that a pixel is black or white instead
 };
 
 struct SolverConfig {

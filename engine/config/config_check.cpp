@@ -118,6 +118,8 @@ void check_optimiser(const OptimiserConfig& o, const KeyPlace& where) {
 void check_observation(const ObservationConfig& o, const KeyPlace& where) {
     require(o.missing >= 0 && o.missing < 1, where, "solver.mask.missing", o.missing,
             " is impossible; give 0 or more, and less than 1");
+    require(o.impulses >= 0 && o.impulses < 1, where, "solver.impulses.share", o.impulses,
+            " is impossible; give 0 or more, and less than 1");
     check_within(o.blur_size, 1, largest_blur, where, "solver.blur.size");
     require(o.blur_size % 2 == 1, where, "solver.blur.size", o.blur_size,
             " has no middle; give an odd number");
@@ -217,6 +219,11 @@ void check_config(const Config& config, const KeyPlace& where) {
     const bool identity = config.solver.observation.data == DataTerm::identity;
     require(identity || !config.network.normalise, where, "network.normalise",
             "noise is estimated of images as they are (solver.operator: identity) alone; give none");
+    require(
+        config.solver.observation.data != DataTerm::absolute || config.solver.regulariser != Regulariser::tgv,
+        where, "solver.operator",
+        "impulses go with solver.regulariser: tv or tv8, whose decisions fit a byte with theirs; give one of "
+        "them");
     require(identity || !config.network.predicts_image, where, "network.output",
             "image goes with solver.operator: identity alone; give map");
     require(config.solver.train_steps == TrainSteps::none || !config.network.predicts_image, where,

@@ -16,7 +16,8 @@ inline const Words<Regulariser> regulariser_words{
 inline const Words<DataTerm> operator_words{{"identity", DataTerm::identity},
                                             {"mask", DataTerm::weights},
                                             {"blur", DataTerm::blur},
-                                            {"downsample", DataTerm::super_resolution}};
+                                            {"downsample", DataTerm::super_resolution},
+                                            {"impulses", DataTerm::absolute}};
 inline const Words<Boundary> boundary_words{{"periodic", Boundary::periodic}, {"neumann", Boundary::neumann}};
 
 /// The word of a value that has one; else empty.

@@ -33,6 +33,14 @@ void Observer::observe(std::uint64_t seed, std::uint32_t epoch, std::uint32_t im
         }
         return;
     }
+    if (observation_.data == DataTerm::absolute) {
+        const float hit = float(observation_.impulses);
+        for (std::int64_t i = 0; i < pixels; ++i) {
+            const float drawn = uniform(seed, Purpose::mask, epoch, image_number, std::uint32_t(i));
+            if (drawn < hit) image[i] = drawn < 0.5f * hit ? 0.0f : 1.0f;
+        }
+        return;
+    }
     SolverProblem problem;
     problem.data = observation_.data;
     problem.height = height;

@@ -26,6 +26,7 @@ class Observer {
     ///     mask        0 where nothing is known: each pixel by itself, with probability `missing`
     ///     blur        A clean + noise, circular
     ///     downsample  each block's mean, plus the noise of its first pixel, in every pixel of the block
+    ///     impulses    0 or 1, either as likely, where a pixel was hit: each by itself, with probability `impulses`
     /// weights: H×W, 1 where a pixel is known and 0 elsewhere, where weighs(); else not used.
     void observe(std::uint64_t seed, std::uint32_t epoch, std::uint32_t image_number, int height, int width,
                  const float* clean, float* image, float* weights) const;

@@ -3,6 +3,7 @@
 //     r₊ = (r + σ(N x̄ − b)) / (1 + σ)     4. g_r = g_r₊ / (1 + σ)       g_x̄ += σN g_r
 //     v  = q + σK ū                       3. g_q = c·g_q₊               g_ū += σKᵀg_q       g_Λ += e·g_q₊
 //     q₊ = clip(v, −Λ, Λ)
+// (DataTerm::absolute: r₊ = clip(r + σ(x̄ − b), −1, 1), reversed as q₊ is.)
 //     u₊ = u − τ((r₊, 0) + K*q₊)          2. g_u += g_u₊                g_r₊ −= τ·g_x₊      g_q₊ −= τMK g_u₊
 //     ū₊ = u₊ + θ(u₊ − u)                 1. g_u₊ += (1 + θ)·g_ū₊       g_u = −θ·g_ū₊
 #include "engine/solver/exact_family.h"
@@ -111,6 +112,7 @@ ExactFamily::Plane ExactFamily::observed_back(const float* z) const {
     const double share = 1 / (double(problem_.factor) * problem_.factor);
     switch (problem_.data) {
         case DataTerm::identity:
+        case DataTerm::absolute:
             break;
         case DataTerm::weights:
             for (std::int64_t i = 0; i < pixels_; ++i) b[i] *= data_[i];
@@ -130,6 +132,7 @@ ExactFamily::Plane ExactFamily::normal(const Plane& x) const {
     Plane n(x.begin(), x.begin() + pixels_);
     switch (problem_.data) {
         case DataTerm::identity:
+        case DataTerm::absolute:
             break;
         case DataTerm::weights:
             for (std::int64_t i = 0; i < pixels_; ++i) n[i] *= data_[i];
@@ -157,10 +160,20 @@ ExactRun ExactFamily::run(int iterations, const float* z, const float* lambda) c
     Plane u = problem_.own_start ? Plane(z, z + n) : b;
     u.resize(std::size_t(problem_.fields() * n));
     Plane u_bar = u, r(n), q(duals), counted(duals), next;
-    ClipDecisions decisions(iterations, duals);
+    ClipDecisions decisions(iterations, problem_.decisions() * n);
+    const bool absolute = problem_.data == DataTerm::absolute;
     for (int k = 0; k < iterations; ++k) {
         const Plane predicted = normal(u_bar);
-        for (std::int64_t i = 0; i < n; ++i) r[i] = (r[i] + sigma * (predicted[i] - b[i])) / (1 + sigma);
+        for (std::int64_t i = 0; i < n; ++i) {
+            r[i] += sigma * (predicted[i] - b[i]);
+            if (absolute) {
+                const int e = r[i] > 1 ? 1 : r[i] < -1 ? -1 : 0;
+                if (e) r[i] = e;
+                decisions.set(k, duals + i, e);
+            } else {
+                r[i] /= 1 + sigma;
+            }
+        }
         differences_.add(sigma, u_bar, q);
         for (std::int64_t i = 0; i < duals; ++i) {
             const double bound = lambda[map_index(i)];
@@ -204,7 +217,11 @@ std::vector<double> ExactFamily::gradient(int iterations, const ClipDecisions& d
         }
         std::fill(g_u_bar.begin(), g_u_bar.end(), 0.0);
         differences_.add_transposed(sigma, g_q, g_u_bar);
-        for (std::int64_t i = 0; i < n; ++i) g_r[i] /= 1 + sigma;  // 4
+        for (std::int64_t i = 0; i < n; ++i)  // 4
+            if (problem_.data != DataTerm::absolute)
+                g_r[i] /= 1 + sigma;
+            else if (decisions.at(k, duals + i) != 0)
+                g_r[i] = 0;
         const Plane back = normal(g_r);
         for (std::int64_t i = 0; i < n; ++i) g_u_bar[i] += sigma * back[i];
     }
@@ -212,12 +229,12 @@ std::vector<double> ExactFamily::gradient(int iterations, const ClipDecisions& d
 }
 
 ClipDecisions ExactFamily::unpack(int iterations, const std::uint8_t* masks) const {
-    const std::int64_t duals = problem_.components() * pixels_;
-    ClipDecisions decisions(iterations, duals);
-    std::vector<std::int8_t> e(duals);
+    const std::int64_t count = problem_.decisions() * pixels_;
+    ClipDecisions decisions(iterations, count);
+    std::vector<std::int8_t> e(count);
     for (int k = 0; k < iterations; ++k) {
         cpu::solver_unpack_mask(problem_, iterations, masks, 0, k, e.data());
-        for (std::int64_t i = 0; i < duals; ++i) decisions.set(k, i, e[i]);
+        for (std::int64_t i = 0; i < count; ++i) decisions.set(k, i, e[i]);
     }
     return decisions;
 }

@@ -201,6 +201,12 @@ void make_feasible(const SolverProblem& problem, const Map& lambda, SolverState&
                 changed = true;
             }
     }
+    if (problem.data == DataTerm::absolute)
+        for (float& r : state.p) {
+            if (std::abs(r) <= 1) continue;
+            r = std::clamp(r, -1.0f, 1.0f);
+            changed = true;
+        }
     if (!changed) return;
     state.x_bar = state.x;
     state.extrapolation = 0;

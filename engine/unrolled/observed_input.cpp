@@ -12,7 +12,7 @@ ObservedInput::ObservedInput(Backend& backend, const SolverProblem& problem, con
       gram_(backend, problem.data == DataTerm::blur ? std::size_t(problem.gram_size()) : 0) {
     const std::size_t images = std::size_t(problem.images()),
                       image = sizeof(float) * std::size_t(problem.pixels());
-    if (problem.data != DataTerm::identity) b_bytes_ = aligned(images * image);
+    if (!problem.observes_image()) b_bytes_ = aligned(images * image);
     if (problem.data == DataTerm::super_resolution)
         data_bytes_ = aligned(images * sizeof(float) * std::size_t(problem.data_size()));
     if (problem.data != DataTerm::blur) return;
@@ -37,7 +37,7 @@ void ObservedInput::data_gradient(const float* d_b, const float* weights, float*
 SolverInput ObservedInput::make(const float* z, const float* images, const float* weights,
                                 const float* lambda, void* workspace) const {
     SolverInput input{.b = z, .lambda = lambda, .gram = gram(weights)};
-    if (problem_.data == DataTerm::identity) return input;
+    if (problem_.observes_image()) return input;
     auto* const b = static_cast<float*>(workspace);
     backend_.data_to_image(problem_, problem_.data == DataTerm::weights ? weights : kernel_.data(), z, b);
     input.b = b;

@@ -16,6 +16,9 @@
 //         Q̃′ = Q̃ + τK Ȳ,    d_Λ −= multiplicity·e·Q̃′,    Q̃ ← Q̃′ where e = 0, else 0
 //         Y₊ = Y − σ((N R̃, 0) + K*Q̃),   Ȳ = Y₊ + θ(Y₊ − Y)
 // from Y = Ȳ = (∂loss/∂x_T, 0) and zeros; at the end d_b = σΣR̃, d_x₀ = Yₓ, and d_z = A d_b.
+// Impulses (salt and pepper) call for ‖x − z‖₁ in the place of ½‖x − z‖² (DataTerm::absolute): then
+//         r ← clip(r + σ(x̄ − b), −1, 1), decisions e_r recorded        R̃ ← R̃ + τȲₓ where e_r = 0, else 0
+// and the rest stays as it is: decisions alone are kept, as for K's clip.
 // For tv and A = I it is kernels/solver/pdhg.h, to the bit (p₀ = 0, x₀ = z): the twin that fused kernels are tested against.
 //
 // Composed, not fused: two or three passes over the planes for each step; products and sums are rounded one by one, so
@@ -42,7 +45,8 @@ enum class DataTerm {
     identity,
     weights,  ///< ½‖x − z‖²_W, a weight W ≥ 0 for each pixel (0: missing): N = W, b = W z
     blur,     ///< circular convolution with a small kernel: N is that with the kernel's autocorrelation
-    super_resolution  ///< means of blocks of factor×factor pixels, ‖A‖ = 1/factor
+    super_resolution,  ///< means of blocks of factor×factor pixels, ‖A‖ = 1/factor
+    absolute           ///< A is the identity, and ‖x − z‖₁ the data term. Not with tgv
 };
 
 /// A batch of `solves` problems on images of H×W. Solve s has data number s / solves_per_image; its map, result and
@@ -65,7 +69,11 @@ struct SolverProblem {
     std::int64_t pixels() const { return std::int64_t(height) * width; }
     int fields() const;      ///< planes of u: 1, or 3 for tgv
     int components() const;  ///< planes of q: 2, 4 or 5
-    int maps() const;        ///< of one solve: 1 or 2, or components()
+    int decisions() const;   ///< planes of e: as many, and for DataTerm::absolute one of r behind them
+    bool observes_image() const {
+        return data == DataTerm::identity || data == DataTerm::absolute;
+    }                  ///< A = I
+    int maps() const;  ///< of one solve: 1 or 2, or components()
     /// Floats of the map of one solve: maps(), each a number or a plane.
     std::int64_t map_size() const { return map == MapKind::scalar ? maps() : maps() * pixels(); }
     /// Floats of the data z of one image.
@@ -122,8 +130,8 @@ double gram_norm(const SolverProblem& problem, const float* host);
 /// host. A step of the solver then costs so many products a pixel: 289 for a kernel of 9×9.
 void blur_gram(const SolverProblem& problem, const float* kernel, float* gram);
 
-/// Bytes of the masks of T iterations of the whole batch: one a pixel and step, the digits e_c + 1 of the components in
-/// base 3, the first the lowest.
+/// Bytes of the masks of T iterations of the whole batch: one a pixel and step, the digits e + 1 of its decisions in base 3,
+/// that of the first component the lowest.
 std::size_t solver_mask_bytes(const SolverProblem& problem, int iterations);
 
 /// Scratch memory of solver_forward and solver_adjoint, on either backend, independent of T.
@@ -148,7 +156,7 @@ void solver_adjoint(const SolverProblem& problem, int iterations, const float* g
                     const PdhgAdjoint& adjoint, const SolverDerivatives& derivatives,
                     const PdhgWorkspace& workspace);
 
-/// Unpacks the decisions e ∈ {−1, 0, +1} of one step of one solve: components×H×W. For tests and studies.
+/// Unpacks the decisions e ∈ {−1, 0, +1} of one step of one solve: decisions×H×W. For tests and studies.
 void solver_unpack_mask(const SolverProblem& problem, int iterations, const std::uint8_t* masks, int solve,
                         int iteration, std::int8_t* e);
 
@@ -157,9 +165,12 @@ struct SolverGap {
     double primal = 0;           ///< ½‖A x − z‖² + ‖Λ∘K u‖₁
     double complementarity = 0;  ///< ‖Λ∘K u‖₁ − ⟨K u, q⟩, never negative but for rounding
     double image_residual = 0;   ///< ‖N x − b + (K*q)ₓ‖
-    double field_residual = 0;   ///< tgv: ‖(K*q)_w‖, else 0
+    // For DataTerm::absolute, with r = clip(−K*q, −1, 1): ‖x − z‖₁ in the first, ‖x − z‖₁ − ⟨x − z, r⟩ added to the second,
+    // and ‖r + K*q‖ for the third.
+    double field_residual = 0;  ///< tgv: ‖(K*q)_w‖, else 0
 
-    /// For A = I, and where the field's residual is 0: P(x) − D(q), and so at least ½‖x − x*‖². In general all three are 0
+    /// For A = I and the square, and where the field's residual is 0: P(x) − D(q), and so at least ½‖x − x*‖²; for
+    /// DataTerm::absolute P(x) − D(q) where the image's residual is 0. In general all three are 0
     /// at a solution and only there.
     double gap() const { return complementarity + 0.5 * image_residual * image_residual; }
     double relative() const { return primal > 0 ? gap() / primal : gap(); }

@@ -1,4 +1,5 @@
 // How far iterates of the family are from a solution, in double.
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -16,7 +17,7 @@ using namespace tvmap::family;
 struct Sums {
     const SolverProblem& problem;
     const float *lambda, *u, *q;
-    double variation = 0, product = 0, image = 0, field = 0;
+    double variation = 0, product = 0, image = 0, field = 0, image_product = 0;
 
     double bound(int component, std::int64_t here) const {
         const int map =
@@ -37,7 +38,7 @@ struct Sums {
         product += multiplicity(r, component) * dual * value;
     }
 
-    /// pull: (N x − b) there.
+    /// pull: (N x − b) there, for DataTerm::absolute x − z.
     template <Regulariser r>
     void add_pixel(const Links& at, std::int64_t here, double pull) {
         add_component<r, 0>(at, here);
@@ -47,7 +48,13 @@ struct Sums {
             add_component<r, 3>(at, here);
         }
         const std::int64_t plane = problem.pixels();
-        const double of_image = pull + adjoint_difference<r, 0, false, double>(q + here, plane, at);
+        const double of_dual = adjoint_difference<r, 0, false, double>(q + here, plane, at);
+        double of_image = pull + of_dual;
+        if (problem.data == DataTerm::absolute) {  // pull: x − z, whose dual is r
+            const double dual = std::clamp(-of_dual, -1.0, 1.0);
+            image_product += pull * dual;
+            of_image = dual + of_dual;
+        }
         image += of_image * of_image;
         if constexpr (components(r) > 4) {
             add_component<r, 4>(at, here);
@@ -67,7 +74,9 @@ SolverGap solver_gap(const SolverProblem& problem, const float* data, const floa
     const DataOperator a = data_operator(problem, data);
     const float* weights = problem.data == DataTerm::weights ? data : nullptr;
 
-    // A x − z in the data's grid (weights: W(x − z)), and half its square.
+    const bool absolute = problem.data == DataTerm::absolute;
+
+    // A x − z in the data's grid (weights: W(x − z)), and half its square, or its absolute value.
     std::vector<double> rest;
     double fidelity = 0;
     for (int i = 0; i < height / factor; ++i)
@@ -76,7 +85,7 @@ SolverGap solver_gap(const SolverProblem& problem, const float* data, const floa
             const double noise = weights != nullptr ? double(u[here]) - z[here]
                                                     : data_at<double>(a, nullptr, u, i, j) - z[here];
             const double weight = weights != nullptr ? weights[here] : 1;
-            fidelity += 0.5 * weight * noise * noise;
+            fidelity += absolute ? std::abs(noise) : 0.5 * weight * noise * noise;
             rest.push_back(weight * noise);
         }
 
@@ -91,7 +100,8 @@ SolverGap solver_gap(const SolverProblem& problem, const float* data, const floa
                     links(height, width, problem.boundary == Boundary::periodic, i, j), here, pull);
             }
     });
-    return {fidelity + sums.variation, sums.variation - sums.product, std::sqrt(sums.image),
+    const double of_data = absolute ? fidelity - sums.image_product : 0;
+    return {fidelity + sums.variation, of_data + sums.variation - sums.product, std::sqrt(sums.image),
             std::sqrt(sums.field)};
 }
 

@@ -28,6 +28,7 @@ double eight_neighbours(const SolverProblem& s) {
 
 int SolverProblem::fields() const { return family::primal_planes(regulariser); }
 int SolverProblem::components() const { return family::components(regulariser); }
+int SolverProblem::decisions() const { return components() + (data == DataTerm::absolute ? 1 : 0); }
 int SolverProblem::maps() const {
     if (map == MapKind::separate) return components();
     return regulariser == Regulariser::tgv ? 2 : 1;
@@ -73,6 +74,10 @@ void check_solver(const char* where, const SolverProblem& problem, int iteration
     if (shrinks ? s.factor < 1 || s.height % s.factor != 0 || s.width % s.factor != 0 : s.factor != 1)
         fail(where, ": a factor of ", s.factor, " for an image of ", s.height, "x", s.width,
              shrinks ? "; give one that divides both sides" : " without super_resolution; leave it at 1");
+    if (s.data == DataTerm::absolute && s.regulariser == Regulariser::tgv)
+        fail(where,
+             ": tgv with an absolute data term has six decisions a pixel, more than a byte holds; take tv or "
+             "tv8");
     if (!(s.gram_norm >= 0) || !std::isfinite(s.gram_norm))
         fail(where, ": gram_norm is ", s.gram_norm, "; take it from gram_norm()");
     const double squared = solver_norm_squared(s), bound = solver_step_bound(s.theta);
@@ -110,7 +115,7 @@ Workspace::Workspace(const SolverProblem& problem, void* memory) {
     take(state.x_bar, problem.fields(), pixels);
     take(state.p, 1, pixels);
     take(state.q, problem.components(), pixels);
-    if (problem.data != DataTerm::identity) take(gram_plane, 1, pixels);
+    if (!problem.observes_image()) take(gram_plane, 1, pixels);
     take(sum_r, 1, pixels);
     take(d_maps, problem.maps(), pixels);
     if (problem.map == MapKind::scalar) take(row_sums, problem.maps(), problem.height);
@@ -141,6 +146,7 @@ Task task_of(const char* where, const SolverProblem& problem, int iterations, co
     t.scalar_map = problem.map == MapKind::scalar;
     t.a = adjoint ? problem.tau : problem.sigma;
     t.b = adjoint ? problem.sigma : problem.tau;
+    t.absolute = problem.data == DataTerm::absolute;
     t.s = 1.0f / (1.0f + problem.sigma);
     t.theta = problem.theta;
     t.sigma = problem.sigma;
@@ -208,7 +214,7 @@ void solver_unpack_mask(const SolverProblem& problem, int iterations, const std:
     const std::uint8_t* step = masks + (std::int64_t(solve) * iterations + iteration) * pixels;
     for (std::int64_t i = 0; i < pixels; ++i) {
         unsigned code = step[i];
-        for (int c = 0; c < problem.components(); ++c, code /= 3)
+        for (int c = 0; c < problem.decisions(); ++c, code /= 3)
             e[c * pixels + i] = std::int8_t(family::digit<0>(code));
     }
 }

@@ -91,18 +91,26 @@ void for_each_of(const Body& body) {
 // A pass goes over the row once for each component or field. All at once would read and write up to twenty planes side by
 // side, which, where a plane is a multiple of 4 KB, lie in the same eight places of the first cache.
 
-template <Regulariser r, MapKind kind, bool masks>
+template <Regulariser r, MapKind kind, bool masks, bool absolute>
 void dual_row_of(const Task& t, const Solve& s, int row) {
     const float a = t.a, scale = t.s;
-    for_row<Columns{}>(t, row, {s.r},
-                       [=](auto, const Links&, std::ptrdiff_t here) { dual_image_pixel(a, scale, s, here); });
+    const Written of_image{s.r, nullptr, masks && absolute ? s.masks : nullptr};
+    for_row<Columns{}>(t, row, of_image, [=](auto, const Links&, std::ptrdiff_t here) {
+        if constexpr (absolute) {
+            const int digit = absolute_image_pixel<r>(a, s, here);
+            if constexpr (masks) s.masks[here] = std::uint8_t(digit);
+        } else {
+            dual_image_pixel(a, scale, s, here);
+        }
+    });
     for_each_of<components(r)>([&](auto component) {
         constexpr int c = decltype(component)::value;
         const Written written{s.q + c * s.plane, nullptr, masks ? s.masks : nullptr};
         for_row<difference_ends(r, c)>(
             t, row, written, [=](auto inside, const Links& at, std::ptrdiff_t here) {
                 const int digit = dual_component<r, kind, c, decltype(inside)::value>(a, s, at, here);
-                if constexpr (masks) s.masks[here] = std::uint8_t(c == 0 ? digit : s.masks[here] + digit);
+                if constexpr (masks)
+                    s.masks[here] = std::uint8_t(c == 0 && !absolute ? digit : s.masks[here] + digit);
             });
     });
 }
@@ -111,17 +119,28 @@ void dual_row(const Task& t, FamilyKind k, int solve, int row, int step) {
     const Solve s = solve_of(t, solve, step);
     for_regulariser(k.regulariser, [&](auto regulariser) {
         for_map(k.map, [&](auto map) {
-            k.masks ? dual_row_of<regulariser.value, map.value, true>(t, s, row)
-                    : dual_row_of<regulariser.value, map.value, false>(t, s, row);
+            constexpr Regulariser r = regulariser.value;
+            constexpr MapKind m = map.value;
+            if (t.absolute) {
+                if constexpr (r != Regulariser::tgv)
+                    k.masks ? dual_row_of<r, m, true, true>(t, s, row)
+                            : dual_row_of<r, m, false, true>(t, s, row);
+            } else {
+                k.masks ? dual_row_of<r, m, true, false>(t, s, row)
+                        : dual_row_of<r, m, false, false>(t, s, row);
+            }
         });
     });
 }
 
-template <Regulariser r, MapKind kind>
+template <Regulariser r, MapKind kind, bool absolute>
 void adjoint_dual_row_of(const Task& t, const Solve& s, int row) {
     const float a = t.a, scale = t.s;
     for_row<Columns{}>(t, row, {s.r, s.sum_r}, [=](auto, const Links&, std::ptrdiff_t here) {
-        adjoint_dual_image_pixel(a, scale, s, here);
+        if constexpr (absolute)
+            adjoint_absolute_image_pixel(a, s, here, digit<components(r)>(s.masks[here]));
+        else
+            adjoint_dual_image_pixel(a, scale, s, here);
     });
     for_each_of<components(r)>([&](auto component) {
         constexpr int c = decltype(component)::value;
@@ -137,8 +156,15 @@ void adjoint_dual_row_of(const Task& t, const Solve& s, int row) {
 void adjoint_dual_row(const Task& t, FamilyKind k, int solve, int row, int step) {
     const Solve s = solve_of(t, solve, step);
     for_regulariser(k.regulariser, [&](auto regulariser) {
-        k.map == MapKind::separate ? adjoint_dual_row_of<regulariser.value, MapKind::separate>(t, s, row)
-                                   : adjoint_dual_row_of<regulariser.value, MapKind::shared>(t, s, row);
+        const auto by_map = [&](auto absolute) {
+            constexpr Regulariser r = regulariser.value;
+            constexpr bool l1 = decltype(absolute)::value;
+            k.map == MapKind::separate ? adjoint_dual_row_of<r, MapKind::separate, l1>(t, s, row)
+                                       : adjoint_dual_row_of<r, MapKind::shared, l1>(t, s, row);
+        };
+        if constexpr (regulariser.value != Regulariser::tgv)
+            if (t.absolute) return by_map(std::true_type());
+        by_map(std::false_type());
     });
 }
 

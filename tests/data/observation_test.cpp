@@ -45,7 +45,9 @@ Seen observed(const ObservationConfig& o, std::uint32_t epoch, std::uint32_t num
     return seen;
 }
 
-const DataTerm operators[] = {DataTerm::weights, DataTerm::blur, DataTerm::super_resolution};
+const DataTerm operators[] = {DataTerm::weights, DataTerm::blur, DataTerm::super_resolution,
+                              DataTerm::absolute};
+bool solved(Regulariser r, DataTerm data) { return r != Regulariser::tgv || data != DataTerm::absolute; }
 
 SolverConfig solver_of(DataTerm data, Regulariser regulariser = Regulariser::tv) {
     SolverConfig solver;
@@ -129,11 +131,33 @@ TEST_CASE("blur and blocks act on the clean image, the noise is the same as with
     CHECK(observed({}, 1, 5).image == observed({}, 1, 5).noisy);
 }
 
+TEST_CASE("impulses make so many pixels black or white, as many of each, and leave the others as they are") {
+    ObservationConfig o{.data = DataTerm::absolute, .impulses = 0.3};
+    double black = 0, white = 0;
+    for (std::uint32_t number = 0; number < 40; ++number) {
+        const Seen seen = observed(o, 3, number);
+        for (std::size_t i = 0; i < pixels; ++i) {
+            if (seen.image[i] == seen.noisy[i]) continue;
+            CHECK((seen.image[i] == 0.0f || seen.image[i] == 1.0f));
+            (seen.image[i] == 0.0f ? black : white) += 1;
+        }
+    }
+    // 8,640 draws: five standard deviations of the mean are 0.019.
+    CHECK(std::abs(black / (40 * double(pixels)) - 0.15) < 0.019);
+    CHECK(std::abs(white / (40 * double(pixels)) - 0.15) < 0.019);
+    CHECK(observed(o, 3, 1).image == observed(o, 3, 1).image);
+    CHECK(observed(o, 3, 2).image != observed(o, 3, 1).image);
+    CHECK(observed(o, 4, 1).image != observed(o, 3, 1).image);
+    o.impulses = 0;
+    CHECK(observed(o, 3, 1).image == observed(o, 3, 1).noisy);
+}
+
 TEST_CASE("a graph restores what whole arrays restore, to the bit, and has their gradient") {
     const auto backend = make_backend("cpu");
     for (const Regulariser regulariser : {Regulariser::tv, Regulariser::tgv})
         for (const DataTerm data : operators)
             for (const char* mode : {"masks", "checkpoint", "stored"}) {
+                if (!solved(regulariser, data)) continue;
                 CAPTURE(int(regulariser));
                 CAPTURE(int(data));
                 CAPTURE(mode);
@@ -187,6 +211,7 @@ TEST_CASE("the scalar search of every operator is restoration by each value, in 
     const auto backend = make_backend("cpu");
     for (const Regulariser regulariser : {Regulariser::tv8, Regulariser::tgv})
         for (const DataTerm data : operators) {
+            if (!solved(regulariser, data)) continue;
             CAPTURE(int(regulariser));
             CAPTURE(int(data));
             const SolverConfig solver = solver_of(data, regulariser);

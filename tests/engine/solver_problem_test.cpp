@@ -102,7 +102,7 @@ TEST_CASE("operators: their keys come back, their kernels add up to 1, what does
     CHECK(blocks.gram_norm == gram_norm(blocks, nullptr));
     CHECK_FALSE(family_problem(config("solver: {operator: mask}\n").solver, {}, 1, 64, 64).own_start);
     const std::pair<const char*, const char*> wrong[] = {
-        {"solver: {operator: smear}", "identity | mask | blur | downsample"},
+        {"solver: {operator: smear}", "identity | mask | blur | downsample | impulses"},
         {"solver: {operator: mask, mask: {missing: 1}}", "solver.mask.missing: 1 is impossible"},
         {"solver: {operator: blur, blur: {size: 4}}", "solver.blur.size: 4 has no middle"},
         {"solver: {operator: blur, blur: {size: 65}}", "solver.blur.size: 65 is too large"},
@@ -111,6 +111,9 @@ TEST_CASE("operators: their keys come back, their kernels add up to 1, what does
         {"solver: {operator: blur, blur: {sigma: 0}}", "solver.blur.sigma"},
         {"solver: {operator: downsample, downsample: {factor: 3}}",
          "solver.downsample.factor: 3 does not divide data.size"},
+        {"solver: {operator: impulses, impulses: {share: 1}}", "solver.impulses.share: 1 is impossible"},
+        {"solver: {operator: impulses, regulariser: tgv}", "solver.operator: impulses go with"},
+        {"solver: {operator: impulses}\nnetwork: {normalise: noise}", "network.normalise: noise is estimated"},
         {"solver: {operator: mask, dual_start: image}", "solver.dual_start: image goes with"},
         {"solver: {operator: mask, train_steps: shared}", "solver.train_steps: steps are learned"}};
     for (const auto& [yaml, said] : wrong) {

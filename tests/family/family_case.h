@@ -20,7 +20,9 @@ using reference::Values;
 
 constexpr Regulariser regularisers[] = {Regulariser::tv, Regulariser::tv8, Regulariser::tgv};
 constexpr DataTerm data_terms[] = {DataTerm::identity, DataTerm::weights, DataTerm::blur,
-                                   DataTerm::super_resolution};
+                                   DataTerm::super_resolution, DataTerm::absolute};
+/// Whether there is such a problem.
+inline bool solved(Regulariser r, DataTerm d) { return r != Regulariser::tgv || d != DataTerm::absolute; }
 constexpr MapKind map_kinds[] = {MapKind::scalar, MapKind::shared, MapKind::separate};
 constexpr Boundary boundaries[] = {Boundary::periodic, Boundary::neumann};
 
@@ -35,7 +37,7 @@ struct Member {
     }
     std::string name() const {
         const char* const r[] = {"tv", "tv8", "tgv"};
-        const char* const d[] = {"identity", "weights", "blur", "super_resolution"};
+        const char* const d[] = {"identity", "weights", "blur", "super_resolution", "absolute"};
         const char* const m[] = {"scalar", "shared", "separate"};
         return text(r[int(problem.regulariser)], ", ", d[int(problem.data)], ", ", m[int(problem.map)],
                     " map, ", problem.boundary == Boundary::periodic ? "periodic" : "Neumann", ", ",
@@ -51,7 +53,7 @@ struct Member {
     }
 };
 
-/// Image-like data in about [0, 1], weights in [0, 1] with missing pixels, a kernel that is not symmetric; maps so weak
+/// Image-like data in about [0, 1], for absolute terms with impulses, weights in [0, 1] with missing pixels, a kernel that is not symmetric; maps so weak
 /// that edges remain in a small image. Super-resolution is by 3, so the sides are multiples of it. Steps: στL² = 1.
 inline Member member(SolverProblem s, unsigned seed) {
     Member m;
@@ -76,6 +78,9 @@ inline Member member(SolverProblem s, unsigned seed) {
         m.z.insert(m.z.end(), z.begin(), z.end());
         m.start.insert(m.start.end(), start.begin(), start.end());
     }
+    if (s.data == DataTerm::absolute)
+        for (float& value : m.z)
+            if (unit(engine) < 0.2f) value = unit(engine) < 0.5f ? 0.0f : 1.0f;
     if (s.data == DataTerm::weights) {
         for (std::int64_t i = 0; i < s.images() * s.pixels(); ++i)
             m.data.push_back(unit(engine) < 0.2f ? 0.0f : unit(engine));
@@ -97,7 +102,7 @@ inline Member member(SolverProblem s, unsigned seed) {
     m.b.resize(std::size_t(s.images() * s.pixels()));
     cpu::data_to_image(s, m.data.data(), m.z.data(), m.b.data());
     for (std::int64_t i = 0; i < s.solves * s.map_size(); ++i)
-        m.lambda.push_back(0.003f + 0.03f * unit(engine));
+        m.lambda.push_back((0.003f + 0.03f * unit(engine)) * (s.data == DataTerm::absolute ? 20.0f : 1.0f));
     for (std::int64_t i = 0; i < s.solves * s.pixels(); ++i) m.d_x.push_back(normal(engine));
     return m;
 }
@@ -121,6 +126,7 @@ inline std::vector<Member> members(unsigned seed) {
     int n = 0;
     for (const Regulariser r : regularisers)
         for (const DataTerm d : data_terms) {
+            if (!solved(r, d)) continue;
             SolverProblem s = problem_of(r, d, map_kinds[n % 3], boundaries[(n / 2) % 2], 9, 15, 1 + n % 3);
             s.own_start = n % 2 == 1;
             s.solves_per_image = 1 + n % 2;
@@ -224,6 +230,7 @@ struct Twin {
         family.tau = s.tau;
         family.sigma = s.sigma;
         family.theta = s.theta;
+        family.absolute = s.data == DataTerm::absolute;
         z = part(m.z, image, s.data_size());
         root.assign(z.size(), 1.0);
         if (s.data == DataTerm::weights) {
@@ -256,7 +263,7 @@ struct Twin {
         const SolverProblem& s = member.problem;
         std::vector<reference::Signs> all;
         for (int k = 0; k < family.iterations; ++k) {
-            std::vector<std::int8_t> e(std::size_t(s.components() * s.pixels()));
+            std::vector<std::int8_t> e(std::size_t(s.decisions() * s.pixels()));
             cpu::solver_unpack_mask(s, family.iterations, masks.data(), solve, k, e.data());
             all.emplace_back(e.begin(), e.end());
         }

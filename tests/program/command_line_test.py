@@ -154,6 +154,7 @@ def restorations(folder):
     for wrong, said in {"--lambda0 0.1": "--lambda0 goes with --regulariser tgv alone", "--regulariser tgv": "give --lambda0",
                         "--mask ones.npy": "--mask goes with", "--operator mask": "give --mask", "--operator blur": "give --kernel",
                         "--factor 2": "--factor goes with", "--operator downsample": "give --factor",
+                        "--operator impulses --regulariser tgv --lambda0 1": "--operator impulses goes with --regulariser tv or tv8",
                         "--operator mask --mask ones.npy --repeat 2": "--repeat goes with"}.items():
         refused(folder, 2, f"{solve} {wrong}", said)
     for wrong, said in {"--operator mask --mask k.npy": "1×3 does not fit", "--operator mask --mask ones.npy --start image": "--start",
@@ -166,6 +167,7 @@ def restorations(folder):
     check(run(f"{solve} --operator mask --mask ones.npy", folder).returncode == 0 and (folder / "x.npy").read_bytes() == plain,
           "a mask of ones is denoising")
     for options, shape in {"--operator downsample --factor 2": "(24, 32)", "--operator blur --kernel k.npy": "(12, 16)",
+                           "--operator impulses --regulariser tv8": "(12, 16)",
                            "--regulariser tgv --lambda0 0.2 --boundary neumann --norm auto": "(12, 16)"}.items():
         result = run(f"{solve} {options} --gap 0.5 --trace t.csv", folder)
         check(result.returncode in (0, 3) and shape.encode() in (folder / "x.npy").read_bytes()[:128], f"solve {options}: {result}")
@@ -183,7 +185,7 @@ def restorations(folder):
     ones = json.loads(run(f"{search} --operator mask --mask ones.npy", folder).stdout)["images"]
     check([image["psnr"] for image in plain] == [image["psnr"] for image in ones], f"search: {plain}, {ones}")
     for options in ("--operator downsample --factor 2 --clean clean.npy", "--regulariser tgv --lambda0-ratio 3 --norm auto",
-                    "--operator blur --kernel k.npy"):
+                    "--operator blur --kernel k.npy", "--operator impulses"):
         words = search.replace("--clean ones.npy ", "") if "--clean" in options else search
         result = run(f"{words} {options}", folder)
         check(result.returncode == 0 and json.loads(result.stdout)["images"][0]["psnr"]["lambda"] > 0, f"{options}: {result}")
@@ -226,7 +228,7 @@ def operators(folder):
     shape = struct.unpack(">II", picture.read_bytes()[16:24])[::-1]
     (folder / "ones.npy").write_bytes(npy([1.0] * shape[0] * shape[1], shape))
     (folder / "small.npy").write_bytes(npy([1.0] * 6, (2, 3)))
-    for operator, needed, grows in (("mask", " --mask ones.npy", 1), ("blur", "", 1), ("downsample", "", 2)):
+    for operator, needed, grows in (("mask", " --mask ones.npy", 1), ("blur", "", 1), ("downsample", "", 2), ("impulses", "", 1)):
         result = run(f"train tiny.yaml --run {operator} --set solver.operator={operator} --set solver.blur.size=3 --quiet", folder)
         check(result.returncode == 0, f"train {operator}: {result}")
         result = run(f"evaluate {operator} --quiet --json", folder)

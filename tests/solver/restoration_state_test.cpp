@@ -24,7 +24,8 @@ namespace {
 constexpr int height = 10, width = 12, pixels = height * width, images = 2;
 const Regulariser regularisers[] = {Regulariser::tv, Regulariser::tv8, Regulariser::tgv};
 const DataTerm data_terms[] = {DataTerm::identity, DataTerm::weights, DataTerm::blur,
-                               DataTerm::super_resolution};
+                               DataTerm::super_resolution, DataTerm::absolute};
+bool solved(Regulariser r, DataTerm data) { return r != Regulariser::tgv || data != DataTerm::absolute; }
 const Boundary boundaries[] = {Boundary::periodic, Boundary::neumann};
 
 Backend& backend() {
@@ -127,6 +128,7 @@ TEST_CASE("40 steps, saved, and 30 more have the bits of 70") {
         for (const DataTerm data : data_terms)
             for (const Boundary boundary : boundaries)
                 for (const MapKind kind : {MapKind::scalar, MapKind::shared, MapKind::separate}) {
+                    if (!solved(r, data)) continue;
                     CAPTURE(int(r));
                     CAPTURE(int(data));
                     CAPTURE(int(boundary));
@@ -208,6 +210,7 @@ TEST_CASE(
             for (const Boundary before : boundaries)
                 for (const Boundary after : boundaries)
                     for (const float second : {0.02f, 0.1f}) {
+                        if (!solved(r, data)) continue;
                         CAPTURE(int(r));
                         CAPTURE(int(data));
                         CAPTURE(int(before));
@@ -347,17 +350,18 @@ TEST_CASE("what is no state of this problem, or of none, is refused, in memory a
             // Of another problem.
             for (const Regulariser other : regularisers)
                 for (const DataTerm data : data_terms) {
-                    if (other == r && data == DataTerm::weights) continue;
+                    if ((other == r && data == DataTerm::weights) || !solved(other, data)) continue;
                     const SolverConfig its = config(other, boundary, 5);
                     const Restoration another = problem_of(other, data, 0.05f);
                     const std::string name = other == Regulariser::tgv   ? "tgv"
                                              : other == Regulariser::tv8 ? "tv8"
                                                                          : "tv";
                     const std::string what = "a state of regulariser " + name + " and operator " +
-                                             (data == DataTerm::identity  ? "identity"
-                                              : data == DataTerm::weights ? "mask"
-                                              : data == DataTerm::blur    ? "blur"
-                                                                          : "downsample");
+                                             (data == DataTerm::identity   ? "identity"
+                                              : data == DataTerm::weights  ? "mask"
+                                              : data == DataTerm::blur     ? "blur"
+                                              : data == DataTerm::absolute ? "impulses"
+                                                                           : "downsample");
                     SolverState state;
                     restore(backend(), its, another, with(state));
                     CHECK(has(refusal([&] { restore(backend(), solver, given, with(state)); }),
