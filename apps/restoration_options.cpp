@@ -77,12 +77,15 @@ void RestorationOptions::add_problem(CLI::App& command) {
             "--operator", operator_name,
             "how the image was observed: identity; mask (--mask: weights, 0 where nothing is known); blur "
             "(--kernel, circular); downsample (means of blocks, --factor); impulses (some pixels are black "
-            "or "
-            "white: the data term is the sum of absolute differences, not half of the squares)")
+            "or white: the data term is Huber's, --threshold)")
         ->check(CLI::IsMember({"identity", "mask", "blur", "downsample", "impulses"}))
         ->capture_default_str();
     command.add_option("--mask", mask, "mask: .npy H×W of weights, 0 or more")->type_name(value::file);
     command.add_option("--kernel", kernel, "blur: .npy of odd sides")->type_name(value::file);
+    add_number(command, "--threshold", threshold,
+               "impulses: differences to the image above it count as they are, smaller ones squared; 0: all "
+               "as they are",
+               0.0, 1.0);
     add_number(command, "--factor", factor, "downsample: side of a block, from 2 on; 0: none", 0, 64);
 }
 
@@ -91,6 +94,7 @@ void RestorationOptions::refuse_left_over() const {
     if (!mask.empty()) throw UsageError("--mask goes with --operator mask alone");
     if (!kernel.empty()) throw UsageError("--kernel goes with --operator blur alone");
     if (factor != 0) throw UsageError("--factor goes with --operator downsample alone");
+    if (threshold != 0) throw UsageError("--threshold goes with --operator impulses alone");
 }
 
 Restoration RestorationOptions::read(const ProblemOptions& problem, SolverConfig& solver,
@@ -122,6 +126,8 @@ Observation RestorationOptions::read_observation(SolverConfig& solver, const Inp
     if (kernel.empty() == (operator_name == "blur"))
         throw UsageError(kernel.empty() ? "--operator blur: give --kernel"
                                         : "--kernel goes with --operator blur alone");
+    if (threshold != 0 && operator_name != "impulses")
+        throw UsageError("--threshold goes with --operator impulses alone");
     const bool shrinks = operator_name == "downsample";
     if (shrinks && factor < 2) throw UsageError("--operator downsample: give --factor, 2 or more");
     if (!shrinks && factor != 0) throw UsageError("--factor goes with --operator downsample alone");
@@ -147,7 +153,8 @@ Observation RestorationOptions::read_observation(SolverConfig& solver, const Inp
         observation.factor = factor;
     } else if (operator_name == "impulses") {
         if (regulariser == "tgv") throw UsageError("--operator impulses goes with --regulariser tv or tv8");
-        observation.data = DataTerm::absolute;
+        observation.data = DataTerm::huber;
+        observation.threshold = float(threshold);
     }
     return observation;
 }

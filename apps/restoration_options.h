@@ -11,6 +11,7 @@ struct RestorationOptions {
     std::string regulariser = "tv", operator_name = "identity";
     std::string lambda0, mask, kernel;
     int factor = 0;  ///< 0: not given
+    double threshold = 0;
 
     void add(CLI::App& command);
     /// Those without --lambda0, for commands that choose λ themselves.

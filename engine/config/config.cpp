@@ -132,6 +132,7 @@ const std::vector<Key>& keys() {
         key("solver.blur.sigma", Bearing::training, MEMBER(solver.observation.blur_sigma)),
         key("solver.downsample.factor", Bearing::training, MEMBER(solver.observation.factor)),
         key("solver.impulses.share", Bearing::training, MEMBER(solver.observation.impulses)),
+        key("solver.impulses.threshold", Bearing::weights, MEMBER(solver.observation.threshold)),
         key("solver.iterations", Bearing::training, MEMBER(solver.iterations)),
         {"solver.norm",
          Bearing::weights,

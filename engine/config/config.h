@@ -73,6 +73,7 @@ struct ObservationConfig {
     double blur_sigma = 1;  ///< solver.blur.sigma: its standard deviation, in pixels
     int factor = 2;         ///< solver.downsample.factor: side of the blocks of which the means are observed
     double impulses = 0.3;  ///< solver.impulses.share: the probability that a pixel is black or white instead
+    double threshold = 0.05;  ///< solver.impulses.threshold: δ of the data term
 };
 
 struct SolverConfig {

@@ -120,6 +120,8 @@ void check_observation(const ObservationConfig& o, const KeyPlace& where) {
             " is impossible; give 0 or more, and less than 1");
     require(o.impulses >= 0 && o.impulses < 1, where, "solver.impulses.share", o.impulses,
             " is impossible; give 0 or more, and less than 1");
+    require(o.threshold >= 0 && o.threshold <= 1, where, "solver.impulses.threshold", o.threshold,
+            " is impossible; give a number from 0 (absolute values) to 1");
     check_within(o.blur_size, 1, largest_blur, where, "solver.blur.size");
     require(o.blur_size % 2 == 1, where, "solver.blur.size", o.blur_size,
             " has no middle; give an odd number");
@@ -220,7 +222,7 @@ void check_config(const Config& config, const KeyPlace& where) {
     require(identity || !config.network.normalise, where, "network.normalise",
             "noise is estimated of images as they are (solver.operator: identity) alone; give none");
     require(
-        config.solver.observation.data != DataTerm::absolute || config.solver.regulariser != Regulariser::tgv,
+        config.solver.observation.data != DataTerm::huber || config.solver.regulariser != Regulariser::tgv,
         where, "solver.operator",
         "impulses go with solver.regulariser: tv or tv8, whose decisions fit a byte with theirs; give one of "
         "them");

@@ -123,6 +123,7 @@ SolverProblem family_problem(const SolverConfig& solver, const MapConfig& map, i
     const ObservationConfig& o = solver.observation;
     problem.data = o.data;
     problem.own_start = o.data == DataTerm::blur || o.data == DataTerm::super_resolution;
+    if (o.data == DataTerm::huber) problem.threshold = float(o.threshold);
     if (o.data == DataTerm::blur) {
         problem.kernel_height = problem.kernel_width = o.blur_size;
         double sum = 0;  // of what is not negative: the response at frequency 0, the largest

@@ -17,7 +17,7 @@ inline const Words<DataTerm> operator_words{{"identity", DataTerm::identity},
                                             {"mask", DataTerm::weights},
                                             {"blur", DataTerm::blur},
                                             {"downsample", DataTerm::super_resolution},
-                                            {"impulses", DataTerm::absolute}};
+                                            {"impulses", DataTerm::huber}};
 inline const Words<Boundary> boundary_words{{"periodic", Boundary::periodic}, {"neumann", Boundary::neumann}};
 
 /// The word of a value that has one; else empty.

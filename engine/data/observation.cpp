@@ -33,7 +33,7 @@ void Observer::observe(std::uint64_t seed, std::uint32_t epoch, std::uint32_t im
         }
         return;
     }
-    if (observation_.data == DataTerm::absolute) {
+    if (observation_.data == DataTerm::huber) {
         const float hit = float(observation_.impulses);
         for (std::int64_t i = 0; i < pixels; ++i) {
             const float drawn = uniform(seed, Purpose::mask, epoch, image_number, std::uint32_t(i));

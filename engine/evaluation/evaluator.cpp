@@ -35,6 +35,7 @@ std::vector<float> restore_by_scalar(Backend& backend, const SolverConfig& solve
     given.observation.data = o.data;
     given.observation.values = blur_kernel(o);
     if (o.data == DataTerm::weights) given.observation.values.assign(weights, weights + pixels);
+    if (o.data == DataTerm::huber) given.observation.threshold = float(o.threshold);
     if (o.data == DataTerm::blur) given.observation.rows = given.observation.columns = o.blur_size;
     if (o.data == DataTerm::super_resolution) {
         given.observation.factor = o.factor;

@@ -77,7 +77,7 @@ std::string observation(const ObservationConfig& o) {
             return format("%.4g %% of their pixels missing", 100 * o.missing);
         case DataTerm::blur:
             return text("blurred by a Gaussian of ", o.blur_size, "×", o.blur_size, " pixels");
-        case DataTerm::absolute:
+        case DataTerm::huber:
             return format("%.4g %% of its pixels black or white instead of what they were", 100 * o.impulses);
         case DataTerm::super_resolution:
             return text("seen as means of blocks of ", o.factor, "×", o.factor, " pixels");

@@ -3,7 +3,7 @@
 //     r₊ = (r + σ(N x̄ − b)) / (1 + σ)     4. g_r = g_r₊ / (1 + σ)       g_x̄ += σN g_r
 //     v  = q + σK ū                       3. g_q = c·g_q₊               g_ū += σKᵀg_q       g_Λ += e·g_q₊
 //     q₊ = clip(v, −Λ, Λ)
-// (DataTerm::absolute: r₊ = clip(r + σ(x̄ − b), −1, 1), reversed as q₊ is.)
+// (DataTerm::huber: r₊ = clip((r + σ(x̄ − b)) / (1 + σδ), −1, 1), reversed as q₊ is.)
 //     u₊ = u − τ((r₊, 0) + K*q₊)          2. g_u += g_u₊                g_r₊ −= τ·g_x₊      g_q₊ −= τMK g_u₊
 //     ū₊ = u₊ + θ(u₊ − u)                 1. g_u₊ += (1 + θ)·g_ū₊       g_u = −θ·g_ū₊
 #include "engine/solver/exact_family.h"
@@ -112,7 +112,7 @@ ExactFamily::Plane ExactFamily::observed_back(const float* z) const {
     const double share = 1 / (double(problem_.factor) * problem_.factor);
     switch (problem_.data) {
         case DataTerm::identity:
-        case DataTerm::absolute:
+        case DataTerm::huber:
             break;
         case DataTerm::weights:
             for (std::int64_t i = 0; i < pixels_; ++i) b[i] *= data_[i];
@@ -132,7 +132,7 @@ ExactFamily::Plane ExactFamily::normal(const Plane& x) const {
     Plane n(x.begin(), x.begin() + pixels_);
     switch (problem_.data) {
         case DataTerm::identity:
-        case DataTerm::absolute:
+        case DataTerm::huber:
             break;
         case DataTerm::weights:
             for (std::int64_t i = 0; i < pixels_; ++i) n[i] *= data_[i];
@@ -161,17 +161,16 @@ ExactRun ExactFamily::run(int iterations, const float* z, const float* lambda) c
     u.resize(std::size_t(problem_.fields() * n));
     Plane u_bar = u, r(n), q(duals), counted(duals), next;
     ClipDecisions decisions(iterations, problem_.decisions() * n);
-    const bool absolute = problem_.data == DataTerm::absolute;
+    const bool huber = problem_.data == DataTerm::huber;
+    const double step = huber ? sigma * problem_.threshold : sigma;
     for (int k = 0; k < iterations; ++k) {
         const Plane predicted = normal(u_bar);
         for (std::int64_t i = 0; i < n; ++i) {
-            r[i] += sigma * (predicted[i] - b[i]);
-            if (absolute) {
+            r[i] = (r[i] + sigma * (predicted[i] - b[i])) / (1 + step);
+            if (huber) {
                 const int e = r[i] > 1 ? 1 : r[i] < -1 ? -1 : 0;
                 if (e) r[i] = e;
                 decisions.set(k, duals + i, e);
-            } else {
-                r[i] /= 1 + sigma;
             }
         }
         differences_.add(sigma, u_bar, q);
@@ -196,6 +195,8 @@ std::vector<double> ExactFamily::gradient(int iterations, const ClipDecisions& d
                                           const std::vector<double>& d_x) const {
     const std::int64_t n = pixels_, duals = problem_.components() * n, all = problem_.fields() * n;
     const double tau = problem_.tau, sigma = problem_.sigma, theta = problem_.theta;
+    const bool huber = problem_.data == DataTerm::huber;
+    const double step = huber ? sigma * problem_.threshold : sigma;
     Plane g_u = d_x, g_u_bar(all), g_r(n), g_q(duals), g_lambda(problem_.map_size()), after(all),
           moved(duals);
     g_u.resize(std::size_t(all));
@@ -218,10 +219,7 @@ std::vector<double> ExactFamily::gradient(int iterations, const ClipDecisions& d
         std::fill(g_u_bar.begin(), g_u_bar.end(), 0.0);
         differences_.add_transposed(sigma, g_q, g_u_bar);
         for (std::int64_t i = 0; i < n; ++i)  // 4
-            if (problem_.data != DataTerm::absolute)
-                g_r[i] /= 1 + sigma;
-            else if (decisions.at(k, duals + i) != 0)
-                g_r[i] = 0;
+            g_r[i] = huber && decisions.at(k, duals + i) != 0 ? 0 : g_r[i] / (1 + step);
         const Plane back = normal(g_r);
         for (std::int64_t i = 0; i < n; ++i) g_u_bar[i] += sigma * back[i];
     }

@@ -36,7 +36,7 @@ class ExactFamily {
     ExactFamily(const SolverProblem& problem, const float* data);
 
     /// z: H×W as observed; for super_resolution each value in all pixels of its block. lambda: map_size. The decisions are
-    /// of the components in the order of q, then for DataTerm::absolute of r.
+    /// of the components in the order of q, then for DataTerm::huber of r.
     ExactRun run(int iterations, const float* z, const float* lambda) const;
 
     /// ∂loss/∂Λ (map_size) from d_x = ∂loss/∂x_T along a run that decided so.

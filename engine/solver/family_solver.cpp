@@ -78,6 +78,7 @@ SolverProblem restoration_problem(const SolverConfig& solver, const Restoration&
     problem.kernel_height = o.rows;
     problem.kernel_width = o.columns;
     problem.factor = o.factor;
+    problem.threshold = o.threshold;
     problem.own_start = o.data == DataTerm::blur || o.data == DataTerm::super_resolution;
     problem.regulariser = solver.regulariser;
     const std::int64_t values = o.data == DataTerm::weights ? problem.pixels()

@@ -16,6 +16,7 @@ struct Observation {
     DataTerm data = DataTerm::identity;
     int rows = 1, columns = 1;  ///< blur: of the kernel
     int factor = 1;             ///< super_resolution
+    float threshold = 0;        ///< huber
     std::vector<float> values;  ///< weights: H×W; blur: the kernel, rows×columns
 };
 

@@ -201,7 +201,7 @@ void make_feasible(const SolverProblem& problem, const Map& lambda, SolverState&
                 changed = true;
             }
     }
-    if (problem.data == DataTerm::absolute)
+    if (problem.data == DataTerm::huber)
         for (float& r : state.p) {
             if (std::abs(r) <= 1) continue;
             r = std::clamp(r, -1.0f, 1.0f);

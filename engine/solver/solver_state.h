@@ -19,7 +19,7 @@ void check_solver_state(const std::string& where, const SolverState& state, int 
                         int width);
 
 /// Brings q within the bounds of this problem: |q_c| ≤ Λ_c, and 0 where a Neumann boundary has no difference; for
-/// DataTerm::absolute r, too, |r| ≤ 1. Iterates
+/// DataTerm::huber r, too, |r| ≤ 1. Iterates
 /// that this changes are a new start, x̄ = x; so are those of tgv at another boundary, whose K* is another.
 void make_feasible(const SolverProblem& problem, const Map& lambda, SolverState& state);
 /// Of tv and identity.

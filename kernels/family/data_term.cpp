@@ -44,7 +44,7 @@ double largest_response(const SolverProblem& s, const float* kernel) {
 double gram_norm(const SolverProblem& problem, const float* host) {
     switch (problem.data) {
         case DataTerm::identity:
-        case DataTerm::absolute:
+        case DataTerm::huber:
             return 1;
         case DataTerm::weights: {
             float largest = 0;

@@ -67,7 +67,7 @@ TVMAP_HOST_DEVICE inline T image_at(const DataOperator& o, const float* weights,
     const int s = o.factor;
     switch (o.data) {
         case DataTerm::identity:
-        case DataTerm::absolute:
+        case DataTerm::huber:
             return T(z[here]);
         case DataTerm::weights:
             return T(weights[here]) * T(z[here]);
@@ -86,7 +86,7 @@ TVMAP_HOST_DEVICE inline T data_at(const DataOperator& o, const float* weights, 
     const int s = o.factor;
     switch (o.data) {
         case DataTerm::identity:
-        case DataTerm::absolute:
+        case DataTerm::huber:
             return T(x[here]);
         case DataTerm::weights:
             return T(weights[here]) * T(x[here]);

@@ -54,16 +54,16 @@ template <Regulariser r, MapKind kind, bool masks>
 __global__ void family_dual_kernel(Task t, int step) {
     const Pixel pixel(t);
     if (!pixel.exists) return;
-    dual_pixel<r, kind, masks, false>(t.a, t.s, t.absolute, solve_of(t, pixel.solve, step),
-                                      pixel.neighbours(t), pixel.here);
+    dual_pixel<r, kind, masks, false>(t.a, t.s, t.huber, solve_of(t, pixel.solve, step), pixel.neighbours(t),
+                                      pixel.here);
 }
 
 template <Regulariser r, MapKind kind>
 __global__ void family_adjoint_dual_kernel(Task t, int step) {
     const Pixel pixel(t);
     if (settled(t) || !pixel.exists) return;
-    adjoint_dual_pixel<r, kind, false>(t.a, t.s, t.absolute, solve_of(t, pixel.solve, step),
-                                       pixel.neighbours(t), pixel.here);
+    adjoint_dual_pixel<r, kind, false>(t.a, t.s, t.huber, solve_of(t, pixel.solve, step), pixel.neighbours(t),
+                                       pixel.here);
 }
 
 template <Regulariser r>

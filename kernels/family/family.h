@@ -16,9 +16,12 @@
 //         Q̃′ = Q̃ + τK Ȳ,    d_Λ −= multiplicity·e·Q̃′,    Q̃ ← Q̃′ where e = 0, else 0
 //         Y₊ = Y − σ((N R̃, 0) + K*Q̃),   Ȳ = Y₊ + θ(Y₊ − Y)
 // from Y = Ȳ = (∂loss/∂x_T, 0) and zeros; at the end d_b = σΣR̃, d_x₀ = Yₓ, and d_z = A d_b.
-// Impulses (salt and pepper) call for ‖x − z‖₁ in the place of ½‖x − z‖² (DataTerm::absolute): then
-//         r ← clip(r + σ(x̄ − b), −1, 1), decisions e_r recorded        R̃ ← R̃ + τȲₓ where e_r = 0, else 0
-// and the rest stays as it is: decisions alone are kept, as for K's clip.
+// Impulses (salt and pepper) call for Huber's Σ h(x − z) in the place of ½‖x − z‖² (DataTerm::huber), h(t) = t²/2δ where
+// |t| ≤ δ, else |t| − δ/2; for δ = 0 ‖x − z‖₁. Then
+//         r ← clip((r + σ(x̄ − b)) / (1 + σδ), −1, 1), decisions e_r recorded
+//         R̃ ← (R̃ + τȲₓ) / (1 + σδ) where e_r = 0, else 0
+// and the rest stays as it is: decisions alone are kept, as for K's clip. (With δ = 0 the problem is a linear one, whose
+// solution is the same for all Λ around: what is learned there comes from steps that have not converged.)
 // For tv and A = I it is kernels/solver/pdhg.h, to the bit (p₀ = 0, x₀ = z): the twin that fused kernels are tested against.
 //
 // Composed, not fused: two or three passes over the planes for each step; products and sums are rounded one by one, so
@@ -46,7 +49,7 @@ enum class DataTerm {
     weights,  ///< ½‖x − z‖²_W, a weight W ≥ 0 for each pixel (0: missing): N = W, b = W z
     blur,     ///< circular convolution with a small kernel: N is that with the kernel's autocorrelation
     super_resolution,  ///< means of blocks of factor×factor pixels, ‖A‖ = 1/factor
-    absolute           ///< A is the identity, and ‖x − z‖₁ the data term. Not with tgv
+    huber              ///< A is the identity, and the data term Σ h(x − z). Not with tgv
 };
 
 /// A batch of `solves` problems on images of H×W. Solve s has data number s / solves_per_image; its map, result and
@@ -64,15 +67,14 @@ struct SolverProblem {
     float tau = 1.0f / 3.0f, sigma = 1.0f / 3.0f, theta = 1.0f;
     int kernel_height = 1, kernel_width = 1;  ///< blur: odd, no larger than the image
     int factor = 1;                           ///< super_resolution: divides height and width
+    float threshold = 0;                      ///< huber: δ
     double gram_norm = 1;                     ///< ‖N‖ = ‖A‖²: gram_norm() of the data term
 
     std::int64_t pixels() const { return std::int64_t(height) * width; }
     int fields() const;      ///< planes of u: 1, or 3 for tgv
     int components() const;  ///< planes of q: 2, 4 or 5
-    int decisions() const;   ///< planes of e: as many, and for DataTerm::absolute one of r behind them
-    bool observes_image() const {
-        return data == DataTerm::identity || data == DataTerm::absolute;
-    }                  ///< A = I
+    int decisions() const;   ///< planes of e: as many, and for DataTerm::huber one of r behind them
+    bool observes_image() const { return data == DataTerm::identity || data == DataTerm::huber; }  ///< A = I
     int maps() const;  ///< of one solve: 1 or 2, or components()
     /// Floats of the map of one solve: maps(), each a number or a plane.
     std::int64_t map_size() const { return map == MapKind::scalar ? maps() : maps() * pixels(); }
@@ -165,12 +167,12 @@ struct SolverGap {
     double primal = 0;           ///< ½‖A x − z‖² + ‖Λ∘K u‖₁
     double complementarity = 0;  ///< ‖Λ∘K u‖₁ − ⟨K u, q⟩, never negative but for rounding
     double image_residual = 0;   ///< ‖N x − b + (K*q)ₓ‖
-    // For DataTerm::absolute, with r = clip(−K*q, −1, 1): ‖x − z‖₁ in the first, ‖x − z‖₁ − ⟨x − z, r⟩ added to the second,
-    // and ‖r + K*q‖ for the third.
+    // For DataTerm::huber, with r = clip(−K*q, −1, 1): Σ h(x − z) in the first, Σ h(x − z) + ½δ‖r‖² − ⟨x − z, r⟩ added to
+    // the second, and ‖r + K*q‖ for the third.
     double field_residual = 0;  ///< tgv: ‖(K*q)_w‖, else 0
 
     /// For A = I and the square, and where the field's residual is 0: P(x) − D(q), and so at least ½‖x − x*‖²; for
-    /// DataTerm::absolute P(x) − D(q) where the image's residual is 0. In general all three are 0
+    /// DataTerm::huber P(x) − D(q) where the image's residual is 0. In general all three are 0
     /// at a solution and only there.
     double gap() const { return complementarity + 0.5 * image_residual * image_residual; }
     double relative() const { return primal > 0 ? gap() / primal : gap(); }

@@ -13,6 +13,11 @@ namespace {
 
 using namespace tvmap::family;
 
+double huber(double t, double threshold) {
+    const double size = std::abs(t);
+    return size <= threshold && threshold > 0 ? t * t / (2 * threshold) : size - threshold / 2;
+}
+
 /// The sums over one solve, added up pixel by pixel.
 struct Sums {
     const SolverProblem& problem;
@@ -38,7 +43,7 @@ struct Sums {
         product += multiplicity(r, component) * dual * value;
     }
 
-    /// pull: (N x − b) there, for DataTerm::absolute x − z.
+    /// pull: (N x − b) there, for DataTerm::huber x − z.
     template <Regulariser r>
     void add_pixel(const Links& at, std::int64_t here, double pull) {
         add_component<r, 0>(at, here);
@@ -50,9 +55,9 @@ struct Sums {
         const std::int64_t plane = problem.pixels();
         const double of_dual = adjoint_difference<r, 0, false, double>(q + here, plane, at);
         double of_image = pull + of_dual;
-        if (problem.data == DataTerm::absolute) {  // pull: x − z, whose dual is r
+        if (problem.data == DataTerm::huber) {  // pull: x − z, whose dual is r
             const double dual = std::clamp(-of_dual, -1.0, 1.0);
-            image_product += pull * dual;
+            image_product += pull * dual - 0.5 * problem.threshold * dual * dual;
             of_image = dual + of_dual;
         }
         image += of_image * of_image;
@@ -74,9 +79,9 @@ SolverGap solver_gap(const SolverProblem& problem, const float* data, const floa
     const DataOperator a = data_operator(problem, data);
     const float* weights = problem.data == DataTerm::weights ? data : nullptr;
 
-    const bool absolute = problem.data == DataTerm::absolute;
+    const bool by_huber = problem.data == DataTerm::huber;
 
-    // A x − z in the data's grid (weights: W(x − z)), and half its square, or its absolute value.
+    // A x − z in the data's grid (weights: W(x − z)), and half its square, or Huber's function of it.
     std::vector<double> rest;
     double fidelity = 0;
     for (int i = 0; i < height / factor; ++i)
@@ -85,7 +90,7 @@ SolverGap solver_gap(const SolverProblem& problem, const float* data, const floa
             const double noise = weights != nullptr ? double(u[here]) - z[here]
                                                     : data_at<double>(a, nullptr, u, i, j) - z[here];
             const double weight = weights != nullptr ? weights[here] : 1;
-            fidelity += absolute ? std::abs(noise) : 0.5 * weight * noise * noise;
+            fidelity += by_huber ? huber(noise, problem.threshold) : 0.5 * weight * noise * noise;
             rest.push_back(weight * noise);
         }
 
@@ -100,7 +105,7 @@ SolverGap solver_gap(const SolverProblem& problem, const float* data, const floa
                     links(height, width, problem.boundary == Boundary::periodic, i, j), here, pull);
             }
     });
-    const double of_data = absolute ? fidelity - sums.image_product : 0;
+    const double of_data = by_huber ? fidelity - sums.image_product : 0;
     return {fidelity + sums.variation, of_data + sums.variation - sums.product, std::sqrt(sums.image),
             std::sqrt(sums.field)};
 }

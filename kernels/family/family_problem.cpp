@@ -28,7 +28,7 @@ double eight_neighbours(const SolverProblem& s) {
 
 int SolverProblem::fields() const { return family::primal_planes(regulariser); }
 int SolverProblem::components() const { return family::components(regulariser); }
-int SolverProblem::decisions() const { return components() + (data == DataTerm::absolute ? 1 : 0); }
+int SolverProblem::decisions() const { return components() + (data == DataTerm::huber ? 1 : 0); }
 int SolverProblem::maps() const {
     if (map == MapKind::separate) return components();
     return regulariser == Regulariser::tgv ? 2 : 1;
@@ -74,10 +74,13 @@ void check_solver(const char* where, const SolverProblem& problem, int iteration
     if (shrinks ? s.factor < 1 || s.height % s.factor != 0 || s.width % s.factor != 0 : s.factor != 1)
         fail(where, ": a factor of ", s.factor, " for an image of ", s.height, "x", s.width,
              shrinks ? "; give one that divides both sides" : " without super_resolution; leave it at 1");
-    if (s.data == DataTerm::absolute && s.regulariser == Regulariser::tgv)
+    if (s.data == DataTerm::huber && s.regulariser == Regulariser::tgv)
         fail(where,
-             ": tgv with an absolute data term has six decisions a pixel, more than a byte holds; take tv or "
+             ": tgv with Huber's data term has six decisions a pixel, more than a byte holds; take tv or "
              "tv8");
+    if (!(s.threshold >= 0) || !std::isfinite(s.threshold) || (s.data != DataTerm::huber && s.threshold != 0))
+        fail(where, ": a threshold of ", s.threshold,
+             s.data == DataTerm::huber ? "; give 0 or more" : " without Huber's data term; leave it at 0");
     if (!(s.gram_norm >= 0) || !std::isfinite(s.gram_norm))
         fail(where, ": gram_norm is ", s.gram_norm, "; take it from gram_norm()");
     const double squared = solver_norm_squared(s), bound = solver_step_bound(s.theta);
@@ -146,8 +149,8 @@ Task task_of(const char* where, const SolverProblem& problem, int iterations, co
     t.scalar_map = problem.map == MapKind::scalar;
     t.a = adjoint ? problem.tau : problem.sigma;
     t.b = adjoint ? problem.sigma : problem.tau;
-    t.absolute = problem.data == DataTerm::absolute;
-    t.s = 1.0f / (1.0f + problem.sigma);
+    t.huber = problem.data == DataTerm::huber;
+    t.s = 1.0f / (1.0f + (t.huber ? problem.sigma * problem.threshold : problem.sigma));
     t.theta = problem.theta;
     t.sigma = problem.sigma;
     t.gram = gram_operator(problem, gram);

@@ -91,13 +91,13 @@ void for_each_of(const Body& body) {
 // A pass goes over the row once for each component or field. All at once would read and write up to twenty planes side by
 // side, which, where a plane is a multiple of 4 KB, lie in the same eight places of the first cache.
 
-template <Regulariser r, MapKind kind, bool masks, bool absolute>
+template <Regulariser r, MapKind kind, bool masks, bool huber>
 void dual_row_of(const Task& t, const Solve& s, int row) {
     const float a = t.a, scale = t.s;
-    const Written of_image{s.r, nullptr, masks && absolute ? s.masks : nullptr};
+    const Written of_image{s.r, nullptr, masks && huber ? s.masks : nullptr};
     for_row<Columns{}>(t, row, of_image, [=](auto, const Links&, std::ptrdiff_t here) {
-        if constexpr (absolute) {
-            const int digit = absolute_image_pixel<r>(a, s, here);
+        if constexpr (huber) {
+            const int digit = huber_image_pixel<r>(a, scale, s, here);
             if constexpr (masks) s.masks[here] = std::uint8_t(digit);
         } else {
             dual_image_pixel(a, scale, s, here);
@@ -110,7 +110,7 @@ void dual_row_of(const Task& t, const Solve& s, int row) {
             t, row, written, [=](auto inside, const Links& at, std::ptrdiff_t here) {
                 const int digit = dual_component<r, kind, c, decltype(inside)::value>(a, s, at, here);
                 if constexpr (masks)
-                    s.masks[here] = std::uint8_t(c == 0 && !absolute ? digit : s.masks[here] + digit);
+                    s.masks[here] = std::uint8_t(c == 0 && !huber ? digit : s.masks[here] + digit);
             });
     });
 }
@@ -121,7 +121,7 @@ void dual_row(const Task& t, FamilyKind k, int solve, int row, int step) {
         for_map(k.map, [&](auto map) {
             constexpr Regulariser r = regulariser.value;
             constexpr MapKind m = map.value;
-            if (t.absolute) {
+            if (t.huber) {
                 if constexpr (r != Regulariser::tgv)
                     k.masks ? dual_row_of<r, m, true, true>(t, s, row)
                             : dual_row_of<r, m, false, true>(t, s, row);
@@ -133,12 +133,12 @@ void dual_row(const Task& t, FamilyKind k, int solve, int row, int step) {
     });
 }
 
-template <Regulariser r, MapKind kind, bool absolute>
+template <Regulariser r, MapKind kind, bool huber>
 void adjoint_dual_row_of(const Task& t, const Solve& s, int row) {
     const float a = t.a, scale = t.s;
     for_row<Columns{}>(t, row, {s.r, s.sum_r}, [=](auto, const Links&, std::ptrdiff_t here) {
-        if constexpr (absolute)
-            adjoint_absolute_image_pixel(a, s, here, digit<components(r)>(s.masks[here]));
+        if constexpr (huber)
+            adjoint_huber_image_pixel(a, scale, s, here, digit<components(r)>(s.masks[here]));
         else
             adjoint_dual_image_pixel(a, scale, s, here);
     });
@@ -156,14 +156,14 @@ void adjoint_dual_row_of(const Task& t, const Solve& s, int row) {
 void adjoint_dual_row(const Task& t, FamilyKind k, int solve, int row, int step) {
     const Solve s = solve_of(t, solve, step);
     for_regulariser(k.regulariser, [&](auto regulariser) {
-        const auto by_map = [&](auto absolute) {
+        const auto by_map = [&](auto huber) {
             constexpr Regulariser r = regulariser.value;
-            constexpr bool l1 = decltype(absolute)::value;
-            k.map == MapKind::separate ? adjoint_dual_row_of<r, MapKind::separate, l1>(t, s, row)
-                                       : adjoint_dual_row_of<r, MapKind::shared, l1>(t, s, row);
+            constexpr bool by_huber = decltype(huber)::value;
+            k.map == MapKind::separate ? adjoint_dual_row_of<r, MapKind::separate, by_huber>(t, s, row)
+                                       : adjoint_dual_row_of<r, MapKind::shared, by_huber>(t, s, row);
         };
         if constexpr (regulariser.value != Regulariser::tgv)
-            if (t.absolute) return by_map(std::true_type());
+            if (t.huber) return by_map(std::true_type());
         by_map(std::false_type());
     });
 }

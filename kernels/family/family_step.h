@@ -1,6 +1,6 @@
 // The family's steps on one pixel, said once for the CPU, the GPU and its emulation, so that they have the same bits:
 //     dual      r ← (r + a·(N ū − b))·s      v = q + a·K ū      q ← clip(v, −Λ, Λ), decisions e recorded
-//               (for DataTerm::absolute  r ← clip(r + a·(ū − b), −1, 1), decision recorded behind the others)
+//               (for DataTerm::huber  r ← clip((r + a·(ū − b))·s, −1, 1), decision recorded behind the others)
 //     primal    u₊ = u − b·(r + K*q)         ū ← u₊ + θ(u₊ − u)
 // forward: a = σ, b = τ. Adjoint (kernels/family/family.h), on Y, Ȳ, R̃, Q̃ in the places of u, ū, r, q: a = τ, b = σ, no
 // image; N applied to r; e known, q ← v where e = 0, else 0 (r too, where it was decided on), and d_Λ −= multiplicity·e·v. Not for users.
@@ -17,7 +17,7 @@ namespace tvmap::family {
 /// A call's problem. Pointers that a direction does not use are null.
 struct Task {
     int solves = 1, height = 0, width = 0, solves_per_image = 1, fields = 1, components = 2, maps = 1;
-    bool periodic = true, adjoint = false, scalar_map = false, absolute = false;
+    bool periodic = true, adjoint = false, scalar_map = false, huber = false;
     float a = 0, b = 0, s = 0, theta = 0, sigma = 0;
     DataOperator gram;                ///< N
     PdhgState at;                     ///< the iterates, in the state given or in the workspace
@@ -147,20 +147,20 @@ TVMAP_HOST_DEVICE inline void dual_image_pixel(float a, float scale, const Solve
     s.r[here] = (s.r[here] + a * (s.n[here] - s.image[here])) * scale;
 }
 
-/// The same for DataTerm::absolute; returns its digit's part in the mask.
+/// The same for DataTerm::huber; returns its digit's part in the mask.
 template <Regulariser r>
-TVMAP_HOST_DEVICE inline int absolute_image_pixel(float a, const Solve& s, std::ptrdiff_t here) {
-    const float v = s.r[here] + a * (s.n[here] - s.image[here]);
+TVMAP_HOST_DEVICE inline int huber_image_pixel(float a, float scale, const Solve& s, std::ptrdiff_t here) {
+    const float v = (s.r[here] + a * (s.n[here] - s.image[here])) * scale;
     s.r[here] = clip(v, 1.0f);
     return (1 + int(v > 1.0f) - int(v < -1.0f)) * digit_weight(components(r));
 }
 
 template <Regulariser r, MapKind kind, bool masks, bool inside>
-TVMAP_HOST_DEVICE inline void dual_pixel(float a, float scale, bool absolute, const Solve& s, const Links& at,
+TVMAP_HOST_DEVICE inline void dual_pixel(float a, float scale, bool huber, const Solve& s, const Links& at,
                                          std::ptrdiff_t here) {
     int code = 0;
-    if (r != Regulariser::tgv && absolute)
-        code = absolute_image_pixel<r>(a, s, here);
+    if (r != Regulariser::tgv && huber)
+        code = huber_image_pixel<r>(a, scale, s, here);
     else
         dual_image_pixel(a, scale, s, here);
     code += dual_component<r, kind, 0, inside>(a, s, at, here);
@@ -191,21 +191,21 @@ TVMAP_HOST_DEVICE inline void adjoint_dual_image_pixel(float a, float scale, con
     s.sum_r[here] = s.sum_r[here] + dual;
 }
 
-/// The same for DataTerm::absolute, where e was decided.
-TVMAP_HOST_DEVICE inline void adjoint_absolute_image_pixel(float a, const Solve& s, std::ptrdiff_t here,
-                                                           int e) {
-    const float v = s.r[here] + a * s.u_bar[here];
+/// The same for DataTerm::huber, where e was decided.
+TVMAP_HOST_DEVICE inline void adjoint_huber_image_pixel(float a, float scale, const Solve& s,
+                                                        std::ptrdiff_t here, int e) {
+    const float v = (s.r[here] + a * s.u_bar[here]) * scale;
     const float dual = e == 0 ? v : 0.0f;
     s.r[here] = dual;
     s.sum_r[here] = s.sum_r[here] + dual;
 }
 
 template <Regulariser r, MapKind kind, bool inside>
-TVMAP_HOST_DEVICE inline void adjoint_dual_pixel(float a, float scale, bool absolute, const Solve& s,
+TVMAP_HOST_DEVICE inline void adjoint_dual_pixel(float a, float scale, bool huber, const Solve& s,
                                                  const Links& at, std::ptrdiff_t here) {
     const unsigned code = s.masks[here];
-    if (r != Regulariser::tgv && absolute)
-        adjoint_absolute_image_pixel(a, s, here, digit<components(r)>(code));
+    if (r != Regulariser::tgv && huber)
+        adjoint_huber_image_pixel(a, scale, s, here, digit<components(r)>(code));
     else
         adjoint_dual_image_pixel(a, scale, s, here);
     adjoint_component<r, kind, 0, inside>(a, s, at, here, digit<0>(code));

@@ -45,9 +45,8 @@ Seen observed(const ObservationConfig& o, std::uint32_t epoch, std::uint32_t num
     return seen;
 }
 
-const DataTerm operators[] = {DataTerm::weights, DataTerm::blur, DataTerm::super_resolution,
-                              DataTerm::absolute};
-bool solved(Regulariser r, DataTerm data) { return r != Regulariser::tgv || data != DataTerm::absolute; }
+const DataTerm operators[] = {DataTerm::weights, DataTerm::blur, DataTerm::super_resolution, DataTerm::huber};
+bool solved(Regulariser r, DataTerm data) { return r != Regulariser::tgv || data != DataTerm::huber; }
 
 SolverConfig solver_of(DataTerm data, Regulariser regulariser = Regulariser::tv) {
     SolverConfig solver;
@@ -66,6 +65,7 @@ Restoration whole(const SolverConfig& solver, const Seen& seen, const Map& lambd
     given.z = {1, height, width, seen.image};
     given.observation.data = o.data;
     given.observation.values = o.data == DataTerm::weights ? seen.weights : blur_kernel(o);
+    if (o.data == DataTerm::huber) given.observation.threshold = float(o.threshold);
     if (o.data == DataTerm::blur) given.observation.rows = given.observation.columns = o.blur_size;
     if (o.data == DataTerm::super_resolution) {
         given.observation.factor = 2;
@@ -132,7 +132,7 @@ TEST_CASE("blur and blocks act on the clean image, the noise is the same as with
 }
 
 TEST_CASE("impulses make so many pixels black or white, as many of each, and leave the others as they are") {
-    ObservationConfig o{.data = DataTerm::absolute, .impulses = 0.3};
+    ObservationConfig o{.data = DataTerm::huber, .impulses = 0.3};
     double black = 0, white = 0;
     for (std::uint32_t number = 0; number < 40; ++number) {
         const Seen seen = observed(o, 3, number);

@@ -112,8 +112,10 @@ TEST_CASE("operators: their keys come back, their kernels add up to 1, what does
         {"solver: {operator: downsample, downsample: {factor: 3}}",
          "solver.downsample.factor: 3 does not divide data.size"},
         {"solver: {operator: impulses, impulses: {share: 1}}", "solver.impulses.share: 1 is impossible"},
+        {"solver: {operator: impulses, impulses: {threshold: -1}}", "solver.impulses.threshold: -1 is impossible"},
         {"solver: {operator: impulses, regulariser: tgv}", "solver.operator: impulses go with"},
-        {"solver: {operator: impulses}\nnetwork: {normalise: noise}", "network.normalise: noise is estimated"},
+        {"solver: {operator: impulses}\nnetwork: {normalise: noise}",
+         "network.normalise: noise is estimated"},
         {"solver: {operator: mask, dual_start: image}", "solver.dual_start: image goes with"},
         {"solver: {operator: mask, train_steps: shared}", "solver.train_steps: steps are learned"}};
     for (const auto& [yaml, said] : wrong) {

@@ -42,7 +42,7 @@ TEST_CASE("the exact modes agree: x, d_b and d_x₀ to the bit, d_Λ to the roun
                 for (int n = 0; n < m.problem.solves; ++n) {  // sums of one step each, or of segments
                     const std::int64_t size = m.problem.map_size();
                     CHECK(distance(part(got.d_lambda, n, size), part(expected.d_lambda, n, size),
-                                   scales[std::size_t(n)]) < 2e-6);
+                                   scales[std::size_t(n)]) < rounding_of(m.problem));
                 }
                 CHECK(got.adjoint_steps == iterations);
             }
@@ -50,7 +50,6 @@ TEST_CASE("the exact modes agree: x, d_b and d_x₀ to the bit, d_Λ to the roun
 }
 
 TEST_CASE("truncated and implicit are the reference's adjoint of the steps that they see") {
-    constexpr double rounding = 2e-6;  // single precision, some hundred steps
     for (const Member& m : members(111)) {
         CAPTURE(m.name());
         const SolverProblem& s = m.problem;
@@ -75,8 +74,9 @@ TEST_CASE("truncated and implicit are the reference's adjoint of the steps that 
                     from = 1;
                 }
                 const Twin::Gradient d = twin.gradient(e, from);
-                CHECK(distance(part(got.d_lambda, n, s.map_size()), d.lambda, d.lambda_scale) < rounding);
-                CHECK(distance(part(d_z, n, s.data_size()), d.z) < rounding);
+                CHECK(distance(part(got.d_lambda, n, s.map_size()), d.lambda, d.lambda_scale) <
+                      rounding_of(s));
+                CHECK(distance(part(d_z, n, s.data_size()), d.z) < rounding_of(s));
             }
         }
     }

@@ -137,7 +137,7 @@ TEST_CASE("the norm is no less than a power iteration says, and no more than it 
             for (const DataTerm data : data_terms)
                 for (const auto& [height, width] : {std::pair{12, 18}, {9, 15}, {15, 3}}) {
                     SolverProblem s = problem_of(r, data, MapKind::shared, boundary, height, width);
-                    if (data == DataTerm::blur && width < 5) continue;
+                    if (!solved(r, data) || (data == DataTerm::blur && width < 5)) continue;
                     const Member m = member(s, 7);
                     CAPTURE(m.name());
                     const double power = reference::norm_squared(Twin(m, 0, 0).family, 400);

@@ -155,6 +155,7 @@ def restorations(folder):
                         "--mask ones.npy": "--mask goes with", "--operator mask": "give --mask", "--operator blur": "give --kernel",
                         "--factor 2": "--factor goes with", "--operator downsample": "give --factor",
                         "--operator impulses --regulariser tgv --lambda0 1": "--operator impulses goes with --regulariser tv or tv8",
+                        "--threshold 0.1": "--threshold goes with", "--operator blur --kernel k.npy --threshold 0.1": "--threshold goes with",
                         "--operator mask --mask ones.npy --repeat 2": "--repeat goes with"}.items():
         refused(folder, 2, f"{solve} {wrong}", said)
     for wrong, said in {"--operator mask --mask k.npy": "1×3 does not fit", "--operator mask --mask ones.npy --start image": "--start",
@@ -167,7 +168,7 @@ def restorations(folder):
     check(run(f"{solve} --operator mask --mask ones.npy", folder).returncode == 0 and (folder / "x.npy").read_bytes() == plain,
           "a mask of ones is denoising")
     for options, shape in {"--operator downsample --factor 2": "(24, 32)", "--operator blur --kernel k.npy": "(12, 16)",
-                           "--operator impulses --regulariser tv8": "(12, 16)",
+                           "--operator impulses --regulariser tv8 --threshold 0.1": "(12, 16)",
                            "--regulariser tgv --lambda0 0.2 --boundary neumann --norm auto": "(12, 16)"}.items():
         result = run(f"{solve} {options} --gap 0.5 --trace t.csv", folder)
         check(result.returncode in (0, 3) and shape.encode() in (folder / "x.npy").read_bytes()[:128], f"solve {options}: {result}")

@@ -4,8 +4,8 @@
 // the dual of the data stays in the data's space, and K* is the transposed matrix.
 //     p ← (p + σ(A x̄ − z))/(1 + σ)          v = q + σK ū,   q ← clip(v, −Λ, Λ)
 //     u₊ = u − τ(Aᵀp, 0) − τKᵀ(m∘q)          ū = u₊ + θ(u₊ − u)          u = (x, w)
-// started from x₀, w = 0, ū = u, p = 0, q = 0. With `absolute`, ‖A x − z‖₁ is in the square's place: p is
-// clip(p + σ(A x̄ − z), −1, 1), and its decisions follow those of q. The adjoint reverses what was recorded, one line after the other.
+// started from x₀, w = 0, ū = u, p = 0, q = 0. With `huber`, Σ h(A x − z) is in the square's place, h(t) =
+// t²/2δ where |t| ≤ δ, else |t| − δ/2: p is clip((p + σ(A x̄ − z))/(1 + σδ), −1, 1), and its decisions follow those of q. The adjoint reverses what was recorded, one line after the other.
 // Planes are H×W, row by row. u: x, then for tgv the two of w (vertical, horizontal). Components of K:
 //     tv   x[i+1,j] − x[i,j],  x[i,j+1] − x[i,j]
 //     tv8  these, then (x[i+1,j+1] − x[i,j])/√2,  (x[i+1,j−1] − x[i,j])/√2
@@ -50,7 +50,8 @@ enum class Kind { tv, tv8, tgv };
 struct Family {
     Kind kind = Kind::tv;
     int height = 0, width = 0, iterations = 0;
-    bool neumann = false, absolute = false;
+    bool neumann = false, huber = false;
+    double threshold = 0;  ///< δ
     double tau = 1.0 / 3, sigma = 1.0 / 3, theta = 1;
     Matrix a{};  ///< measurements × pixels
 
@@ -134,7 +135,7 @@ inline Matrix block_means(int height, int width, int factor) {
 
 // ---- the iteration ----
 
-/// e of one step, components×H×W; with `absolute` one for each measurement behind them.
+/// e of one step, components×H×W; with `huber` one for each measurement behind them.
 using Signs = std::vector<signed char>;
 
 struct FamilyRun {
@@ -157,11 +158,12 @@ inline FamilyRun family_forward(const Family& s, const Values& z, const Values& 
     run.q.assign(duals, 0.0);
     for (int step = 0; step < s.iterations; ++step) {
         const Values predicted = s.a.apply(Values(run.u_bar.begin(), run.u_bar.begin() + std::ptrdiff_t(n)));
-        Signs e(duals + (s.absolute ? z.size() : 0));
+        Signs e(duals + (s.huber ? z.size() : 0));
         for (std::size_t i = 0; i < z.size(); ++i) {
-            const double v = run.p[i] + s.sigma * (predicted[i] - z[i]);
-            if (!s.absolute) {
-                run.p[i] = v / (1 + s.sigma);
+            const double moved = run.p[i] + s.sigma * (predicted[i] - z[i]),
+                         v = moved / (1 + s.sigma * s.threshold);
+            if (!s.huber) {
+                run.p[i] = moved / (1 + s.sigma);
                 continue;
             }
             const signed char own = v > 1 ? 1 : v < -1 ? -1 : 0;
@@ -224,8 +226,8 @@ inline FamilyGradient family_adjoint(const Family& s, const std::vector<Signs>& 
         g_u_bar = k.transposed(g_q);  // v = q + σK ū
         for (double& g : g_u_bar) g *= s.sigma;
         for (std::size_t i = 0; i < g_p.size(); ++i) {  // p = (p + σ(A x̄ − z))/(1 + σ), or clipped
-            if (s.absolute)
-                g_p[i] = e[step][duals + i] == 0 ? g_p[i] : 0;
+            if (s.huber)
+                g_p[i] = e[step][duals + i] == 0 ? g_p[i] / (1 + s.sigma * s.threshold) : 0;
             else
                 g_p[i] /= 1 + s.sigma;
             d.z[i] -= s.sigma * g_p[i];
@@ -240,14 +242,18 @@ inline FamilyGradient family_adjoint(const Family& s, const std::vector<Signs>& 
 
 // ---- what a solution satisfies ----
 
-/// With `absolute` (A is the identity there), and p the number of [−1, 1] that is nearest to −(Kᵀ(m∘q))ₓ: ‖x − z‖₁ in the
-/// first, |x − z| − p·(x − z) added up in the second, and ‖p + (Kᵀ(m∘q))ₓ‖ for the third.
+/// With `huber` (A is the identity there), and p the number of [−1, 1] that is nearest to −(Kᵀ(m∘q))ₓ: Σ h(x − z) in the
+/// first, h(x − z) + ½δp² − p·(x − z) added up in the second, and ‖p + (Kᵀ(m∘q))ₓ‖ for the third.
 struct Optimality {
     double primal = 0;           ///< ½‖A x − z‖² + Σ m‖Λ∘K u‖₁
     double complementarity = 0;  ///< Σ m(Λ|K u| − q·K u), not negative
     double image = 0;            ///< ‖Aᵀ(A x − z) + (Kᵀ(m∘q))ₓ‖
     double field = 0;            ///< ‖(Kᵀ(m∘q))_w‖
 };
+
+inline double huber(const Family& s, double t) {
+    return std::fabs(t) < s.threshold ? t * t / (2 * s.threshold) : std::fabs(t) - s.threshold / 2;
+}
 
 inline Optimality optimality(const Family& s, const Values& z, const Values& lambda, const Values& u,
                              const Values& q) {
@@ -257,7 +263,7 @@ inline Optimality optimality(const Family& s, const Values& z, const Values& lam
     Values rest = s.a.apply(Values(u.begin(), u.begin() + std::ptrdiff_t(n)));
     for (std::size_t i = 0; i < z.size(); ++i) {
         rest[i] -= z[i];
-        o.primal += s.absolute ? std::fabs(rest[i]) : 0.5 * rest[i] * rest[i];
+        o.primal += s.huber ? huber(s, rest[i]) : 0.5 * rest[i] * rest[i];
     }
     const Values ku = k.apply(u);
     Values counted(q.size());
@@ -270,9 +276,9 @@ inline Optimality optimality(const Family& s, const Values& z, const Values& lam
     const Values kq = k.transposed(counted), back = s.a.transposed(rest);
     for (std::size_t i = 0; i < kq.size(); ++i) {
         double part = kq[i] + (i < n ? back[i] : 0);
-        if (s.absolute && i < n) {
+        if (s.huber && i < n) {
             const double p = std::fmin(1.0, std::fmax(-1.0, -kq[i]));
-            o.complementarity += std::fabs(rest[i]) - p * rest[i];
+            o.complementarity += huber(s, rest[i]) + 0.5 * s.threshold * p * p - p * rest[i];
             part = p + kq[i];
         }
         (i < n ? o.image : o.field) += part * part;

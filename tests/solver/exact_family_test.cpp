@@ -36,6 +36,7 @@ Case case_of(Regulariser regulariser, MapKind map, Boundary boundary, DataTerm d
     p.theta = 0.875f;  // binary fractions: the same numbers in double
     p.own_start = data == DataTerm::blur || data == DataTerm::super_resolution;
     if (data == DataTerm::super_resolution) p.factor = factor;
+    if (data == DataTerm::huber) p.threshold = 0.0625f;
     if (data == DataTerm::blur) {
         p.kernel_height = rows;
         p.kernel_width = columns;
@@ -50,7 +51,7 @@ Case case_of(Regulariser regulariser, MapKind map, Boundary boundary, DataTerm d
         if (data == DataTerm::weights) c.data.push_back(at % 3 == 0 ? 0.0f : float(0.25 + 0.03 * (at % 11)));
     }
     for (int i = 0; i < p.map_size(); ++i)
-        c.lambda.push_back(float(0.04 + 0.03 * std::cos(1.7 * i)) * (data == DataTerm::absolute ? 16 : 1));
+        c.lambda.push_back(float(0.04 + 0.03 * std::cos(1.7 * i)) * (data == DataTerm::huber ? 16 : 1));
     return c;
 }
 
@@ -77,7 +78,8 @@ Expected expected_of(const Case& c) {
     e.family.tau = p.tau;
     e.family.sigma = p.sigma;
     e.family.theta = p.theta;
-    e.family.absolute = p.data == DataTerm::absolute;
+    e.family.huber = p.data == DataTerm::huber;
+    e.family.threshold = p.threshold;
     const reference::Values z(c.z.begin(), c.z.end()), data(c.data.begin(), c.data.end());
     e.z = e.start = z;
     e.family.a = reference::diagonal(reference::Values(pixels, 1.0));
@@ -134,8 +136,8 @@ TEST_CASE("exact gradient of the family: the reference's") {
         for (const MapKind map : {MapKind::shared, MapKind::separate})
             for (const Boundary boundary : {Boundary::periodic, Boundary::neumann})
                 for (const DataTerm data : {DataTerm::identity, DataTerm::weights, DataTerm::blur,
-                                            DataTerm::super_resolution, DataTerm::absolute}) {
-                    if (regulariser == Regulariser::tgv && data == DataTerm::absolute) continue;
+                                            DataTerm::super_resolution, DataTerm::huber}) {
+                    if (regulariser == Regulariser::tgv && data == DataTerm::huber) continue;
                     CAPTURE(int(regulariser));
                     CAPTURE(int(map));
                     CAPTURE(int(boundary));

@@ -24,8 +24,8 @@ namespace {
 constexpr int height = 10, width = 12, pixels = height * width, images = 2;
 const Regulariser regularisers[] = {Regulariser::tv, Regulariser::tv8, Regulariser::tgv};
 const DataTerm data_terms[] = {DataTerm::identity, DataTerm::weights, DataTerm::blur,
-                               DataTerm::super_resolution, DataTerm::absolute};
-bool solved(Regulariser r, DataTerm data) { return r != Regulariser::tgv || data != DataTerm::absolute; }
+                               DataTerm::super_resolution, DataTerm::huber};
+bool solved(Regulariser r, DataTerm data) { return r != Regulariser::tgv || data != DataTerm::huber; }
 const Boundary boundaries[] = {Boundary::periodic, Boundary::neumann};
 
 Backend& backend() {
@@ -360,7 +360,7 @@ TEST_CASE("what is no state of this problem, or of none, is refused, in memory a
                                              (data == DataTerm::identity   ? "identity"
                                               : data == DataTerm::weights  ? "mask"
                                               : data == DataTerm::blur     ? "blur"
-                                              : data == DataTerm::absolute ? "impulses"
+                                              : data == DataTerm::huber ? "impulses"
                                                                            : "downsample");
                     SolverState state;
                     restore(backend(), its, another, with(state));

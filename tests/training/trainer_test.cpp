@@ -252,7 +252,7 @@ TEST_CASE("every regulariser trains, goes on to the same bits, and has as many o
 
 TEST_CASE("every operator trains, goes on to the same bits, and what it was is part of the weights") {
     for (const DataTerm data :
-         {DataTerm::weights, DataTerm::blur, DataTerm::super_resolution, DataTerm::absolute}) {
+         {DataTerm::weights, DataTerm::blur, DataTerm::super_resolution, DataTerm::huber}) {
         Workshop w;
         w.config.solver.observation = {.data = data, .blur_size = 3};
         w.config.train.epochs = 2;
