@@ -139,7 +139,7 @@ std::string Evaluation::map_lines() const {
                     map = statistic(images, [](auto&i) { return i.lambda_median / i.noise; }),
                     spread = statistic(images, [](auto&i) { return 100 * i.stability.spread; }),
                     psnr = statistic(images, [](auto&i) { return i.stability.psnr_spread; });
-    if (map.mean > 0 && std::isfinite(map.mean))
+    if (weighs_squares && map.mean > 0 && std::isfinite(map.mean))
         lines += "over the noise: best scalar " + cell(scalar, 0, 2) + ", median of the map " +
                  cell(map, 0, 2) + "\n";
     if (std::isfinite(spread.mean))

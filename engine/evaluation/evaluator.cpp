@@ -136,6 +136,7 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
     Evaluation result;
     result.made_by = made_by;
     result.method = method_name(config);
+    result.weighs_squares = config.solver.observation.data != DataTerm::huber;
     result.use = check_use(checkpoint, config);
 
     std::vector<std::string> names;
