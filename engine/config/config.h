@@ -130,7 +130,7 @@ struct TrainConfig {
     Supervision supervision = Supervision::clean;
     double r2r_alpha =
         0.15;  ///< r2r.alpha, between 0 and 1: the more, the more noise is added to what is fed
-    double sure_epsilon = 0.1;  ///< sure.epsilon: of the finite difference, in units of the noise
+    double sure_epsilon = 0.2;  ///< sure.epsilon: of the finite difference, in units of the noise
 
     /// Images that the network is fed for each one of a batch.
     int fed_images() const { return supervision == Supervision::sure ? 2 : 1; }
