@@ -84,8 +84,7 @@ int run(Options options, const CommonOptions& common) {
         throw UsageError("name a run folder, or --weights");
     if (!options.run.empty() && fs::exists(options.run + "/pieces.json"))
         fail(options.run, ": holds several runs; name the folder of one of them");
-    const bool own_config = options.config.empty();
-    if (own_config && !options.run.empty()) options.config = options.run + "/config.yaml";
+    if (options.config.empty() && !options.run.empty()) options.config = options.run + "/config.yaml";
     if (!options.checkpoint.empty()) {
         options.checkpoint = weights_file(options.checkpoint);
     } else {
@@ -97,9 +96,7 @@ int run(Options options, const CommonOptions& common) {
     if (options.out.empty()) options.out = options.run.empty() ? "evaluation" : options.run + "/evaluation";
     Config config = options.config.empty() ? checkpoint_config(options.checkpoint, options.set)
                                            : read_config(options.config, options.set);
-    if (!own_config && common.device != "auto") config.device = common.device;
-    const auto backend = own_config ? backend_for_weights(config, common, options.set)
-                                    : make_backend(config.device, config.network.precision);
+    const auto backend = backend_for_weights(config, common, options.set);
     std::unique_ptr<ProgressLine> progress;
     const Evaluation result = evaluate(
         *backend, config, options.checkpoint, options.out, options.pictures,

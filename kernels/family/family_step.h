@@ -3,7 +3,8 @@
 //               (for DataTerm::huber  r ← clip((r + a·(ū − b))·s, −1, 1), decision recorded behind the others)
 //     primal    u₊ = u − b·(r + K*q)         ū ← u₊ + θ(u₊ − u)
 // forward: a = σ, b = τ. Adjoint (kernels/family/family.h), on Y, Ȳ, R̃, Q̃ in the places of u, ū, r, q: a = τ, b = σ, no
-// image; N applied to r; e known, q ← v where e = 0, else 0 (r too, where it was decided on), and d_Λ −= multiplicity·e·v. Not for users.
+// image; N applied to r; e known, q ← v where e = 0, else 0 (r too, where it was decided on), and d_Λ −= multiplicity·e·v.
+// Not for users.
 #pragma once
 #include <cstddef>
 #include <cstdint>
