@@ -17,9 +17,9 @@ class Denoiser {
   public:
     /// Plans for single H×W images and evaluate.iterations steps. Sides that the network cannot halve often
     /// enough are continued by mirroring for the network alone; the solver works on the image itself. An image beyond
-    /// the limits passes the network in tiles, with the map of the whole but for the rounding of sums. With evaluate.orientations above 1 the map
-    /// is the mean of those that the network makes of so many orientations of the image. Throws Error where even in tiles it
-    /// takes more than limits.bytes.
+    /// the limits passes the network in tiles, with the map of the whole but for the rounding of sums. With
+    /// evaluate.orientations above 1 the map is the mean of those that the network makes of so many orientations of the image.
+    /// Throws Error where even in tiles it takes more than limits.bytes.
     Denoiser(Backend& backend, Algorithms& algorithms, const Config& config, int height, int width,
              const TileLimits& limits = {});
 
@@ -47,8 +47,8 @@ class Denoiser {
     void restore(const float* noisy, const float* lambda, float* denoised, const float* weights = nullptr);
 
     /// run() in the backend's memory, without waiting (but for learned steps), for sides that the network can halve
-    /// often enough, one orientation and no limits: forward() makes map() and output() of what stands at input() and, with masks, at
-    /// weights().
+    /// often enough, one orientation and no limits: forward() makes map() and output() of what stands at input() and, with
+    /// masks, at weights().
     void forward();
     float* input() const { return plan_->view(noisy_).data; }
     float* weights() const { return plan_->view(weights_).data; }

@@ -1,4 +1,6 @@
 #include <filesystem>
+#include <string_view>
+#include <vector>
 
 #include "engine/evaluation/evaluation_files.h"
 #include "engine/files/decimal.h"
@@ -92,13 +94,8 @@ std::string image_table(const RunRecord& run) {
                                   {"gain_ssim", "gain, SSIM", 3, true},
                                   {"scalar_lambda_psnr", "best λ", 3}};
     std::vector<Column> shown;
-    for (const Column& c : columns) {
-        // What is the same of all images stands above.
-        bool differs = false;
-        for (std::size_t r = 1; r < run.images.rows(); ++r)
-            differs |= run.images.at(r, c.key) != run.images.at(0, c.key);
-        if (differs || c.key != std::string_view("sigma")) shown.push_back(c);
-    }
+    for (const Column& c : columns)  // one σ for all images stands above
+        if (c.key != std::string_view("sigma") || !run.config.evaluate.sigma.fixed()) shown.push_back(c);
     std::string part =
         "<div class=\"images-part\">\n<p class=\"filter\"><label>Names with <input type=\"search\"></label> "
         "<span class=\"count\"></span></p>\n"
