@@ -357,11 +357,11 @@ TEST_CASE("what is no state of this problem, or of none, is refused, in memory a
                                              : other == Regulariser::tv8 ? "tv8"
                                                                          : "tv";
                     const std::string what = "a state of regulariser " + name + " and operator " +
-                                             (data == DataTerm::identity   ? "identity"
-                                              : data == DataTerm::weights  ? "mask"
-                                              : data == DataTerm::blur     ? "blur"
-                                              : data == DataTerm::huber ? "impulses"
-                                                                           : "downsample");
+                                             (data == DataTerm::identity  ? "identity"
+                                              : data == DataTerm::weights ? "mask"
+                                              : data == DataTerm::blur    ? "blur"
+                                              : data == DataTerm::huber   ? "impulses"
+                                                                          : "downsample");
                     SolverState state;
                     restore(backend(), its, another, with(state));
                     CHECK(has(refusal([&] { restore(backend(), solver, given, with(state)); }),
