@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import resource
 import subprocess
 import sys
@@ -43,6 +44,20 @@ class Threads(unittest.TestCase):
         self.check(info("--threads", "2", **one), 2, "--threads")
         # Binding threads to cores, which restricts the first thread's own affinity, is no wish for fewer.
         self.assertEqual(info(OMP_PROC_BIND="true")[0]["threads"], info()[0]["threads"])
+
+    def test_threads_wait_briefly_unless_told_otherwise(self):
+        def spins(**settings):
+            """How often the OpenMP library's threads look before they sleep, as it says when it is loaded for the last time."""
+            environment = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_"))}
+            said = subprocess.run([TVMAP, "info"], capture_output=True, text=True, check=True,
+                                  env=environment | {"OMP_DISPLAY_ENV": "verbose"} | settings).stderr
+            if "_OPENMP" in said and "GOMP_SPINCOUNT" not in said:
+                self.skipTest("another OpenMP library than GCC's")
+            return re.findall(r"GOMP_SPINCOUNT = '(\w+)'", said)[-1]
+
+        self.assertEqual(spins(), "5000")
+        self.assertEqual(spins(GOMP_SPINCOUNT="7"), "7")
+        self.assertEqual(spins(OMP_WAIT_POLICY="passive"), "0")
 
     def test_text_says_where_the_number_came_from(self):
         text = subprocess.run([TVMAP, "info", "--threads", "2"], capture_output=True, text=True, check=True).stdout
