@@ -17,6 +17,7 @@
 #include "apps/read_twice.h"
 #include "apps/trained_weights.h"
 #include "engine/config/solver_problem.h"
+#include "engine/data/counts.h"
 #include "engine/data/noise_estimate.h"
 #include "engine/data/observation.h"
 #include "engine/evaluation/evaluation_files.h"
@@ -106,7 +107,7 @@ void add_outputs(std::vector<Output>& outputs, const std::vector<std::string>& p
 
 /// The weights that a network for missing pixels needs, H×W; empty for any other.
 NpyArray read_weights_of(const Options& options, const Config& config) {
-    const bool weighs = config.solver.observation.data == DataTerm::weights;
+    const bool weighs = config.solver.observation.sight == Sight::mask;
     if (weighs == options.mask.empty())
         throw UsageError(
             weighs ? text(options.checkpoint,
@@ -124,6 +125,31 @@ NpyArray read_weights_of(const Options& options, const Config& config) {
                  "; give 0 where a pixel is missing, and 1 elsewhere");
     return mask;
 }
+
+/// The noise of images that are counts, by which their pixels weigh; none of other images.
+std::optional<CountNoise> count_noise(const Options& options, const Config& config) {
+    const ObservationConfig& observation = config.solver.observation;
+    if (observation.sight != Sight::poisson) return {};
+    if (!observation.gain.fixed() || !config.noise.sigma.fixed())
+        throw UsageError(options.checkpoint +
+                         " was trained for counts of several kinds; say what these images are: --set "
+                         "solver.poisson.gain=… (what a count adds) --set noise.sigma=… (of the read-out)");
+    return CountNoise{float(observation.gain.from), float(config.noise.sigma.from)};
+}
+
+/// What the pixels of a plane weigh, where they weigh anything but 1.
+struct PixelWeights {
+    const std::vector<float>& mask;  ///< H×W, or empty
+    const std::optional<CountNoise>& counts;
+
+    /// Those of a plane, in `own` where they are the plane's own; null where all are 1.
+    const float* of(const float* plane, int height, int width, std::vector<float>& own) const {
+        if (!counts) return mask.data();
+        own.resize(std::size_t(height) * std::size_t(width));
+        count_weights(*counts, plane, height, width, own.data());
+        return own.data();
+    }
+};
 
 /// The luminance of a picture's channels (ITU-R 601), and its noise over that of a channel, where the noise of the
 /// channels is independent and as strong in each.
@@ -194,10 +220,16 @@ using Progress = std::function<void(double part)>;
 /// Denoises planes of H×W: each by a map of its own or, if `shared`, the channels of a picture by one. That is what the
 /// network makes of their luminance, divided by luma_noise: a solution scales with image and map, so a channel, in
 /// which the noise is stronger, needs a map that is as much stronger. maps: gets each map in turn, unless null.
-std::vector<float> denoise_planes(Denoiser& denoiser, const std::vector<float>& planes, std::size_t pixels,
-                                  bool shared, const float* weights, std::vector<float>* maps,
+std::vector<float> denoise_planes(Denoiser& denoiser, const InputImages& noisy, bool shared,
+                                  const PixelWeights& weights, std::vector<float>* maps,
                                   const Progress& done) {
+    const std::vector<float>& planes = noisy.values;
+    const auto pixels = std::size_t(noisy.pixels());
     const std::size_t count = planes.size() / pixels;
+    std::vector<float> own_weights;
+    const auto weights_of = [&](const float* plane) {
+        return weights.of(plane, noisy.height, noisy.width, own_weights);
+    };
     std::vector<float> result(planes.size()), lambda(pixels * std::size_t(denoiser.maps()));
     const auto keep_map = [&] {
         if (maps != nullptr) maps->insert(maps->end(), lambda.begin(), lambda.end());
@@ -206,7 +238,7 @@ std::vector<float> denoise_planes(Denoiser& denoiser, const std::vector<float>& 
         std::vector<float> luminance(pixels);
         for (std::size_t c = 0; c < count; ++c)
             for (std::size_t i = 0; i < pixels; ++i) luminance[i] += luma[c] * planes[c * pixels + i];
-        denoiser.run(luminance.data(), lambda.data(), result.data(), weights,
+        denoiser.run(luminance.data(), lambda.data(), result.data(), weights_of(luminance.data()),
                      [&](double part) { done(0.9 * part); });
         for (float& value : lambda) value /= luma_noise;
         keep_map();
@@ -215,9 +247,9 @@ std::vector<float> denoise_planes(Denoiser& denoiser, const std::vector<float>& 
         const float* const plane = &planes[c * pixels];
         float* const denoised = &result[c * pixels];
         if (shared) {
-            denoiser.restore(plane, lambda.data(), denoised, weights);
+            denoiser.restore(plane, lambda.data(), denoised, weights_of(plane));
         } else {
-            denoiser.run(plane, lambda.data(), denoised, weights,
+            denoiser.run(plane, lambda.data(), denoised, weights_of(plane),
                          [&](double part) { done((double(c) + part) / double(count)); });
             keep_map();
         }
@@ -226,18 +258,18 @@ std::vector<float> denoise_planes(Denoiser& denoiser, const std::vector<float>& 
     return result;
 }
 
-/// Denoises an image and writes its results, all of them or none. weights: H×W where the network takes any.
-void denoise(InputImages noisy, const std::vector<std::string>& paths, const std::vector<float>& weights,
+/// Denoises an image and writes its results, all of them or none.
+void denoise(InputImages noisy, const std::vector<std::string>& paths, const PixelWeights& weights,
              Denoiser& denoiser, bool shared, const Progress& done) {
     const int h = noisy.height, w = noisy.width;
     const auto pixels = std::size_t(noisy.pixels());
     const bool with_map = paths.size() > 1;
-    if (!weights.empty())
+    if (!weights.mask.empty())
         for (std::size_t i = 0; i < noisy.values.size(); ++i)
-            if (weights[i % pixels] == 0) noisy.values[i] = 0;
+            if (weights.mask[i % pixels] == 0) noisy.values[i] = 0;
     std::vector<float> maps;
-    const std::vector<float> result = denoise_planes(denoiser, noisy.values, pixels, shared, weights.data(),
-                                                     with_map ? &maps : nullptr, done);
+    const std::vector<float> result =
+        denoise_planes(denoiser, noisy, shared, weights, with_map ? &maps : nullptr, done);
     const std::string image = encode_images(paths[0], noisy, result);
     if (!with_map) return write_file(paths[0], image);
     const auto count = std::int64_t(maps.size() / pixels);
@@ -296,9 +328,10 @@ int run(Options& options, const CommonOptions& common) {
     reading.picture_limit = config.data.picture_limit;
     const ObservationConfig& observation = config.solver.observation;
     const NpyArray mask = read_weights_of(options, config);
+    const std::optional<CountNoise> counts = count_noise(options, config);
     const auto read = [&](const std::string& path) {
         InputImages images = read_images(path, reading);
-        if (observation.data == DataTerm::super_resolution) enlarge(images, observation.factor);
+        if (observation.sight == Sight::downsample) enlarge(images, observation.factor);
         if (!mask.values.empty() && (mask.shape[0] != images.height || mask.shape[1] != images.width))
             fail(options.mask, ": ", mask.shape[0], "×", mask.shape[1], " does not fit ", path, ", ",
                  images.height, "×", images.width);
@@ -344,7 +377,7 @@ int run(Options& options, const CommonOptions& common) {
         InputImages noisy = input(i);
         noise.add(options.images[i], noisy);
         Denoiser& denoiser = model.denoiser(works[i].height, works[i].width, limits(i));
-        denoise(std::move(noisy), results[i], mask.values, denoiser, works[i].shared, done);
+        denoise(std::move(noisy), results[i], {mask.values, counts}, denoiser, works[i].shared, done);
     }
     print_result(common,
                  Json{{"command", "denoise"},

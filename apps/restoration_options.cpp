@@ -5,6 +5,7 @@
 
 #include "apps/command_table.h"
 #include "engine/config/solver_words.h"
+#include "engine/data/counts.h"
 #include "engine/files/decimal.h"
 #include "engine/files/npy.h"
 #include "kernels/base/error.h"
@@ -77,8 +78,9 @@ void RestorationOptions::add_problem(CLI::App& command) {
             "--operator", operator_name,
             "how the image was observed: identity; mask (--mask: weights, 0 where nothing is known); blur "
             "(--kernel, circular); downsample (means of blocks, --factor); impulses (some pixels are black "
-            "or white: the data term is Huber's, --threshold)")
-        ->check(CLI::IsMember({"identity", "mask", "blur", "downsample", "impulses"}))
+            "or white: the data term is Huber's, --threshold); poisson (counts of photons: pixels weigh by "
+            "their noise, --gain and --read-out)")
+        ->check(CLI::IsMember({"identity", "mask", "blur", "downsample", "impulses", "poisson"}))
         ->capture_default_str();
     command.add_option("--mask", mask, "mask: .npy H×W of weights, 0 or more")->type_name(value::file);
     command.add_option("--kernel", kernel, "blur: .npy of odd sides")->type_name(value::file);
@@ -86,6 +88,10 @@ void RestorationOptions::add_problem(CLI::App& command) {
                "impulses: differences to the image above it count as they are, smaller ones squared; 0: all "
                "as they are",
                0.0, 1.0);
+    add_number(command, "--gain", gain,
+               "poisson: what a count adds to a pixel: counting a value x has the variance gain·x", 0.0, 1.0);
+    add_number(command, "--read-out", read_out,
+               "poisson: standard deviation of the noise that the read-out adds", 0.0, 1.0);
     add_number(command, "--factor", factor, "downsample: side of a block, from 2 on; 0: none", 0, 64);
 }
 
@@ -95,6 +101,8 @@ void RestorationOptions::refuse_left_over() const {
     if (!kernel.empty()) throw UsageError("--kernel goes with --operator blur alone");
     if (factor != 0) throw UsageError("--factor goes with --operator downsample alone");
     if (threshold != 0) throw UsageError("--threshold goes with --operator impulses alone");
+    if (gain != 0) throw UsageError("--gain goes with --operator poisson alone");
+    if (read_out != 0) throw UsageError("--read-out goes with --operator poisson alone");
 }
 
 Restoration RestorationOptions::read(const ProblemOptions& problem, SolverConfig& solver,
@@ -128,6 +136,10 @@ Observation RestorationOptions::read_observation(SolverConfig& solver, const Inp
                                         : "--kernel goes with --operator blur alone");
     if (threshold != 0 && operator_name != "impulses")
         throw UsageError("--threshold goes with --operator impulses alone");
+    if ((gain != 0) != (operator_name == "poisson"))
+        throw UsageError(gain != 0 ? "--gain goes with --operator poisson alone"
+                                   : "--operator poisson: give --gain, above 0");
+    if (read_out != 0 && gain == 0) throw UsageError("--read-out goes with --operator poisson alone");
     const bool shrinks = operator_name == "downsample";
     if (shrinks && factor < 2) throw UsageError("--operator downsample: give --factor, 2 or more");
     if (!shrinks && factor != 0) throw UsageError("--factor goes with --operator downsample alone");
@@ -155,6 +167,17 @@ Observation RestorationOptions::read_observation(SolverConfig& solver, const Inp
         if (regulariser == "tgv") throw UsageError("--operator impulses goes with --regulariser tv or tv8");
         observation.data = DataTerm::huber;
         observation.threshold = float(threshold);
+    } else if (operator_name == "poisson") {
+        if (input.images != 1)
+            throw UsageError("--operator poisson: pixels weigh by their own image's noise; give one plane");
+        observation.data = DataTerm::weights;
+        // Weights above 1 take shorter steps than those of the usual norm.
+        if (solver.norm == SolverConfig().norm) solver.norm_auto = true;
+        observation.gram_norm = most_weight;
+        observation.from_image = true;
+        observation.values.resize(std::size_t(input.pixels()));
+        count_weights({float(gain), float(read_out)}, input.values.data(), input.height, input.width,
+                      observation.values.data());
     }
     return observation;
 }

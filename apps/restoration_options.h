@@ -12,6 +12,7 @@ struct RestorationOptions {
     std::string lambda0, mask, kernel;
     int factor = 0;  ///< 0: not given
     double threshold = 0;
+    double gain = 0, read_out = 0;  ///< gain 0: not given
 
     void add(CLI::App& command);
     /// Those without --lambda0, for commands that choose λ themselves.

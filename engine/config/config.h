@@ -65,15 +65,45 @@ struct MapConfig {
 /// Whether the solver's steps are learned: fixed, one triple (τ, σ, θ) for all iterations, or one for each.
 enum class TrainSteps { none, shared, per_step };
 
-/// How images are observed, besides their noise: A of the solver's problem.
+/// The least solver.poisson.gain: white is a hundred thousand counts then, and its shot noise 0.3 %.
+constexpr double least_gain = 1e-5;
+
+/// The largest weight of a pixel's data term by solver.operator: poisson, where the mean is about 1. With the other
+/// operators none is above 1.
+constexpr double most_weight = 4;
+
+/// solver.operator: how an image is observed; see Observer::observe() in engine/data/observation.h.
+enum class Sight { identity, mask, blur, downsample, impulses, poisson };
+
+/// How images are observed, besides their Gaussian noise: A of the solver's problem, and its data term.
 struct ObservationConfig {
-    DataTerm data = DataTerm::identity;  ///< solver.operator: identity | mask | blur | downsample | impulses
-    double missing = 0.5;   ///< solver.mask.missing: the probability that nothing is known of a pixel
-    int blur_size = 5;      ///< solver.blur.size: side of the Gaussian kernel, odd
-    double blur_sigma = 1;  ///< solver.blur.sigma: its standard deviation, in pixels
+    Sight sight = Sight::identity;  ///< operator
+    double missing = 0.5;           ///< solver.mask.missing: the probability that nothing is known of a pixel
+    int blur_size = 5;              ///< solver.blur.size: side of the Gaussian kernel, odd
+    double blur_sigma = 1;          ///< solver.blur.sigma: its standard deviation, in pixels
     int factor = 2;         ///< solver.downsample.factor: side of the blocks of which the means are observed
     double impulses = 0.3;  ///< solver.impulses.share: the probability that a pixel is black or white instead
     double threshold = 0.05;  ///< solver.impulses.threshold: δ of the data term
+    /// solver.poisson.gain: what one count adds to a pixel, so that counting a value x has the variance gain·x; drawn once
+    /// per image where it is a range.
+    Range gain{0.02, 0.02};
+
+    DataTerm data() const {
+        switch (sight) {
+            case Sight::mask:
+            case Sight::poisson:
+                return DataTerm::weights;
+            case Sight::blur:
+                return DataTerm::blur;
+            case Sight::downsample:
+                return DataTerm::super_resolution;
+            case Sight::impulses:
+                return DataTerm::huber;
+            case Sight::identity:
+                break;
+        }
+        return DataTerm::identity;
+    }
 };
 
 struct SolverConfig {

@@ -122,6 +122,9 @@ void check_observation(const ObservationConfig& o, const KeyPlace& where) {
             " is impossible; give 0 or more, and less than 1");
     require(o.threshold >= 0 && o.threshold <= 1, where, "solver.impulses.threshold", o.threshold,
             " is impossible; give a number from 0 (absolute values) to 1");
+    check_range(o.gain, where, "solver.poisson.gain");
+    require(o.gain.from >= least_gain && o.gain.to <= 1, where, "solver.poisson.gain", o.gain.from, " … ",
+            o.gain.to, " is impossible; give numbers from ", least_gain, " to 1");
     check_within(o.blur_size, 1, largest_blur, where, "solver.blur.size");
     require(o.blur_size % 2 == 1, where, "solver.blur.size", o.blur_size,
             " has no middle; give an odd number");
@@ -138,7 +141,7 @@ void check_supervision(const Config& config, const KeyPlace& where) {
     require(supervised || train.loss == LossKind::mse, where, "train.loss",
             "log_mse goes with train.supervision: clean alone, since noise in the target biases a logarithm; "
             "give mse");
-    require(supervised || config.solver.observation.data == DataTerm::identity, where, "train.supervision",
+    require(supervised || config.solver.observation.data() == DataTerm::identity, where, "train.supervision",
             "without clean images, networks are trained for solver.operator: identity alone; give clean");
     const NoiseConfig& noise = config.noise;
     if (noise.source == NoiseSource::simulated) return;
@@ -154,10 +157,10 @@ void check_supervision(const Config& config, const KeyPlace& where) {
 }  // namespace
 
 void check_observed(const ObservationConfig& o, int side, const char* key, const KeyPlace& where) {
-    if (o.data == DataTerm::blur)
+    if (o.sight == Sight::blur)
         require(o.blur_size <= side, where, "solver.blur.size", o.blur_size, " is more than ", key, ", ",
                 side, "; give that or less");
-    if (o.data == DataTerm::super_resolution)
+    if (o.sight == Sight::downsample)
         require(side % o.factor == 0, where, "solver.downsample.factor", o.factor, " does not divide ", key,
                 ", ", side, "; give a divisor");
 }
@@ -218,12 +221,18 @@ void check_config(const Config& config, const KeyPlace& where) {
     check_within(config.network.outputs, 1, most_channels, where, "network.outputs");
     require(config.network.slope > 0 && config.network.slope <= 1, where, "network.slope",
             config.network.slope, " is impossible; give a number above 0 and up to 1");
-    const bool identity = config.solver.observation.data == DataTerm::identity;
-    require(identity || !config.network.normalise, where, "network.normalise",
-            "noise is estimated of images as they are (solver.operator: identity) alone; give none");
+    const Sight sight = config.solver.observation.sight;
+    const bool identity = sight == Sight::identity;
     require(
-        config.solver.observation.data != DataTerm::huber || config.solver.regulariser != Regulariser::tgv,
-        where, "solver.operator",
+        identity || sight == Sight::poisson || !config.network.normalise, where, "network.normalise",
+        "noise is estimated of images as they are (solver.operator: identity or poisson) alone; give none");
+    require(
+        sight != Sight::poisson || !config.noise.relative_to_image_std, where, "noise.relative_to",
+        "a gain (solver.operator: poisson) is of values as they are, and so must noise.sigma be; give one");
+    require(sight != Sight::poisson || !config.denoise.luminance, where, "denoise.colour",
+            "counts (solver.operator: poisson) are a channel's, not of a luminance; give channels");
+    require(
+        sight != Sight::impulses || config.solver.regulariser != Regulariser::tgv, where, "solver.operator",
         "impulses go with solver.regulariser: tv or tv8, whose decisions fit a byte with theirs; give one of "
         "them");
     require(identity || !config.network.predicts_image, where, "network.output",

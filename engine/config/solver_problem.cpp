@@ -47,7 +47,7 @@ void check_steps(const SolverConfig& solver, double norm, const std::string& ope
 }
 
 std::vector<float> blur_kernel(const ObservationConfig& observation) {
-    if (observation.data != DataTerm::blur) return {};
+    if (observation.sight != Sight::blur) return {};
     const int size = observation.blur_size;
     std::vector<double> exact;
     const int middle = size / 2;
@@ -121,15 +121,16 @@ SolverProblem family_problem(const SolverConfig& solver, const MapConfig& map, i
     problem.width = width;
     problem.map = map.separate ? MapKind::separate : MapKind::shared;
     const ObservationConfig& o = solver.observation;
-    problem.data = o.data;
-    problem.own_start = o.data == DataTerm::blur || o.data == DataTerm::super_resolution;
-    if (o.data == DataTerm::huber) problem.threshold = float(o.threshold);
-    if (o.data == DataTerm::blur) {
+    problem.data = o.data();
+    problem.own_start = o.sight == Sight::blur || o.sight == Sight::downsample || o.sight == Sight::poisson;
+    if (o.sight == Sight::impulses) problem.threshold = float(o.threshold);
+    if (o.sight == Sight::poisson) problem.gram_norm = most_weight;
+    if (o.sight == Sight::blur) {
         problem.kernel_height = problem.kernel_width = o.blur_size;
         double sum = 0;  // of what is not negative: the response at frequency 0, the largest
         for (const float value : blur_kernel(o)) sum += value;
         problem.gram_norm = sum * sum;
-    } else if (o.data == DataTerm::super_resolution) {
+    } else if (o.sight == Sight::downsample) {
         problem.factor = o.factor;
         problem.gram_norm = 1 / (double(o.factor) * o.factor);
     }

@@ -10,7 +10,7 @@ namespace tvmap {
 
 /// Whether the problem is the fused solver's (kernels/solver/pdhg.h); else it is the family's.
 inline bool is_plain(const SolverConfig& solver) {
-    return solver.regulariser == Regulariser::tv && solver.observation.data == DataTerm::identity;
+    return solver.regulariser == Regulariser::tv && solver.observation.data() == DataTerm::identity;
 }
 
 /// The kernel of solver.operator: blur, blur_size×blur_size: a Gaussian whose values add up to 1; else empty.

@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/family/family.h"
+#include "engine/config/config.h"
 
 namespace tvmap {
 
@@ -13,11 +13,15 @@ using Words = std::vector<std::pair<std::string, T>>;
 
 inline const Words<Regulariser> regulariser_words{
     {"tv", Regulariser::tv}, {"tv8", Regulariser::tv8}, {"tgv", Regulariser::tgv}};
-inline const Words<DataTerm> operator_words{{"identity", DataTerm::identity},
-                                            {"mask", DataTerm::weights},
-                                            {"blur", DataTerm::blur},
-                                            {"downsample", DataTerm::super_resolution},
-                                            {"impulses", DataTerm::huber}};
+inline const Words<Sight> sight_words{{"identity", Sight::identity}, {"mask", Sight::mask},
+                                      {"blur", Sight::blur},         {"downsample", Sight::downsample},
+                                      {"impulses", Sight::impulses}, {"poisson", Sight::poisson}};
+/// What a solver alone calls its data term: it does not know what weights come from.
+inline const Words<DataTerm> data_words{{"identity", DataTerm::identity},
+                                        {"mask", DataTerm::weights},
+                                        {"blur", DataTerm::blur},
+                                        {"downsample", DataTerm::super_resolution},
+                                        {"impulses", DataTerm::huber}};
 inline const Words<Boundary> boundary_words{{"periodic", Boundary::periodic}, {"neumann", Boundary::neumann}};
 
 /// The word of a value that has one; else empty.

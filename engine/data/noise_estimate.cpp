@@ -8,7 +8,7 @@
 namespace tvmap {
 
 bool shows_noise(const ObservationConfig& observation) {
-    return observation.data == DataTerm::identity || observation.data == DataTerm::blur;
+    return observation.sight == Sight::identity || observation.sight == Sight::blur;
 }
 
 double estimate_noise(const float* image, int height, int width) {

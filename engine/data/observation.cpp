@@ -1,6 +1,7 @@
 #include "engine/data/observation.h"
 
 #include "engine/config/solver_problem.h"
+#include "engine/data/counts.h"
 #include "kernels/family/family.h"
 #include "kernels/training/random.h"
 
@@ -20,11 +21,30 @@ std::vector<float> in_blocks(const float* image, int height, int width, int chan
 Observer::Observer(const ObservationConfig& observation)
     : observation_(observation), kernel_(blur_kernel(observation)) {}
 
+float Observer::observe(const EpochNoise& noise, const Dataset& data, int image_number, int height, int width,
+                        const float* clean, float* image, float* weights) const {
+    const float sigma = make_noisy(noise, data, image_number, std::int64_t(height) * width, clean, image);
+    observe(noise.seed, noise.epoch, std::uint32_t(image_number), height, width,
+            noise_scale(noise.noise, sigma, data, image_number), clean, image, weights);
+    return sigma;
+}
+
 void Observer::observe(std::uint64_t seed, std::uint32_t epoch, std::uint32_t image_number, int height,
-                       int width, const float* clean, float* image, float* weights) const {
+                       int width, float deviation, const float* clean, float* image, float* weights) const {
     const std::int64_t pixels = std::int64_t(height) * width;
-    if (observation_.data == DataTerm::identity) return;
-    if (weighs()) {
+    if (observation_.sight == Sight::identity) return;
+    if (observation_.sight == Sight::poisson) {
+        const Range& gains = observation_.gain;
+        const float drawn = gains.fixed() ? 0.0f : uniform(seed, Purpose::gain, epoch, image_number, 0);
+        const float gain = float(gains.from + (gains.to - gains.from) * drawn);
+        for (std::int64_t i = 0; i < pixels; ++i) {
+            const float u = uniform(seed, Purpose::count, epoch, image_number, std::uint32_t(i));
+            const std::int64_t counts = poisson_number(double(clean[i]) / gain, u);
+            image[i] = float(double(gain) * double(counts) + (double(image[i]) - double(clean[i])));
+        }
+        return count_weights({gain, deviation}, image, height, width, weights);
+    }
+    if (observation_.sight == Sight::mask) {
         const float missing = float(observation_.missing);
         for (std::int64_t i = 0; i < pixels; ++i) {
             weights[i] =
@@ -33,7 +53,7 @@ void Observer::observe(std::uint64_t seed, std::uint32_t epoch, std::uint32_t im
         }
         return;
     }
-    if (observation_.data == DataTerm::huber) {
+    if (observation_.sight == Sight::impulses) {
         const float hit = float(observation_.impulses);
         for (std::int64_t i = 0; i < pixels; ++i) {
             const float drawn = uniform(seed, Purpose::mask, epoch, image_number, std::uint32_t(i));
@@ -42,10 +62,10 @@ void Observer::observe(std::uint64_t seed, std::uint32_t epoch, std::uint32_t im
         return;
     }
     SolverProblem problem;
-    problem.data = observation_.data;
+    problem.data = observation_.data();
     problem.height = height;
     problem.width = width;
-    if (observation_.data == DataTerm::blur)
+    if (observation_.sight == Sight::blur)
         problem.kernel_height = problem.kernel_width = observation_.blur_size;
     else
         problem.factor = observation_.factor;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engine/config/config.h"
+#include "engine/data/noise.h"
 
 namespace tvmap {
 
@@ -18,18 +19,26 @@ class Observer {
     explicit Observer(const ObservationConfig& observation);
 
     /// Whether observe() also writes the weights of pixels.
-    bool weighs() const { return observation_.data == DataTerm::weights; }
+    bool weighs() const { return observation_.data() == DataTerm::weights; }
 
-    /// Makes of an H×W image with added noise (`image`) what is observed of the `clean` one, of the same size and in the
-    /// same noise:
+    /// Makes of an H×W image with added noise of this standard deviation (`image`) what is observed of the `clean` one, of
+    /// the same size and in the same noise:
     ///     identity    as it is
     ///     mask        0 where nothing is known: each pixel by itself, with probability `missing`
     ///     blur        A clean + noise, circular
     ///     downsample  each block's mean, plus the noise of its first pixel, in every pixel of the block
     ///     impulses    0 or 1, either as likely, where a pixel was hit: each by itself, with probability `impulses`
-    /// weights: H×W, 1 where a pixel is known and 0 elsewhere, where weighs(); else not used.
+    ///     poisson     a count for the clean value, plus the noise, of a gain that is drawn once for the image: see
+    ///                 CountNoise in engine/data/counts.h
+    /// weights: H×W, where weighs(); else not used: of a mask 1 where a pixel is known and 0 elsewhere, of counts those of
+    /// count_weights().
     void observe(std::uint64_t seed, std::uint32_t epoch, std::uint32_t image_number, int height, int width,
-                 const float* clean, float* image, float* weights) const;
+                 float deviation, const float* clean, float* image, float* weights) const;
+
+    /// The whole of it for an image of a set, H×W as it stands in `clean`: adds the noise, as make_noisy() does, and
+    /// observes it so. Returns σ.
+    float observe(const EpochNoise& noise, const Dataset& data, int image_number, int height, int width,
+                  const float* clean, float* image, float* weights) const;
 
   private:
     ObservationConfig observation_;

@@ -28,23 +28,7 @@ std::vector<float> restore_by_scalar(Backend& backend, const SolverConfig& solve
     const Map by{MapKind::scalar, {float(lambda)}};
     const ImageStack z{1, height, width, {observed, observed + pixels}};
     if (is_plain(solver)) return solve(backend, solver, z, by, {}).x;
-    const ObservationConfig& o = solver.observation;
-    Restoration given;
-    given.z = z;
-    given.lambda = by;
-    given.observation.data = o.data;
-    given.observation.values = blur_kernel(o);
-    if (o.data == DataTerm::weights) given.observation.values.assign(weights, weights + pixels);
-    if (o.data == DataTerm::huber) given.observation.threshold = float(o.threshold);
-    if (o.data == DataTerm::blur) given.observation.rows = given.observation.columns = o.blur_size;
-    if (o.data == DataTerm::super_resolution) {
-        given.observation.factor = o.factor;
-        given.z = {1, height / o.factor, width / o.factor, {}};
-        for (int i = 0; i < given.z.height; ++i)
-            for (int j = 0; j < given.z.width; ++j)
-                given.z.values.push_back(observed[std::ptrdiff_t(i) * o.factor * width + j * o.factor]);
-    }
-    return restore(backend, solver, given, {}).x;
+    return restore(backend, solver, observed_image(solver.observation, z, weights, by), {}).x;
 }
 
 /// A test image, and how strong its noise is.
@@ -68,10 +52,8 @@ MapStability drawn_anew(Backend& backend, const Config& config, const Drawn& ima
     for (int k = 0; k < config.evaluate.draws; ++k) {
         before_each();
         const std::uint32_t epoch = test_epoch - 1 - std::uint32_t(k);
-        make_noisy({config.noise, sigma, config.seed, epoch}, image.data, image.number, pixels, image.clean,
-                   noisy.data());
-        observer.observe(config.seed, epoch, std::uint32_t(image.number), h, w, image.clean, noisy.data(),
-                         weights.data());
+        observer.observe({config.noise, sigma, config.seed, epoch}, image.data, image.number, h, w,
+                         image.clean, noisy.data(), weights.data());
         denoiser.run(noisy.data(), lambda.data(), restored.data(), weights.data());
         draws.add(lambda.data(), measure(backend, restored.data(), image.clean, 1, 1, h, w).front().psnr);
     }
@@ -136,7 +118,8 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
     Evaluation result;
     result.made_by = made_by;
     result.method = method_name(config);
-    result.weighs_squares = config.solver.observation.data != DataTerm::huber;
+    const Sight sight = config.solver.observation.sight;
+    result.weighs_squares = sight != Sight::impulses && sight != Sight::poisson;
     result.use = check_use(checkpoint, config);
 
     std::vector<std::string> names;
@@ -186,10 +169,9 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
         std::vector<float> sigmas;
         for (int n = 0; n < together; ++n) {
             data.copy(first + n, &clean[n * pixels]);
-            sigmas.push_back(make_noisy({config.noise, config.evaluate.sigma, config.seed, test_epoch}, data,
-                                        first + n, pixels, &clean[n * pixels], &noisy[n * pixels]));
-            observer.observe(config.seed, test_epoch, std::uint32_t(first + n), h, w, &clean[n * pixels],
-                             &noisy[n * pixels], weights_of(n));
+            sigmas.push_back(observer.observe({config.noise, config.evaluate.sigma, config.seed, test_epoch},
+                                              data, first + n, h, w, &clean[n * pixels], &noisy[n * pixels],
+                                              weights_of(n)));
         }
         const std::vector<ScalarCurve> curves = scalar_search(
             backend, solver, {noisy.data(), clean.data(), together, h, w, weights_of(0)}, lambdas);

@@ -36,7 +36,8 @@ using Provenance = std::vector<std::pair<std::string, std::string>>;
 
 struct Evaluation {
     std::string method = "map Λ";  ///< see method_name
-    bool weighs_squares = true;    ///< Λ is set against squared differences, and so of the noise's unit
+    bool weighs_squares =
+        true;  ///< Λ is set against squared differences that all weigh 1, so of the noise's unit
     Provenance made_by;
     std::vector<double> lambdas;
     std::vector<EvaluatedImage> images;

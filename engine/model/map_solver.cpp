@@ -22,7 +22,7 @@ MapSolver::MapSolver(Backend& backend, Algorithms& algorithms, const Config& con
     : backend_(backend),
       pixels_(std::size_t(height) * width),
       iterations_(config.evaluate.iterations),
-      weighs_(config.solver.observation.data == DataTerm::weights),
+      weighs_(config.solver.observation.data() == DataTerm::weights),
       solver_(settled_problem(backend, algorithms, config, height, width)),
       workspace_bytes_(solver_.workspace_bytes()) {
     if (!is_plain(config.solver))

@@ -62,7 +62,7 @@ void record_solver(RecordedModel& model, const Config& config, int iterations) {
         const SolverProblem problem = family_problem(config.solver, config.map, image.n, image.h, image.w);
         if (iterations == 0) return;
         const ObservationConfig& observation = config.solver.observation;
-        if (observation.data == DataTerm::weights)
+        if (observation.data() == DataTerm::weights)
             model.weights = model.graph.input("weights", image.n, 1, image.h, image.w);
         model.denoised = restore(model.graph, {model.noisy, model.weights, blur_kernel(observation)},
                                  model.lambda, problem, iterations, config.solver.gradient);

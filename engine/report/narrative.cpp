@@ -70,16 +70,19 @@ std::string maps(const Config& config) {
 }
 
 std::string observation(const ObservationConfig& o) {
-    switch (o.data) {
-        case DataTerm::identity:
+    switch (o.sight) {
+        case Sight::identity:
             return "";
-        case DataTerm::weights:
+        case Sight::mask:
             return format("%.4g %% of their pixels missing", 100 * o.missing);
-        case DataTerm::blur:
+        case Sight::blur:
             return text("blurred by a Gaussian of ", o.blur_size, "×", o.blur_size, " pixels");
-        case DataTerm::huber:
+        case Sight::impulses:
             return format("%.4g %% of its pixels black or white instead of what they were", 100 * o.impulses);
-        case DataTerm::super_resolution:
+        case Sight::poisson:
+            return text("counted photon by photon (the variance of a value x is ", o.gain.from,
+                        o.gain.fixed() ? "" : text(" to ", o.gain.to), " times x)");
+        case Sight::downsample:
             return text("seen as means of blocks of ", o.factor, "×", o.factor, " pixels");
     }
     fail("an observation without a name");

@@ -59,6 +59,32 @@ struct Input {
 
 }  // namespace
 
+Restoration observed_image(const ObservationConfig& observation, const ImageStack& seen, const float* weights,
+                           Map lambda) {
+    Restoration given;
+    given.z = seen;
+    given.lambda = std::move(lambda);
+    Observation& o = given.observation;
+    o.data = observation.data();
+    o.values = blur_kernel(observation);
+    if (o.data == DataTerm::weights) o.values.assign(weights, weights + seen.pixels());
+    if (observation.sight == Sight::blur) o.rows = o.columns = observation.blur_size;
+    if (observation.sight == Sight::impulses) o.threshold = float(observation.threshold);
+    if (observation.sight == Sight::poisson) {
+        o.gram_norm = most_weight;
+        o.from_image = true;
+    }
+    if (observation.sight == Sight::downsample) {
+        const int factor = o.factor = observation.factor;
+        given.z = {1, seen.height / factor, seen.width / factor, {}};
+        for (int i = 0; i < given.z.height; ++i)
+            for (int j = 0; j < given.z.width; ++j)
+                given.z.values.push_back(
+                    seen.values[std::size_t(i * factor) * std::size_t(seen.width) + std::size_t(j * factor)]);
+    }
+    return given;
+}
+
 SolverProblem restoration_problem(const SolverConfig& solver, const Restoration& given,
                                   const KeyPlace& where) {
     const ImageStack& z = given.z;
@@ -79,7 +105,7 @@ SolverProblem restoration_problem(const SolverConfig& solver, const Restoration&
     problem.kernel_width = o.columns;
     problem.factor = o.factor;
     problem.threshold = o.threshold;
-    problem.own_start = o.data == DataTerm::blur || o.data == DataTerm::super_resolution;
+    problem.own_start = o.from_image || o.data == DataTerm::blur || o.data == DataTerm::super_resolution;
     problem.regulariser = solver.regulariser;
     const std::int64_t values = o.data == DataTerm::weights ? problem.pixels()
                                 : o.data == DataTerm::blur  ? std::int64_t(o.rows) * o.columns
@@ -90,7 +116,10 @@ SolverProblem restoration_problem(const SolverConfig& solver, const Restoration&
     if (o.data == DataTerm::blur && (o.rows % 2 == 0 || o.columns % 2 == 0))  // said before its norm is
         fail("operator: a kernel of ", o.rows, "×", o.columns, " has no middle; give odd sizes");
     const std::vector<float> data = data_values(problem, o);
-    problem.gram_norm = gram_norm(problem, data.empty() ? nullptr : data.data());
+    const double norm = gram_norm(problem, data.empty() ? nullptr : data.data());
+    if (o.gram_norm > 0 && o.gram_norm < norm)
+        fail("operator: its values have a norm of ", norm, ", above the ", o.gram_norm, " that was given");
+    problem.gram_norm = o.gram_norm > 0 ? o.gram_norm : norm;
     problem = with_settings(solver, problem, where);
     check_solver("solver", problem, solver.iterations);
     if (std::int64_t(given.lambda.values.size()) != problem.map_size())

@@ -18,6 +18,8 @@ struct Observation {
     int factor = 1;             ///< super_resolution
     float threshold = 0;        ///< huber
     std::vector<float> values;  ///< weights: H×W; blur: the kernel, rows×columns
+    double gram_norm = 0;       ///< ‖N‖ as the steps should take it, no less than it is; 0: as it is
+    bool from_image = false;    ///< weights: starts from the images, not from W z
 };
 
 /// Images, how they were observed, and the maps that restore them.
@@ -29,6 +31,11 @@ struct Restoration {
     int height() const { return z.height * observation.factor; }
     int width() const { return z.width * observation.factor; }
 };
+
+/// One image as an experiment's Observer leaves it (`seen`, N = 1, as large as the restored one, with its weights, or null),
+/// to be restored by this map.
+Restoration observed_image(const ObservationConfig& observation, const ImageStack& seen, const float* weights,
+                           Map lambda);
 
 /// The problem. Throws Error for sizes that do not fit, values that are impossible, and steps that may diverge.
 SolverProblem restoration_problem(const SolverConfig& solver, const Restoration& given,

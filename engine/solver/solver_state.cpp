@@ -44,7 +44,7 @@ SolverProblem plain_problem(int images, int height, int width) {
 // ---- what a state is of ----
 
 std::string name_of(Regulariser regulariser) { return word_of(regulariser_words, regulariser); }
-std::string name_of(DataTerm data) { return word_of(operator_words, data); }
+std::string name_of(DataTerm data) { return word_of(data_words, data); }
 std::string name_of(Boundary boundary) { return word_of(boundary_words, boundary); }
 
 void check_kind(const std::string& where, const SolverProblem& problem, const std::string& regulariser,

@@ -80,11 +80,9 @@ std::vector<Example> make_examples(Backend& backend, const Config& config, const
         e.clean.resize(pixels);
         e.noisy.resize(pixels);
         data.copy(i, e.clean.data());
-        make_noisy({config.noise, config.evaluate.sigma, config.seed, test_epoch}, data, i, pixels,
-                   e.clean.data(), e.noisy.data());
         if (observer.weighs()) e.weights.resize(pixels);
-        observer.observe(config.seed, test_epoch, std::uint32_t(i), side, side, e.clean.data(),
-                         e.noisy.data(), e.weights.data());
+        observer.observe({config.noise, config.evaluate.sigma, config.seed, test_epoch}, data, i, side, side,
+                         e.clean.data(), e.noisy.data(), e.weights.data());
         e.lambda = smooth_map(config, problem, std::uint32_t(i), side);
     }
     if (!checkpoint.empty()) predict_maps(backend, config, checkpoint, side, examples);

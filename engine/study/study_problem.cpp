@@ -84,7 +84,7 @@ void check_study_sizes(const Config& config) {
 std::string study_problem_line(const SolverConfig& solver) {
     if (is_plain(solver)) return "";
     return text("solver.regulariser: ", word_of(regulariser_words, solver.regulariser),
-                ", solver.operator: ", word_of(operator_words, solver.observation.data),
+                ", solver.operator: ", word_of(sight_words, solver.observation.sight),
                 "; the best scalar of an image is that of tv with the same operator");
 }
 

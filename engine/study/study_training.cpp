@@ -112,10 +112,8 @@ class ValidationSet {
         std::vector<float> clean(pixels_), noisy(pixels_), weights(observer.weighs() ? pixels_ : 0);
         for (int i = 0; i < data.count(); ++i) {
             data.copy(i, clean.data());
-            make_noisy({config.noise, config.noise.sigma, config.seed, validation_epoch}, data, i, pixels_,
-                       clean.data(), noisy.data());
-            observer.observe(config.seed, validation_epoch, std::uint32_t(i), side_, side_, clean.data(),
-                             noisy.data(), weights.data());
+            observer.observe({config.noise, config.noise.sigma, config.seed, validation_epoch}, data, i,
+                             side_, side_, clean.data(), noisy.data(), weights.data());
             const Quality quality = measure(backend, noisy.data(), clean.data(), 1, 1, side_, side_).front();
             if (!belongs_in_means({quality})) {
                 names.push_back(data.name(i));

@@ -160,7 +160,7 @@ void Batches::prepare(Batch& batch) {
         }
         data_.copy(int(item.image), item.top, item.left, length, item.mirror != 0, target, item.quarters);
         cpu::add_noise(config_.seed, item.epoch, item.image, pixels, target, item.scale, noisy);
-        observer_.observe(config_.seed, item.epoch, item.image, length, length, target, noisy,
+        observer_.observe(config_.seed, item.epoch, item.image, length, length, item.scale, target, noisy,
                           observer_.weighs() ? batch.weights.data() + n * pixels : nullptr);
     }
     if (++batch_ == batches_per_epoch(config_, data_)) {

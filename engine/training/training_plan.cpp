@@ -84,7 +84,7 @@ void TrainingPlan::make(Backend& backend, const Config& config, Algorithms& algo
         const std::size_t set = ResidentSteps::image_bytes(config, images.train);
         const std::size_t both = set + Validation::bytes(config, images.val, true);
         // What solver.operator or train.supervision make of a batch is made on the host.
-        const bool plain = config.solver.observation.data == DataTerm::identity &&
+        const bool plain = config.solver.observation.data() == DataTerm::identity &&
                            config.train.supervision == Supervision::clean;
         resident =
             recorded && plain && !config.data.own_sizes && placed < free && both <= (free - placed) / 2;

@@ -51,10 +51,9 @@ void Validation::make_pair(int image) {
     if (!measures_)
         std::copy(clean, clean + pixels_, noisy);
     else
-        make_noisy({config_.noise, config_.noise.sigma, config_.seed, validation_epoch}, images_, image,
-                   pixels_, clean, noisy);
-    observer_.observe(config_.seed, validation_epoch, std::uint32_t(image), images_.size(), images_.size(),
-                      clean, noisy, observer_.weighs() ? noisy + 2 * pixels_ : nullptr);
+        observer_.observe({config_.noise, config_.noise.sigma, config_.seed, validation_epoch}, images_,
+                          image, images_.size(), images_.size(), clean, noisy,
+                          observer_.weighs() ? noisy + 2 * pixels_ : nullptr);
     if (!estimates_) return;
     const float sigma = noise_deviation(config_, images_, image, validation_epoch);
     probe({config_.seed, validation_epoch, std::uint32_t(image), sigma}, config_.train.sure_epsilon, pixels_,

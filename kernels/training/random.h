@@ -28,7 +28,9 @@ enum class Purpose : std::uint32_t {
     mask,
     second_noise,  ///< of an image that was observed twice
     recorruption,  ///< see engine/data/supervision.h, as for the next
-    probe
+    probe,
+    gain,  ///< of an image that is counted
+    count
 };
 
 /// Philox 4×32-10: four words from a 64-bit key and a 128-bit counter.

@@ -40,17 +40,17 @@ Seen observed(const ObservationConfig& o, std::uint32_t epoch, std::uint32_t num
     Seen seen{clean_image(int(number)), Floats(pixels), {}, Floats(pixels, -1.0f)};
     cpu::add_noise(7, epoch, number, std::int64_t(pixels), seen.clean.data(), 0.1f, seen.noisy.data());
     seen.image = seen.noisy;
-    Observer(o).observe(7, epoch, number, height, width, seen.clean.data(), seen.image.data(),
+    Observer(o).observe(7, epoch, number, height, width, 0.1f, seen.clean.data(), seen.image.data(),
                         seen.weights.data());
     return seen;
 }
 
-const DataTerm operators[] = {DataTerm::weights, DataTerm::blur, DataTerm::super_resolution, DataTerm::huber};
-bool solved(Regulariser r, DataTerm data) { return r != Regulariser::tgv || data != DataTerm::huber; }
+const Sight sights[] = {Sight::mask, Sight::blur, Sight::downsample, Sight::impulses, Sight::poisson};
+bool solved(Regulariser r, Sight sight) { return r != Regulariser::tgv || sight != Sight::impulses; }
 
-SolverConfig solver_of(DataTerm data, Regulariser regulariser = Regulariser::tv) {
+SolverConfig solver_of(Sight sight, Regulariser regulariser = Regulariser::tv) {
     SolverConfig solver;
-    solver.observation = {.data = data, .missing = 0.6, .blur_size = 5, .blur_sigma = 1.1, .factor = 2};
+    solver.observation = {.sight = sight, .missing = 0.6, .blur_size = 5, .blur_sigma = 1.1, .factor = 2};
     solver.regulariser = regulariser;
     solver.iterations = 30;
     solver.norm_auto = true;
@@ -59,29 +59,14 @@ SolverConfig solver_of(DataTerm data, Regulariser regulariser = Regulariser::tv)
 
 /// The same observation as whole arrays are given it.
 Restoration whole(const SolverConfig& solver, const Seen& seen, const Map& lambda) {
-    const ObservationConfig& o = solver.observation;
-    Restoration given;
-    given.lambda = lambda;
-    given.z = {1, height, width, seen.image};
-    given.observation.data = o.data;
-    given.observation.values = o.data == DataTerm::weights ? seen.weights : blur_kernel(o);
-    if (o.data == DataTerm::huber) given.observation.threshold = float(o.threshold);
-    if (o.data == DataTerm::blur) given.observation.rows = given.observation.columns = o.blur_size;
-    if (o.data == DataTerm::super_resolution) {
-        given.observation.factor = 2;
-        given.z = {1, height / 2, width / 2, {}};
-        for (int i = 0; i < height; i += 2)
-            for (int j = 0; j < width; j += 2)
-                given.z.values.push_back(seen.image[std::size_t(i * width + j)]);
-    }
-    return given;
+    return observed_image(solver.observation, {1, height, width, seen.image}, seen.weights.data(), lambda);
 }
 
 }  // namespace
 
 TEST_CASE(
     "a mask hides so many pixels, each image's and epoch's its own, and leaves the others as they are") {
-    ObservationConfig o{.data = DataTerm::weights, .missing = 0.6};
+    ObservationConfig o{.sight = Sight::mask, .missing = 0.6};
     double hidden = 0;
     for (std::uint32_t number = 0; number < 40; ++number) {
         const Seen seen = observed(o, 3, number);
@@ -102,8 +87,8 @@ TEST_CASE(
 }
 
 TEST_CASE("blur and blocks act on the clean image, the noise is the same as without them") {
-    const ObservationConfig blur{.data = DataTerm::blur, .blur_size = 5, .blur_sigma = 1.1},
-        blocks{.data = DataTerm::super_resolution, .factor = 3};
+    const ObservationConfig blur{.sight = Sight::blur, .blur_size = 5, .blur_sigma = 1.1},
+        blocks{.sight = Sight::downsample, .factor = 3};
     const Seen blurred = observed(blur, 1, 5), coarse = observed(blocks, 1, 5);
     double sum = 0;
     for (int a = -2; a <= 2; ++a)
@@ -132,7 +117,7 @@ TEST_CASE("blur and blocks act on the clean image, the noise is the same as with
 }
 
 TEST_CASE("impulses make so many pixels black or white, as many of each, and leave the others as they are") {
-    ObservationConfig o{.data = DataTerm::huber, .impulses = 0.3};
+    ObservationConfig o{.sight = Sight::impulses, .impulses = 0.3};
     double black = 0, white = 0;
     for (std::uint32_t number = 0; number < 40; ++number) {
         const Seen seen = observed(o, 3, number);
@@ -155,13 +140,13 @@ TEST_CASE("impulses make so many pixels black or white, as many of each, and lea
 TEST_CASE("a graph restores what whole arrays restore, to the bit, and has their gradient") {
     const auto backend = make_backend("cpu");
     for (const Regulariser regulariser : {Regulariser::tv, Regulariser::tgv})
-        for (const DataTerm data : operators)
+        for (const Sight sight : sights)
             for (const char* mode : {"masks", "checkpoint", "stored"}) {
-                if (!solved(regulariser, data)) continue;
+                if (!solved(regulariser, sight)) continue;
                 CAPTURE(int(regulariser));
-                CAPTURE(int(data));
+                CAPTURE(int(sight));
                 CAPTURE(mode);
-                SolverConfig solver = solver_of(data, regulariser);
+                SolverConfig solver = solver_of(sight, regulariser);
                 solver.gradient = *gradient_mode(mode);
                 const Seen seen = observed(solver.observation, 2, 4);
                 const int maps = map_count(solver, {});
@@ -174,7 +159,7 @@ TEST_CASE("a graph restores what whole arrays restore, to the bit, and has their
                     restoration_gradient(*backend, solver, given, target, 1, false);
 
                 Graph graph(1);
-                const bool weighs = data == DataTerm::weights;
+                const bool weighs = solver.observation.data() == DataTerm::weights;
                 const Value image = graph.input("image", 1, 1, height, width),
                             map = graph.input("map", 1, maps, height, width, true),
                             clean = graph.input("clean", 1, 1, height, width),
@@ -210,11 +195,11 @@ TEST_CASE("a graph restores what whole arrays restore, to the bit, and has their
 TEST_CASE("the scalar search of every operator is restoration by each value, in any batch") {
     const auto backend = make_backend("cpu");
     for (const Regulariser regulariser : {Regulariser::tv8, Regulariser::tgv})
-        for (const DataTerm data : operators) {
-            if (!solved(regulariser, data)) continue;
+        for (const Sight sight : sights) {
+            if (!solved(regulariser, sight)) continue;
             CAPTURE(int(regulariser));
-            CAPTURE(int(data));
-            const SolverConfig solver = solver_of(data, regulariser);
+            CAPTURE(int(sight));
+            const SolverConfig solver = solver_of(sight, regulariser);
             Floats noisy, clean, weights;
             std::vector<Seen> all;
             for (std::uint32_t number = 0; number < 3; ++number) {
@@ -224,8 +209,12 @@ TEST_CASE("the scalar search of every operator is restoration by each value, in 
                 weights.insert(weights.end(), all.back().weights.begin(), all.back().weights.end());
             }
             const SearchedImages images{
-                noisy.data(), clean.data(), 3,
-                height,       width,        data == DataTerm::weights ? weights.data() : nullptr};
+                noisy.data(),
+                clean.data(),
+                3,
+                height,
+                width,
+                solver.observation.data() == DataTerm::weights ? weights.data() : nullptr};
             const Floats lambdas{0, 0.02f, 0.1f};
             const auto curves = scalar_search(*backend, solver, images, lambdas, {.second = 3}),
                        pieces = scalar_search(*backend, solver, images, lambdas,
@@ -248,13 +237,13 @@ TEST_CASE("the scalar search of every operator is restoration by each value, in 
 TEST_CASE("a network at work solves the operator's problem with its map, also where it pads") {
     const auto backend = make_backend("cpu");
     for (const bool pads : {false, true})  // 12×18: one halving goes, two do not
-        for (const DataTerm data : operators) {
+        for (const Sight sight : sights) {
             CAPTURE(pads);
-            CAPTURE(int(data));
+            CAPTURE(int(sight));
             Config config;
             config.network.channels = pads ? std::vector<int>{4, 4, 4} : std::vector<int>{4, 6};
             config.map.separate = true;
-            config.solver = solver_of(data);
+            config.solver = solver_of(sight);
             config.evaluate.iterations = config.solver.iterations;
             Algorithms algorithms;
             Denoiser denoiser(*backend, algorithms, config, height, width);
@@ -280,8 +269,8 @@ TEST_CASE("what does not go together is refused") {
     const Value image = graph.input("image", 1, 1, height, width),
                 map = graph.input("map", 1, 1, height, width), small = graph.input("small", 1, 1, height, 4),
                 trained = graph.input("z", 1, 1, height, width, true);
-    const SolverProblem masked = family_problem(solver_of(DataTerm::weights), {}, 1, height, width),
-                        plain = family_problem(solver_of(DataTerm::identity), {}, 1, height, width);
+    const SolverProblem masked = family_problem(solver_of(Sight::mask), {}, 1, height, width),
+                        plain = family_problem(solver_of(Sight::identity), {}, 1, height, width);
     const auto said = [&](const Observed& observed, const SolverProblem& problem, Value lambda) {
         return refusal([&] { restore(graph, observed, lambda, problem, 3); });
     };

@@ -152,14 +152,14 @@ TEST_CASE("tiles serve every regulariser and operator") {
     const Floats image = image_of(height, width);
     Floats known(image.size());
     for (std::size_t i = 0; i < known.size(); ++i) known[i] = i % 5 == 0 ? 0.0f : 1.0f;
-    for (const DataTerm data : {DataTerm::identity, DataTerm::weights, DataTerm::blur, DataTerm::huber})
+    for (const Sight sight : {Sight::identity, Sight::mask, Sight::blur, Sight::impulses})
         for (const Regulariser regulariser : {Regulariser::tv, Regulariser::tv8, Regulariser::tgv}) {
-            if (regulariser == Regulariser::tgv && data == DataTerm::huber) continue;
-            CAPTURE(int(data));
+            if (regulariser == Regulariser::tgv && sight == Sight::impulses) continue;
+            CAPTURE(int(sight));
             CAPTURE(int(regulariser));
             Config config = config_of({3, 4});
             config.solver.regulariser = regulariser;
-            config.solver.observation = {.data = data, .missing = 0.2, .blur_size = 3, .blur_sigma = 0.8};
+            config.solver.observation = {.sight = sight, .missing = 0.2, .blur_size = 3, .blur_sigma = 0.8};
             config.solver.norm_auto = true;
             config.network.outputs = map_count(config.solver, config.map);
             Worker tiled(config, height, width, {.longest = 32, .shortest = 32}),

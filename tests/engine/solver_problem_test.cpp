@@ -101,8 +101,13 @@ TEST_CASE("operators: their keys come back, their kernels add up to 1, what does
     CHECK(blocks.factor == 4);
     CHECK(blocks.gram_norm == gram_norm(blocks, nullptr));
     CHECK_FALSE(family_problem(config("solver: {operator: mask}\n").solver, {}, 1, 64, 64).own_start);
+    const SolverProblem counts = family_problem(
+        config("solver: {operator: poisson}\nnoise: {relative_to: one}\n").solver, {}, 1, 64, 64);
+    CHECK(counts.data == DataTerm::weights);
+    CHECK(counts.own_start);
+    CHECK(counts.gram_norm == most_weight);
     const std::pair<const char*, const char*> wrong[] = {
-        {"solver: {operator: smear}", "identity | mask | blur | downsample | impulses"},
+        {"solver: {operator: smear}", "identity | mask | blur | downsample | impulses | poisson"},
         {"solver: {operator: mask, mask: {missing: 1}}", "solver.mask.missing: 1 is impossible"},
         {"solver: {operator: blur, blur: {size: 4}}", "solver.blur.size: 4 has no middle"},
         {"solver: {operator: blur, blur: {size: 65}}", "solver.blur.size: 65 is too large"},
@@ -117,6 +122,13 @@ TEST_CASE("operators: their keys come back, their kernels add up to 1, what does
         {"solver: {operator: impulses, regulariser: tgv}", "solver.operator: impulses go with"},
         {"solver: {operator: impulses}\nnetwork: {normalise: noise}",
          "network.normalise: noise is estimated"},
+        {"solver: {operator: poisson}", "noise.relative_to: a gain"},
+        {"solver: {operator: poisson}\nnoise: {relative_to: one}\ndenoise: {colour: luminance}",
+         "denoise.colour: counts"},
+        {"solver: {operator: poisson, poisson: {gain: 0}}\nnoise: {relative_to: one}",
+         "solver.poisson.gain: 0 … 0 is impossible"},
+        {"solver: {operator: poisson, poisson: {gain: [0.1, 2]}}\nnoise: {relative_to: one}",
+         "solver.poisson.gain: 0.1 … 2 is"},
         {"solver: {operator: mask, dual_start: image}", "solver.dual_start: image goes with"},
         {"solver: {operator: mask, train_steps: shared}", "solver.train_steps: steps are learned"}};
     for (const auto& [yaml, said] : wrong) {

@@ -155,6 +155,8 @@ def restorations(folder):
                         "--mask ones.npy": "--mask goes with", "--operator mask": "give --mask", "--operator blur": "give --kernel",
                         "--factor 2": "--factor goes with", "--operator downsample": "give --factor",
                         "--operator impulses --regulariser tgv --lambda0 1": "--operator impulses goes with --regulariser tv or tv8",
+                        "--gain 0.1": "--gain goes with", "--operator poisson": "give --gain", "--read-out 0.1": "--read-out goes with",
+                        "--operator poisson --gain 0.1 --mask ones.npy": "--mask goes with",
                         "--threshold 0.1": "--threshold goes with", "--operator blur --kernel k.npy --threshold 0.1": "--threshold goes with",
                         "--operator mask --mask ones.npy --repeat 2": "--repeat goes with"}.items():
         refused(folder, 2, f"{solve} {wrong}", said)
@@ -169,6 +171,7 @@ def restorations(folder):
           "a mask of ones is denoising")
     for options, shape in {"--operator downsample --factor 2": "(24, 32)", "--operator blur --kernel k.npy": "(12, 16)",
                            "--operator impulses --regulariser tv8 --threshold 0.1": "(12, 16)",
+                           "--operator poisson --gain 0.02 --read-out 0.1": "(12, 16)",
                            "--regulariser tgv --lambda0 0.2 --boundary neumann --norm auto": "(12, 16)"}.items():
         result = run(f"{solve} {options} --gap 0.5 --trace t.csv", folder)
         check(result.returncode in (0, 3) and shape.encode() in (folder / "x.npy").read_bytes()[:128], f"solve {options}: {result}")
@@ -186,7 +189,7 @@ def restorations(folder):
     ones = json.loads(run(f"{search} --operator mask --mask ones.npy", folder).stdout)["images"]
     check([image["psnr"] for image in plain] == [image["psnr"] for image in ones], f"search: {plain}, {ones}")
     for options in ("--operator downsample --factor 2 --clean clean.npy", "--regulariser tgv --lambda0-ratio 3 --norm auto",
-                    "--operator blur --kernel k.npy", "--operator impulses"):
+                    "--operator blur --kernel k.npy", "--operator impulses", "--operator poisson --gain 0.02"):
         words = search.replace("--clean ones.npy ", "") if "--clean" in options else search
         result = run(f"{words} {options}", folder)
         check(result.returncode == 0 and json.loads(result.stdout)["images"][0]["psnr"]["lambda"] > 0, f"{options}: {result}")
@@ -229,13 +232,17 @@ def operators(folder):
     shape = struct.unpack(">II", picture.read_bytes()[16:24])[::-1]
     (folder / "ones.npy").write_bytes(npy([1.0] * shape[0] * shape[1], shape))
     (folder / "small.npy").write_bytes(npy([1.0] * 6, (2, 3)))
-    for operator, needed, grows in (("mask", " --mask ones.npy", 1), ("blur", "", 1), ("downsample", "", 2), ("impulses", "", 1)):
-        result = run(f"train tiny.yaml --run {operator} --set solver.operator={operator} --set solver.blur.size=3 --quiet", folder)
+    for operator, needed, grows in (("mask", " --mask ones.npy", 1), ("blur", "", 1), ("downsample", "", 2), ("impulses", "", 1),
+                                    ("poisson", " --set solver.poisson.gain=0.02 --set noise.sigma=0.1", 1)):
+        more = " --set noise.relative_to=one --set solver.poisson.gain=[0.01,0.05]" if operator == "poisson" else ""
+        result = run(f"train tiny.yaml --run {operator} --set solver.operator={operator} --set solver.blur.size=3{more} --quiet", folder)
         check(result.returncode == 0, f"train {operator}: {result}")
         result = run(f"evaluate {operator} --quiet --json", folder)
         check(result.returncode == 0 and "gain" in json.loads(result.stdout), f"evaluate {operator}: {result}")
         denoise = f"denoise {picture} --checkpoint {operator}/checkpoints/last.safetensors --out out_{operator}"
-        if needed:
+        if operator == "poisson":
+            refused(folder, 2, denoise, "--set solver.poisson.gain=")
+        elif needed:
             refused(folder, 2, denoise, "give --mask")
             refused(folder, 1, f"{denoise} --mask small.npy", "2×3 does not fit")
         else:

@@ -349,11 +349,11 @@ TEST_CASE(
 TEST_CASE(
     "an operator's training on CUDA: batches from the host, as on the CPU, and whole runs resume to the same "
     "bits") {
-    for (const DataTerm data :
-         {DataTerm::weights, DataTerm::blur, DataTerm::super_resolution, DataTerm::huber}) {
-        CAPTURE(int(data));
+    for (const Sight sight : {Sight::mask, Sight::blur, Sight::downsample, Sight::impulses, Sight::poisson}) {
+        CAPTURE(int(sight));
         Workshop w;
-        w.config.solver.observation = {.data = data, .blur_size = 3};
+        w.config.solver.observation = {.sight = sight, .blur_size = 3};
+        if (sight == Sight::poisson) w.config.noise.relative_to_image_std = false;
         const Outcome cpu = train(w, make_backend("cpu"), Way::host);
         w.algorithms = {};
         const Outcome once = train(w, cuda_backend(), Way::uploaded),

@@ -251,10 +251,10 @@ TEST_CASE("every regulariser trains, goes on to the same bits, and has as many o
 }
 
 TEST_CASE("every operator trains, goes on to the same bits, and what it was is part of the weights") {
-    for (const DataTerm data :
-         {DataTerm::weights, DataTerm::blur, DataTerm::super_resolution, DataTerm::huber}) {
+    for (const Sight sight : {Sight::mask, Sight::blur, Sight::downsample, Sight::impulses, Sight::poisson}) {
         Workshop w;
-        w.config.solver.observation = {.data = data, .blur_size = 3};
+        w.config.solver.observation = {.sight = sight, .blur_size = 3};
+        if (sight == Sight::poisson) w.config.noise.relative_to_image_std = false;
         w.config.train.epochs = 2;
         CHECK(w.train("whole"));
         CHECK_FALSE(w.train("parts", false, 4));
@@ -262,7 +262,7 @@ TEST_CASE("every operator trains, goes on to the same bits, and what it was is p
         w.check_same("whole", "parts");
         const auto loss = w.column("whole", "loss");
         CHECK(std::stod(loss.back()) < std::stod(loss.front()));
-        w.config.solver.observation.data = DataTerm::identity;
+        w.config.solver.observation.sight = Sight::identity;
         CHECK(has(refusal([&] { w.train("whole", true); }), "solver.operator"));
     }
 }
