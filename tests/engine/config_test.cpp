@@ -279,9 +279,9 @@ TEST_CASE("wrong types") {
     CHECK_REFUSED("train: {flip: yes}", "FILE:1: train.flip: got 'yes'; give true or false");
     CHECK_REFUSED("network: {channels: 32}", "FILE:1: network.channels: got '32'; give a list");
     CHECK_REFUSED("network: {channels: [32, x]}", "FILE:1: network.channels: got 'x'; give a whole number");
-    CHECK_REFUSED(
-        "network: {normalise: noise}\nsolver: {operator: blur}",
-        "FILE:1: network.normalise: noise is estimated of images as they are (solver.operator: identity)");
+    CHECK_REFUSED("network: {normalise: noise}\nsolver: {operator: blur}",
+                  "FILE:1: network.normalise: noise is estimated of images as they are (solver.operator: "
+                  "identity or poisson)");
     CHECK_REFUSED("network: {output: image}\nsolver: {operator: mask}",
                   "FILE:1: network.output: image goes with solver.operator: identity alone; give map");
     CHECK_REFUSED("network: {output: image}\nsolver: {train_steps: shared}",
