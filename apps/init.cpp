@@ -12,9 +12,9 @@
 #include "apps/interruption.h"
 #include "apps/progress_line.h"
 #include "apps/warning.h"
-#include "engine/data/first_experiment.h"
 #include "engine/files/file.h"
 #include "engine/files/outputs.h"
+#include "engine/init/first_experiment.h"
 
 namespace tvmap {
 namespace {

@@ -1,12 +1,12 @@
 // The recipe is that of configs/chest_xray_fast.yaml; what differs follows from the pictures.
-#include "engine/data/first_experiment.h"
+#include "engine/init/first_experiment.h"
 
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <numeric>
 
-#include "engine/data/first_experiment_text.h"
+#include "engine/init/first_experiment_text.h"
 #include "kernels/base/error.h"
 #include "kernels/training/random.h"
 

@@ -1,10 +1,10 @@
-// A first experiment as YAML that explains itself. For engine/data/first_experiment.cpp alone.
+// A first experiment as YAML that explains itself. For engine/init/first_experiment.cpp alone.
 #pragma once
 #include <cstddef>
 #include <string>
 #include <vector>
 
-#include "engine/data/first_experiment.h"
+#include "engine/init/first_experiment.h"
 
 namespace tvmap {
 

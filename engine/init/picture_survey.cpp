@@ -1,4 +1,4 @@
-#include "engine/data/picture_survey.h"
+#include "engine/init/picture_survey.h"
 
 #include <algorithm>
 #include <atomic>

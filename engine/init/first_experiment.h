@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "engine/config/config.h"
-#include "engine/data/picture_survey.h"
+#include "engine/init/picture_survey.h"
 
 namespace tvmap {
 

@@ -1,4 +1,4 @@
-#include "engine/data/first_experiment_text.h"
+#include "engine/init/first_experiment_text.h"
 
 #include <algorithm>
 #include <map>
