@@ -130,6 +130,9 @@ NpyArray read_weights_of(const Options& options, const Config& config) {
 std::optional<CountNoise> count_noise(const Options& options, const Config& config) {
     const ObservationConfig& observation = config.solver.observation;
     if (observation.sight != Sight::poisson) return {};
+    if (config.denoise.luminance)
+        throw UsageError("--colour luminance: " + options.checkpoint +
+                         " was trained for counts, which are a channel's; give channels");
     if (!observation.gain.fixed() || !config.noise.sigma.fixed())
         throw UsageError(options.checkpoint +
                          " was trained for counts of several kinds; say what these images are: --set "

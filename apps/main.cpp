@@ -44,7 +44,11 @@ void wait_briefly(char** argv) {
           "OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"})
         if (std::getenv(given)) return;
     ::setenv("GOMP_SPINCOUNT", "5000", 1);
-    ::execv("/proc/self/exe", argv);  // (where it fails, all goes on as it is)
+    char path[4096];  // the file's own: a process that is started by a link is called what the link is
+    const ssize_t length = ::readlink("/proc/self/exe", path, sizeof path - 1);
+    if (length <= 0) return;
+    path[length] = 0;
+    ::execv(path, argv);  // (where it fails, all goes on as it is)
 }
 
 }  // namespace

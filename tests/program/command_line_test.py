@@ -242,6 +242,7 @@ def operators(folder):
         denoise = f"denoise {picture} --checkpoint {operator}/checkpoints/last.safetensors --out out_{operator}"
         if operator == "poisson":
             refused(folder, 2, denoise, "--set solver.poisson.gain=")
+            refused(folder, 2, f"{denoise}{needed} --colour luminance", "give channels")
         elif needed:
             refused(folder, 2, denoise, "give --mask")
             refused(folder, 1, f"{denoise} --mask small.npy", "2×3 does not fit")
