@@ -336,7 +336,7 @@ class Cases {
         add("network_step", [this] {
             const Config config;
             const int n = options_.batch, s = options_.size;
-            Graph graph(network_block(backend_, config.network));
+            Graph graph = network_graph(backend_, config.network);
             const Value noisy = graph.input("noisy", n, 1, s, s), target = graph.input("target", n, 1, s, s);
             const Value map = map_from_raw(graph, record_unet(graph, config.network, noisy), MapFromRaw{}, 1);
             loss(graph, map, target, LossKind::mse);

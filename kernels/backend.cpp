@@ -7,6 +7,7 @@
 #include <cstring>
 #include <utility>
 
+#include "kernels/amx/tiles.h"
 #include "kernels/base/error.h"
 #include "kernels/base/parallel.h"
 #include "kernels/base/simd.h"
@@ -41,8 +42,9 @@ class CpuBackend final : public Backend {
         static const std::string machine = cpu::processor_name(), onednn = cpu::onednn_version();
         const std::string set = cpu::instruction_set();
         const std::string restricted = set == cpu::instruction_sets().front() ? "" : set + ", ";
-        return text("cpu, ", machine, ", ", restricted, thread_count(), " threads, oneDNN ", onednn,
-                    ", winograd4");
+        const char* const own = features_ == Element::bf16 && cpu::amx::has_tiles() ? ", winograd4, amx_tiles"
+                                                                                     : ", winograd4";
+        return text("cpu, ", machine, ", ", restricted, thread_count(), " threads, oneDNN ", onednn, own);
     }
 
     MachinePeak measure_peak() override { return {cpu::peak_memory_rate(), cpu::peak_multiply_add_rate()}; }

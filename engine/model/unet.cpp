@@ -82,16 +82,6 @@ void record_solver(RecordedModel& model, const Config& config, int iterations) {
             denoise_with_steps(model.graph, model.noisy, model.lambda, problem, iterations, training);
 }
 
-/// Of tensors as the backend wants them.
-Graph network_graph(const Backend& backend, const NetworkConfig& network) {
-    const int block = network_block(backend, network);
-    const Element element = backend.feature_element();
-    if (element == Element::bf16 && block == 1)
-        fail("network.precision: bf16 on the CPU needs network.channels that are all multiples of 16, ",
-             "or all of 8 and none of 16; use others, or fp32");
-    return Graph(block, element);
-}
-
 }  // namespace
 
 int network_block(const Backend& backend, const NetworkConfig& network) {
@@ -102,6 +92,15 @@ int network_block(const Backend& backend, const NetworkConfig& network) {
         block = own;
     }
     return block;
+}
+
+Graph network_graph(const Backend& backend, const NetworkConfig& network) {
+    const int block = network_block(backend, network);
+    const Element element = backend.feature_element();
+    if (element == Element::bf16 && block == 1)
+        fail("network.precision: bf16 on the CPU needs network.channels that are all multiples of 16, ",
+             "or all of 8 and none of 16; use others, or fp32");
+    return Graph(block, element);
 }
 
 Value record_unet(Graph& graph, const NetworkConfig& network, Value image, Value window) {

@@ -22,6 +22,10 @@ namespace tvmap {
 /// of it, else 1.
 int network_block(const Backend& backend, const NetworkConfig& network);
 
+/// A graph whose tensors lie in these blocks and are of the backend's element. Throws Error for bf16 where channels do not
+/// lie in blocks.
+Graph network_graph(const Backend& backend, const NetworkConfig& network);
+
 /// Records the network on an N×1×H×W input; H and W must be divisible by 2^(levels − 1). Returns
 /// N×outputs×H×W. With `window` (window_shape, kernels/layers/upsample.h) the images are windows of larger ones, which
 /// begin at multiples of 2^(levels − 1), as their sizes are: the result is that of the larger image, as far as

@@ -38,4 +38,7 @@ inline Bfloat16 to_bfloat16(float value) {
     return {std::uint16_t((is_nan ? bits | 0x400000u : bits + 0x7fffu + (bits >> 16 & 1u)) >> 16)};
 }
 
+/// The same number.
+inline float to_float(Bfloat16 value) { return std::bit_cast<float>(std::uint32_t(value.bits) << 16); }
+
 }  // namespace tvmap

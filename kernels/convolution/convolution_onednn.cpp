@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "kernels/amx/tiles.h"
 #include "kernels/base/bump_allocator.h"
 #include "kernels/base/error.h"
 #include "kernels/base/simd.h"
@@ -214,6 +215,9 @@ class OnednnConvolution : public Convolution {
         const char* widest = onednn_channel_block() == 16 ? "avx512" : "avx2";
         std::vector<Algorithm> fast, slow;
         if (Winograd::applies(problem_)) fast.push_back({winograd_name});
+        if (amx::has_tiles() && bf16_instructions() == amx_bf16 &&
+            TileConvolution::applies(problem_.x, problem_.y, problem_.kernel))
+            fast.push_back({tiles_name});
         bool has_widest = false;
         // oneDNN multiplies by AMX in layouts of its own alone.
         const bool tries_staged = problem_.in_bf16() && bf16_instructions() == amx_bf16;
@@ -304,7 +308,8 @@ class OnednnConvolution : public Convolution {
             if (part.rfind(key, 0) != 0) continue;
             const Algorithm algorithm = Algorithm::parse(part.substr(key.size()));
             if (algorithm.to_string() != part.substr(key.size())) break;
-            if (algorithm.implementation != winograd_name && !algorithm.images && !batches(direction)) break;
+            const bool own = algorithm.implementation == winograd_name || algorithm.implementation == tiles_name;
+            if (!own && !algorithm.images && !batches(direction)) break;
             if (std::optional<Pass> pass = Pass::make(problem_, direction, algorithm)) return pass;
             break;
         }

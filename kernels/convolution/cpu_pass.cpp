@@ -27,18 +27,25 @@ std::optional<CpuPass> CpuPass::make(const ConvolutionProblem& problem, Directio
         if (!Winograd::applies(problem)) return std::nullopt;
         return CpuPass(problem, direction, algorithm, Winograd(problem));
     }
+    if (algorithm.to_string() == tiles_name) {
+        if (!TileConvolution::applies(problem.x, problem.y, problem.kernel)) return std::nullopt;
+        return CpuPass(problem, direction, algorithm,
+                       TileConvolution(problem.x, problem.y, problem.slope));
+    }
     std::optional<onednn::Pass> pass = onednn::Pass::make(problem, direction, algorithm);
     if (!pass) return std::nullopt;
     return CpuPass(problem, direction, algorithm, std::move(*pass));
 }
 
 std::size_t CpuPass::workspace_bytes() const {
-    if (const Winograd* own = std::get_if<Winograd>(&way_)) {
-        return direction_ == Direction::forward   ? own->forward_workspace_bytes()
-               : direction_ == Direction::weights ? own->weights_workspace_bytes()
-                                                  : own->data_workspace_bytes();
-    }
-    const std::size_t bytes = std::get<onednn::Pass>(way_).workspace_bytes();
+    const auto of = [&](const auto& own) {
+        return direction_ == Direction::forward   ? own.forward_workspace_bytes()
+               : direction_ == Direction::weights ? own.weights_workspace_bytes()
+                                                  : own.data_workspace_bytes();
+    };
+    if (const Winograd* own = std::get_if<Winograd>(&way_)) return of(*own);
+    const TileConvolution* const tiles = std::get_if<TileConvolution>(&way_);
+    const std::size_t bytes = tiles ? of(*tiles) : std::get<onednn::Pass>(way_).workspace_bytes();
     return direction_ == Direction::weights ? std::max(bytes, activation_gradient_workspace_bytes(problem_.y))
                                             : bytes;
 }
@@ -51,6 +58,8 @@ bool CpuPass::wants_dense_d_a() const {
 void CpuPass::forward(const float* x, const float* weight, const float* bias, float* y, void* workspace) {
     if (const Winograd* own = std::get_if<Winograd>(&way_))
         return own->forward(x, weight, bias, y, workspace);
+    if (const TileConvolution* tiles = std::get_if<TileConvolution>(&way_))
+        return tiles->forward(x, weight, bias, y, workspace);
     onednn::Pass& pass = std::get<onednn::Pass>(way_);
     const Pointer pointers[] = {tensor(x, problem_.x), tensor(weight), tensor(bias), tensor(y, problem_.y)};
     pass.run(pointers, Write::overwrite, static_cast<std::byte*>(workspace));
@@ -62,6 +71,8 @@ void CpuPass::weights(const float* x, const float* y, const float* d_y, View d_a
     if (const Winograd* own = std::get_if<Winograd>(&way_))
         return own->weights(x, y, d_y, d_a, d_weight, d_bias, write, workspace);
     activation_gradient({y, problem_.y}, {d_y, problem_.y}, d_a, problem_.slope, d_bias, write, workspace);
+    if (const TileConvolution* tiles = std::get_if<TileConvolution>(&way_))
+        return tiles->weights(x, d_a, d_weight, write, workspace);
     const Pointer pointers[] = {tensor(x, problem_.x), tensor(d_a.data, d_a.shape), {d_weight, 0}};
     std::get<onednn::Pass>(way_).run(pointers, write, static_cast<std::byte*>(workspace));
 }
@@ -69,6 +80,8 @@ void CpuPass::weights(const float* x, const float* y, const float* d_y, View d_a
 void CpuPass::data(ConstView d_a, const float* weight, float* d_x, Write write, void* workspace) {
     if (const Winograd* own = std::get_if<Winograd>(&way_))
         return own->data(d_a, weight, d_x, write, workspace);
+    if (const TileConvolution* tiles = std::get_if<TileConvolution>(&way_))
+        return tiles->data(d_a, weight, d_x, write, workspace);
     const Pointer pointers[] = {tensor(d_a.data, d_a.shape), tensor(weight), tensor(d_x, problem_.x)};
     std::get<onednn::Pass>(way_).run(pointers, write, static_cast<std::byte*>(workspace));
 }

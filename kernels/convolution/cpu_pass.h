@@ -1,5 +1,5 @@
-// One direction of a convolution on the CPU by one algorithm: oneDNN's, or "winograd4"
-// (kernels/convolution/winograd.h). What an algorithm leaves out, the activation or its gradient, is done here, so
+// One direction of a convolution on the CPU by one algorithm: oneDNN's, "winograd4" (kernels/convolution/winograd.h) or
+// "amx_tiles" (kernels/amx/tile_convolution.h). What an algorithm leaves out, the activation or its gradient, is done here, so
 // that all compute the same.
 #pragma once
 #include <cstddef>
@@ -7,12 +7,13 @@
 #include <string>
 #include <variant>
 
+#include "kernels/amx/tile_convolution.h"
 #include "kernels/convolution/onednn_pass.h"
 #include "kernels/convolution/winograd.h"
 
 namespace tvmap::cpu {
 
-inline constexpr char winograd_name[] = "winograd4";
+inline constexpr char winograd_name[] = "winograd4", tiles_name[] = "amx_tiles";
 
 /// A planned pass, for one thread at a time. Workspaces are aligned to 64 bytes.
 class CpuPass {
@@ -35,13 +36,13 @@ class CpuPass {
 
   private:
     CpuPass(const ConvolutionProblem& problem, onednn::Direction direction, onednn::Algorithm algorithm,
-            std::variant<onednn::Pass, Winograd> way)
+            std::variant<onednn::Pass, Winograd, TileConvolution> way)
         : problem_(problem), direction_(direction), algorithm_(std::move(algorithm)), way_(std::move(way)) {}
 
     ConvolutionProblem problem_;
     onednn::Direction direction_;
     onednn::Algorithm algorithm_;
-    std::variant<onednn::Pass, Winograd> way_;
+    std::variant<onednn::Pass, Winograd, TileConvolution> way_;
 };
 
 }  // namespace tvmap::cpu

@@ -42,12 +42,14 @@ struct Case {
     bool slice_x = false, slice_y = false;
     bool planar_y = false;            // whatever the number of channels
     Element element = Element::fp32;  // of tensors in blocks
+    int block = 0;                    // of channels; 0: this machine's
 };
 
 inline ConvolutionProblem problem_of(const Case& c) {
     ConvolutionProblem problem;
-    problem.x = dense_features(c.n, c.inputs, c.h, c.w, cpu::channel_block(c.inputs));
-    problem.y = dense_features(c.n, c.outputs, c.h, c.w, c.planar_y ? 1 : cpu::channel_block(c.outputs));
+    const auto block = [&](int channels) { return c.block ? c.block : cpu::channel_block(channels); };
+    problem.x = dense_features(c.n, c.inputs, c.h, c.w, block(c.inputs));
+    problem.y = dense_features(c.n, c.outputs, c.h, c.w, c.planar_y ? 1 : block(c.outputs));
     for (Features* f : {&problem.x, &problem.y})
         if (f->block > 1) f->element = c.element;
     // A slice's stride is that of a wider tensor, a multiple of 16 floats as its data is aligned.

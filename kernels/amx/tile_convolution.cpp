@@ -1,0 +1,199 @@
+// Divides the passes among threads. Forward and data: by rows, each task packs those it reads, so that they never leave the
+// second cache; where images are small and channels many, all rows are packed once and each task takes a group of
+// outputs, whose weights it packs. Weights: by pieces of the rows, each with sums of its own; where one or few pieces hold
+// all, rows are packed once and each task takes a group of inputs and one of outputs.
+#include "kernels/amx/tile_convolution.h"
+
+#include <algorithm>
+
+#include "kernels/amx/tiles.h"
+#include "kernels/base/parallel.h"
+#include "kernels/base/threads.h"
+
+namespace tvmap::cpu {
+
+using namespace amx;
+
+namespace {
+
+constexpr std::int64_t cache_numbers = 256 * 1024;  // what packed rows may fill of the second cache
+constexpr int least_pieces = 4, most_pieces = 32;   // of the weights' sums; fewer: one
+
+std::int64_t aligned_numbers(std::int64_t numbers) { return (numbers + 31) / 32 * 32; }
+
+// Numbers from one channel to the next of packed channels: an odd number of cache lines, so that 16 of them do not share
+// sets of the first cache.
+std::int64_t channel_numbers(const Plane& plane, Rows rows) {
+    const std::int64_t lines = (rows.source_positions(plane) + 31) / 32;
+    return (lines | 1) * 32;
+}
+
+std::int64_t pair_numbers(const Plane& plane, Rows rows) { return whole(rows.positions(plane)) * group; }
+
+// The rows of a plane that hold pixels, and the zeros between them.
+Rows all_rows(const Plane& plane) { return {1, plane.rows() - 1}; }
+
+}  // namespace
+
+bool TileConvolution::applies(const Features& x, const Features& y, int kernel) {
+    return kernel == 3 && x.block == 16 && y.block == 16 && x.element == Element::bf16 &&
+           y.element == Element::bf16;
+}
+
+TileConvolution::TileConvolution(const Features& x, const Features& y, float slope)
+    : x_(x), y_(y), slope_(slope), threads_(thread_count()), plain_(!has_tiles()), plane_(x) {
+    forward_ = divide(x.c, y.c);
+    data_ = divide(y.c, x.c);
+    const Rows all = all_rows(plane_);
+    const std::int64_t count = all.to - all.from,
+                       row = plane_.width() * group * (groups_of(x.c) + groups_of(y.c));
+    const std::int64_t pieces =
+        std::clamp<std::int64_t>((count * row + cache_numbers - 1) / cache_numbers, 1, most_pieces);
+    piece_rows_ = pieces < least_pieces ? count : (count + pieces - 1) / pieces;
+    pieces_ = int((count + piece_rows_ - 1) / piece_rows_);
+}
+
+TileConvolution::Division TileConvolution::divide(int inputs, int outputs) const {
+    Division d{inputs, outputs};
+    const Rows all = all_rows(plane_);
+    const std::int64_t count = all.to - all.from, row = plane_.width() * group * groups_of(inputs);
+    d.by_outputs = groups_of(outputs) >= 2 * threads_ && count * row <= 2 * cache_numbers;
+    const std::int64_t fit = std::max<std::int64_t>(1, cache_numbers / row),
+                       each = (count + 4 * threads_ - 1) / (4 * threads_);
+    d.task_rows = d.by_outputs ? count : std::min(fit, each);
+    d.source_numbers = Rows{0, d.task_rows}.source_positions(plane_) * group;
+    const std::int64_t weights = groups_of(inputs) * packed_weight_numbers,
+                       source = groups_of(inputs) * d.source_numbers;
+    d.shared_numbers = d.by_outputs ? source : groups_of(outputs) * weights;
+    d.thread_numbers = d.by_outputs ? weights : source;
+    return d;
+}
+
+std::size_t TileConvolution::bytes(const Division& division) const {
+    return std::size_t(division.shared_numbers + threads_ * division.thread_numbers) * sizeof(Bfloat16);
+}
+std::size_t TileConvolution::forward_workspace_bytes() const { return bytes(forward_); }
+std::size_t TileConvolution::data_workspace_bytes() const { return bytes(data_); }
+
+void TileConvolution::convolve(const Division& division, ConstView x, const WeightPacking& weights,
+                               const float* bias, float slope, Write write, View y, void* workspace) const {
+    auto* const shared = static_cast<Bfloat16*>(workspace);
+    const auto own = [&] { return shared + division.shared_numbers + thread_index() * division.thread_numbers; };
+    const int inputs = groups_of(division.inputs), outputs = groups_of(division.outputs);
+    const Rows all = all_rows(plane_);
+    RowsTask common;
+    common.source_group = division.source_numbers;
+    common.inputs = division.inputs;
+    common.y = y;
+    common.bias = bias;
+    common.slope = slope;
+    common.accumulate = write == Write::accumulate;
+    if (division.by_outputs) {
+        parallel_for(inputs, x.shape.size(), [&](std::int64_t g) {
+            pack_pixels(x, plane_, all, int(g), shared + g * division.source_numbers);
+        });
+        parallel_for(outputs, serial_floats, [&](std::int64_t output) {
+            RowsTask task = common;
+            Bfloat16* const packed = own();
+            for (int g = 0; g < inputs; ++g)
+                pack_weights(weights, g, int(output), packed + g * packed_weight_numbers);
+            task.source = shared;
+            task.weight = packed;
+            task.rows = all;
+            task.output_group = int(output);
+            convolve_rows(task, plane_, plain_);
+        });
+        return;
+    }
+    const std::int64_t of_output = inputs * packed_weight_numbers;
+    parallel_for(inputs * outputs, outputs * of_output, [&](std::int64_t k) {
+        pack_weights(weights, int(k % inputs), int(k / inputs), shared + k * packed_weight_numbers);
+    });
+    const std::int64_t tasks = (all.to - all.from + division.task_rows - 1) / division.task_rows;
+    parallel_for(tasks, x.shape.size() + y.shape.size(), [&](std::int64_t k) {
+        RowsTask task = common;
+        task.rows.from = all.from + k * division.task_rows;
+        task.rows.to = std::min(task.rows.from + division.task_rows, all.to);
+        Bfloat16* const source = own();
+        for (int g = 0; g < inputs; ++g)
+            pack_pixels(x, plane_, task.rows, g, source + g * division.source_numbers);
+        task.source = source;
+        for (int output = 0; output < outputs; ++output) {
+            task.output_group = output;
+            task.weight = shared + output * of_output;
+            convolve_rows(task, plane_, plain_);
+        }
+    });
+}
+
+void TileConvolution::forward(const float* x, const float* weight, const float* bias, float* y,
+                              void* workspace) const {
+    convolve(forward_, {x, x_}, {weight, x_.c, y_.c, false}, bias, slope_, Write::overwrite, {y, y_},
+             workspace);
+}
+
+void TileConvolution::data(ConstView d_a, const float* weight, float* d_x, Write write,
+                           void* workspace) const {
+    convolve(data_, d_a, {weight, y_.c, x_.c, true}, nullptr, 1.0f, write, {d_x, x_}, workspace);
+}
+
+// Sums, [piece][group of outputs][group of inputs], and packed rows, one thread's or all.
+std::size_t TileConvolution::weights_workspace_bytes() const {
+    const Rows rows{0, piece_rows_};
+    const std::int64_t inputs = groups_of(x_.c), outputs = groups_of(y_.c);
+    const std::int64_t packed =
+        inputs * group * channel_numbers(plane_, rows) + outputs * pair_numbers(plane_, rows);
+    return std::size_t(pieces_ * inputs * outputs * sums_floats) * sizeof(float) +
+           std::size_t((pieces_ == 1 ? 1 : threads_) * aligned_numbers(packed)) * sizeof(Bfloat16);
+}
+
+void TileConvolution::weights(const float* x, ConstView d_a, float* d_weight, Write write,
+                              void* workspace) const {
+    const int inputs = groups_of(x_.c), outputs = groups_of(y_.c);
+    const Rows all = all_rows(plane_), most{0, piece_rows_};
+    const std::int64_t channel = channel_numbers(plane_, most), of_input = group * channel,
+                       of_output = pair_numbers(plane_, most),
+                       of_thread = aligned_numbers(inputs * of_input + outputs * of_output),
+                       of_piece = std::int64_t(inputs) * outputs * sums_floats;
+    float* const sums = static_cast<float*>(workspace);
+    auto* const packed = reinterpret_cast<Bfloat16*>(sums + pieces_ * of_piece);
+    const auto pack = [&](Rows rows, std::int64_t k, Bfloat16* to) {
+        if (k < inputs)
+            pack_channels({x, x_}, plane_, rows, int(k), channel, to + k * of_input);
+        else
+            pack_pairs(d_a, plane_, rows, int(k) - inputs,
+                       to + inputs * of_input + (k - inputs) * of_output);
+    };
+    const auto sum_up = [&](Rows rows, std::int64_t k, const Bfloat16* from, float* to) {
+        SumsTask task;
+        task.source = from + k % inputs * of_input;
+        task.row_numbers = channel;
+        task.pairs = from + inputs * of_input + k / inputs * of_output;
+        task.rows = rows;
+        sum_products(task, plane_, plain_, to + k * sums_floats);
+    };
+    const auto write_out = [&](std::int64_t k) {
+        write_gradients(sums + k * sums_floats, pieces_, of_piece, x_.c, y_.c, int(k % inputs),
+                        int(k / inputs), write, d_weight);
+    };
+    if (pieces_ == 1) {
+        parallel_for(inputs + outputs, x_.size() + y_.size(),
+                     [&](std::int64_t k) { pack(all, k, packed); });
+        parallel_for(inputs * outputs, serial_floats, [&](std::int64_t k) {
+            sum_up(all, k, packed, sums);
+            write_out(k);
+        });
+        return;
+    }
+    parallel_for(pieces_, x_.size() + y_.size(), [&](std::int64_t piece) {
+        Rows rows;
+        rows.from = all.from + piece * piece_rows_;
+        rows.to = std::min(rows.from + piece_rows_, all.to);
+        Bfloat16* const own = packed + thread_index() * of_thread;
+        for (int k = 0; k < inputs + outputs; ++k) pack(rows, k, own);
+        for (int k = 0; k < inputs * outputs; ++k) sum_up(rows, k, own, sums + piece * of_piece);
+    });
+    parallel_for(inputs * outputs, pieces_ * of_piece, write_out);
+}
+
+}  // namespace tvmap::cpu

@@ -1,0 +1,350 @@
+// Between tensors and what products of tiles are made of.
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/base/simd.h"
+#include "kernels/amx/tile_kernels.h"
+#include "kernels/amx/tile_store.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/amx/tile_packing.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+#include "kernels/base/simd_loops.h"
+
+#ifndef TVMAP_KERNELS_AMX_PACKING_ONCE
+#define TVMAP_KERNELS_AMX_PACKING_ONCE
+namespace tvmap::cpu::amx {
+constexpr int block = 16;  // channels of a tensor that lie together
+static_assert(group == 2 * block);
+
+// The numbers of a row of one block of channels: its first pixel's.
+template <class T>
+T* line_of(const FeatureView<T>& x, const Plane& plane, std::int64_t row, int channel) {
+    return x.image(plane.image(row)) +
+           (std::int64_t(channel / block) * plane.h + plane.line(row)) * plane.w * block;
+}
+}  // namespace tvmap::cpu::amx
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace tvmap::cpu::HWY_NAMESPACE {
+namespace {
+
+using namespace amx;
+
+void clear(std::int64_t count, Bfloat16* to) { std::memset(to, 0, std::size_t(count) * sizeof(Bfloat16)); }
+
+HWY_INLINE void copy_block(const Bfloat16* from, Bfloat16* to) {
+    const hn::CappedTag<std::uint16_t, block> d;
+    for (int k = 0; k < block; k += int(hn::MaxLanes(d)))
+        hn::StoreU(hn::LoadU(d, &from[k].bits), d, &to[k].bits);
+}
+
+void pack_pixels(const FeatureView<const Bfloat16>& x, const Plane& plane, Rows rows, int channel_group,
+                 Bfloat16* to) {
+    const int channel = channel_group * group;
+    const bool whole_group = channel + block < x.shape.c;
+    Bfloat16* const end = to + rows.source_positions(plane) * group;
+    clear(Rows::lead * group, to);
+    to += Rows::lead * group;
+    for (std::int64_t row = rows.from - 1; row <= rows.to; ++row) {
+        if (plane.is_zeros(row)) {
+            clear(plane.width() * group, to);
+            to += plane.width() * group;
+            continue;
+        }
+        clear(group, to);
+        to += group;
+        const Bfloat16* from = line_of(x, plane, row, channel);
+        const std::int64_t next = std::int64_t(plane.h) * plane.w * block;
+        for (int j = 0; j < plane.w; ++j, from += block, to += group) {
+            copy_block(from, to);
+            if (whole_group)
+                copy_block(from + next, to + block);
+            else
+                clear(block, to + block);
+        }
+    }
+    clear(end - to, to);
+}
+
+#if HWY_TARGET != HWY_SCALAR
+using Eight = hn::FixedTag<std::uint16_t, 8>;
+using Numbers = hn::Vec<Eight>;
+
+// Of words of any width, as if they were 16 bits wide.
+template <class Word>
+HWY_INLINE Numbers lower(Numbers a, Numbers b) {
+    const hn::Repartition<Word, Eight> d;
+    return hn::BitCast(Eight(), hn::InterleaveLower(d, hn::BitCast(d, a), hn::BitCast(d, b)));
+}
+template <class Word>
+HWY_INLINE Numbers upper(Numbers a, Numbers b) {
+    const hn::Repartition<Word, Eight> d;
+    return hn::BitCast(Eight(), hn::InterleaveUpper(d, hn::BitCast(d, a), hn::BitCast(d, b)));
+}
+
+// 8 pixels' 8 channels, one pixel `block` numbers after the other, to 8 channels' 8 pixels.
+HWY_INLINE void transpose(const Bfloat16* from, Bfloat16* to, std::int64_t row_numbers) {
+    using u16 = std::uint16_t;
+    using u32 = std::uint32_t;
+    using u64 = std::uint64_t;
+    const Eight d;
+    Numbers a[8], b[8];
+    for (int i = 0; i < 8; ++i) a[i] = hn::LoadU(d, &from[i * block].bits);
+    for (int i = 0; i < 4; ++i) {
+        b[i] = lower<u16>(a[2 * i], a[2 * i + 1]);      // channels 0–3 of two pixels
+        b[4 + i] = upper<u16>(a[2 * i], a[2 * i + 1]);  // channels 4–7
+    }
+    for (int i = 0; i < 4; ++i) {
+        a[2 * i] = lower<u32>(b[2 * i], b[2 * i + 1]);  // two channels of four pixels
+        a[2 * i + 1] = upper<u32>(b[2 * i], b[2 * i + 1]);
+    }
+    for (int half = 0; half < 2; ++half)
+        for (int i = 0; i < 2; ++i) {
+            Bfloat16* const row = to + (4 * half + 2 * i) * row_numbers;
+            hn::StoreU(lower<u64>(a[4 * half + i], a[4 * half + 2 + i]), d, &row->bits);
+            hn::StoreU(upper<u64>(a[4 * half + i], a[4 * half + 2 + i]), d, &row[row_numbers].bits);
+        }
+}
+#endif
+
+HWY_INLINE void transpose_line(const Bfloat16* from, int pixels, Bfloat16* to, std::int64_t row_numbers) {
+    int j = 0;
+#if HWY_TARGET != HWY_SCALAR
+    for (int next = 0; pixels >= 8 && next < pixels; next += 8) {
+        j = std::min(next, pixels - 8);  // the last pixels overlap those before
+        for (int c = 0; c < block; c += 8) transpose(from + j * block + c, to + c * row_numbers + j, row_numbers);
+    }
+    if (pixels >= 8) return;
+#endif
+    for (; j < pixels; ++j)
+        for (int c = 0; c < block; ++c) to[c * row_numbers + j] = from[j * block + c];
+}
+
+void pack_channels(const FeatureView<const Bfloat16>& x, const Plane& plane, Rows rows, int channel_group,
+                   std::int64_t row_numbers, Bfloat16* to) {
+    for (int half = 0; half < 2; ++half, to += block * row_numbers) {
+        const int channel = channel_group * group + half * block;
+        if (channel >= x.shape.c) {
+            clear(block * row_numbers, to);
+            continue;
+        }
+        std::int64_t place = Rows::lead;
+        for (int c = 0; c < block; ++c) clear(place, to + c * row_numbers);
+        for (std::int64_t row = rows.from - 1; row <= rows.to; ++row, place += plane.width()) {
+            const bool zeros = plane.is_zeros(row);
+            for (int c = 0; c < block; ++c) clear(zeros ? plane.width() : 1, to + c * row_numbers + place);
+            if (!zeros)
+                transpose_line(line_of(x, plane, row, channel), plane.w, to + place + 1, row_numbers);
+        }
+        for (int c = 0; c < block; ++c) clear(row_numbers - place, to + c * row_numbers + place);
+    }
+}
+
+// Two pixels' 16 channels, or one's with zeros before or after.
+HWY_INLINE void pair_up(const Bfloat16* first, const Bfloat16* second, Bfloat16* to) {
+#if HWY_TARGET != HWY_SCALAR
+    const Eight d;
+    for (int c = 0; c < block; c += 8) {
+        const Numbers a = first ? hn::LoadU(d, &first[c].bits) : hn::Zero(d);
+        const Numbers b = second ? hn::LoadU(d, &second[c].bits) : hn::Zero(d);
+        hn::StoreU(lower<std::uint16_t>(a, b), d, &to[2 * c].bits);
+        hn::StoreU(upper<std::uint16_t>(a, b), d, &to[2 * c + 8].bits);
+    }
+#else
+    for (int c = 0; c < block; ++c) {
+        to[2 * c] = first ? first[c] : Bfloat16{0};
+        to[2 * c + 1] = second ? second[c] : Bfloat16{0};
+    }
+#endif
+}
+
+void pack_pairs(const FeatureView<const Bfloat16>& x, const Plane& plane, Rows rows, int channel_group,
+                Bfloat16* to) {
+    const std::int64_t count = rows.positions(plane), numbers = whole(count) * block;
+    for (int half = 0; half < 2; ++half, to += numbers) {
+        const int channel = channel_group * group + half * block;
+        if (channel >= x.shape.c) {
+            clear(numbers, to);
+            continue;
+        }
+        const auto pair = [&](std::int64_t position) HWY_ATTR { return to + position / 2 * 2 * block; };
+        for (std::int64_t k = 0; k < rows.to - rows.from; ++k) {
+            // The row's zero, and what comes before its first pixel, may be in a pair with the last row's last pixel.
+            const std::int64_t start = k * plane.width(), end = start + plane.width();
+            if (plane.is_zeros(rows.from + k)) {
+                Bfloat16* const first = pair(start + start % 2);
+                clear(pair(end + end % 2) - first, first);
+                continue;
+            }
+            const Bfloat16* from = line_of(x, plane, rows.from + k, channel);
+            std::int64_t at = start + 1;
+            if (at % 2 == 1) {
+                pair_up(nullptr, from, pair(at));
+                ++at;
+                from += block;
+            }
+            for (; at + 1 < end; at += 2, from += 2 * block) pair_up(from, from + block, pair(at));
+            if (at < end) pair_up(from, nullptr, pair(at));
+        }
+        const std::int64_t past = count + count % 2;
+        clear(to + numbers - pair(past), pair(past));
+    }
+}
+
+// Of up to 32×9 weights in a row of memory.
+HWY_INLINE void round_weights(int count, const float* from, std::uint16_t* to) {
+    for_each_vector(count, [&](auto d, std::int64_t i) HWY_ATTR {
+        store(load(d, from + i), d, reinterpret_cast<Bfloat16*>(to + i));
+    });
+}
+
+void pack_weights(const WeightPacking& packing, int input_group, int output_group, Bfloat16* to) {
+    constexpr int line = group * taps;
+    alignas(64) std::uint16_t rounded[group][line];
+    // Lines of memory: an output's inputs, or, transposed, an input's outputs.
+    const int lines = packing.transposed ? packing.inputs : packing.outputs,
+              columns = packing.transposed ? packing.outputs : packing.inputs;
+    const int first_line = (packing.transposed ? input_group : output_group) * group,
+              first_column = (packing.transposed ? output_group : input_group) * group;
+    const int used = std::min(group, columns - first_column) * taps;
+    for (int k = 0; k < group; ++k) {
+        const bool exists = first_line + k < lines;
+        if (exists)
+            round_weights(used, packing.weight + (std::int64_t(first_line + k) * columns + first_column) * taps,
+                          rounded[k]);
+        std::fill(rounded[k] + (exists ? used : 0), rounded[k] + line, std::uint16_t(0));
+    }
+    auto* words = reinterpret_cast<std::uint16_t*>(to);
+    for (int tap = 0; tap < taps; ++tap)
+        for (int half = 0; half < group; half += block)
+            for (int input = 0; input < group; input += 2)
+                for (int output = half; output < half + block; ++output, words += 2) {
+                    if (packing.transposed) {
+                        words[0] = rounded[input][output * taps + taps - 1 - tap];
+                        words[1] = rounded[input + 1][output * taps + taps - 1 - tap];
+                    } else {
+                        words[0] = rounded[output][input * taps + tap];
+                        words[1] = rounded[output][(input + 1) * taps + tap];
+                    }
+                }
+}
+
+// A run of pixels of one block of outputs. `bias` is of that block.
+template <bool accumulate, bool activates>
+HWY_INLINE void store_run(const float* sums, int count, const float* bias, float slope, Bfloat16* to) {
+    const hn::CappedTag<float, block> d;
+    constexpr int lanes = int(hn::MaxLanes(d));
+    for (int c = 0; c < block; c += lanes) {
+        const auto add = bias ? hn::LoadU(d, bias + c) : hn::Zero(d);
+        const auto factor = hn::Set(d, slope);
+        const float* from = sums + c;
+        Bfloat16* at = to + c;
+        for (int i = 0; i < count; ++i, from += group, at += block) {
+            auto value = hn::Load(d, from);
+            if constexpr (activates) {
+                value = hn::Add(value, add);
+                value = hn::IfThenElse(hn::Gt(value, hn::Zero(d)), value, hn::Mul(value, factor));
+            }
+            write_out<accumulate>(d, value, at);
+        }
+    }
+}
+
+void store_results(const RowsTask& task, const Plane& plane, std::int64_t first, int count, const float* sums) {
+    const auto y = as<Bfloat16>(task.y);
+    for (int i = 0; i < count;) {
+        const std::int64_t position = first + i, row = task.rows.from + position / plane.width();
+        const int column = int(position % plane.width());
+        const int length = int(std::min<std::int64_t>(count - i, plane.width() - column));
+        const int skipped = plane.is_zeros(row) ? length : column == 0 ? 1 : 0;
+        for (int half = 0; half < 2 && skipped < length; ++half) {
+            const int channel = task.output_group * group + half * block;
+            if (channel >= y.shape.c) break;
+            Bfloat16* const to =
+                line_of(y, plane, row, channel) + std::int64_t(column + skipped - 1) * block;
+            const float* const from = sums + (i + skipped) * group + half * block;
+            const float* const bias = task.bias ? task.bias + channel : nullptr;
+            if (task.accumulate)
+                store_run<true, false>(from, length - skipped, nullptr, 1, to);
+            else if (bias || task.slope != 1.0f)
+                store_run<false, true>(from, length - skipped, bias, task.slope, to);
+            else
+                store_run<false, false>(from, length - skipped, nullptr, 1, to);
+        }
+        i += length;
+    }
+}
+
+void write_gradients(const float* sums, int pieces, std::int64_t of_piece, int inputs, int outputs,
+                     int input_group, int output_group, bool adds, float* d_weight) {
+    constexpr int apart = group * group + 16;  // taps do not share sets of the first cache
+    const hn::CappedTag<float, 16> d;
+    alignas(64) float total[taps * apart];
+    for (int tap = 0; tap < taps; ++tap)
+        for (int i = 0; i < group * group; i += int(hn::MaxLanes(d))) {
+            const float* const from = sums + tap * group * group + i;
+            auto sum = hn::Load(d, from);
+            for (int piece = 1; piece < pieces; ++piece)
+                sum = hn::Add(sum, hn::Load(d, from + piece * of_piece));
+            hn::Store(sum, d, total + tap * apart + i);
+        }
+    const int first = input_group * group, most = std::min(group, inputs - first);
+    for (int o = 0; o < std::min(group, outputs - output_group * group); ++o) {
+        float* to = d_weight + (std::int64_t(output_group * group + o) * inputs + first) * taps;
+        for (int c = 0; c < most; ++c, to += taps)
+            for (int tap = 0; tap < taps; ++tap)
+                to[tap] = total[tap * apart + c * group + o] + (adds ? to[tap] : 0.0f);
+    }
+}
+
+}  // namespace
+}  // namespace tvmap::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tvmap::cpu {
+namespace {
+HWY_EXPORT(pack_pixels);
+HWY_EXPORT(pack_channels);
+HWY_EXPORT(pack_pairs);
+HWY_EXPORT(pack_weights);
+HWY_EXPORT(store_results);
+HWY_EXPORT(write_gradients);
+}  // namespace
+
+namespace amx {
+
+void pack_pixels(ConstView x, const Plane& plane, Rows rows, int channel_group, Bfloat16* to) {
+    HWY_DYNAMIC_DISPATCH(pack_pixels)(as<Bfloat16>(x), plane, rows, channel_group, to);
+}
+
+void pack_channels(ConstView x, const Plane& plane, Rows rows, int channel_group, std::int64_t row_numbers,
+                   Bfloat16* to) {
+    HWY_DYNAMIC_DISPATCH(pack_channels)(as<Bfloat16>(x), plane, rows, channel_group, row_numbers, to);
+}
+
+void pack_pairs(ConstView d_a, const Plane& plane, Rows rows, int channel_group, Bfloat16* to) {
+    HWY_DYNAMIC_DISPATCH(pack_pairs)(as<Bfloat16>(d_a), plane, rows, channel_group, to);
+}
+
+void pack_weights(const WeightPacking& packing, int input_group, int output_group, Bfloat16* to) {
+    HWY_DYNAMIC_DISPATCH(pack_weights)(packing, input_group, output_group, to);
+}
+
+void store_results(const RowsTask& task, const Plane& plane, std::int64_t first, int count,
+                   const float* sums) {
+    HWY_DYNAMIC_DISPATCH(store_results)(task, plane, first, count, sums);
+}
+
+void write_gradients(const float* sums, int pieces, std::int64_t of_piece, int inputs, int outputs,
+                     int input_group, int output_group, Write write, float* d_weight) {
+    HWY_DYNAMIC_DISPATCH(write_gradients)
+    (sums, pieces, of_piece, inputs, outputs, input_group, output_group, write == Write::accumulate, d_weight);
+}
+
+}  // namespace amx
+}  // namespace tvmap::cpu
+#endif

@@ -1,0 +1,128 @@
+// The products themselves, two tiles by two: each tile that is loaded serves two products.
+#include <cstddef>
+
+#include "kernels/amx/tile_kernels.h"
+#include "kernels/amx/tile_store.h"
+#include "kernels/amx/tiles.h"
+
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+#include "kernels/base/simd.h"
+
+namespace tvmap::cpu::amx {
+namespace {
+
+#if defined(__x86_64__) && defined(__linux__)
+// The operating system keeps room for a thread's tile registers only for a process that has asked for it.
+bool ask_for_tiles() {
+    constexpr long request_permission = 0x1023, tile_data = 18;
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+    constexpr unsigned products = 1u << 22, registers = 1u << 24;
+    return (d & products) && (d & registers) && syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+}
+#else
+bool ask_for_tiles() { return false; }
+#endif
+
+/// body(tiles) with the processor's, or plain ones.
+template <class Body>
+void with_tiles(bool plain, const Body& body) {
+#if defined(__x86_64__)
+    if (!plain) {
+        AmxTiles tiles;
+        return body(tiles);
+    }
+#endif
+    PlainTiles tiles;
+    body(tiles);
+}
+
+template <class Tiles>
+void zero_sums(Tiles& tiles) {
+    tiles.template zero<0>();
+    tiles.template zero<1>();
+    tiles.template zero<2>();
+    tiles.template zero<3>();
+}
+
+// Of 32 rows of the left factor, left_row bytes apart, and two tiles of the right one.
+template <class Tiles>
+void multiply(Tiles& tiles, const std::byte* left, std::int64_t left_row, const std::byte* right,
+              const std::byte* right_next) {
+    tiles.template load<4>(left, left_row);
+    tiles.template load<6>(right, tile_row_bytes);
+    tiles.template multiply<0, 4, 6>();
+    tiles.template load<7>(right_next, tile_row_bytes);
+    tiles.template multiply<1, 4, 7>();
+    tiles.template load<5>(left + tile_rows * left_row, left_row);
+    tiles.template multiply<2, 5, 6>();
+    tiles.template multiply<3, 5, 7>();
+}
+
+// To 32 rows of 32 floats.
+template <class Tiles>
+void store_sums(Tiles& tiles, float* to) {
+    constexpr std::int64_t row = group * sizeof(float);
+    tiles.template store<0>(to, row);
+    tiles.template store<1>(to + group / 2, row);
+    tiles.template store<2>(to + tile_rows * group, row);
+    tiles.template store<3>(to + tile_rows * group + group / 2, row);
+}
+
+const std::byte* bytes(const Bfloat16* numbers) { return reinterpret_cast<const std::byte*>(numbers); }
+
+}  // namespace
+
+bool has_tiles() {
+    static const bool granted = ask_for_tiles();
+    return granted && instruction_set() == "AVX-512";
+}
+
+void convolve_rows(const RowsTask& task, const Plane& plane, bool plain) {
+    const int groups = groups_of(task.inputs);
+    const std::int64_t count = task.rows.positions(plane);
+    std::int64_t shifts[taps];
+    for (int tap = 0; tap < taps; ++tap) shifts[tap] = plane.shift(tap) * group;
+    with_tiles(plain, [&](auto& tiles) {
+        alignas(64) float sums[together * group];
+        for (std::int64_t position = 0; position < count; position += together) {
+            zero_sums(tiles);
+            for (int g = 0; g < groups; ++g) {
+                const Bfloat16* const source =
+                    task.source + g * task.source_group + (Rows::lead + plane.width() + position) * group;
+                const std::byte* weight = bytes(task.weight + g * packed_weight_numbers);
+                for (int tap = 0; tap < taps; ++tap, weight += 2 * tile_bytes)
+                    multiply(tiles, bytes(source + shifts[tap]), tile_row_bytes, weight, weight + tile_bytes);
+            }
+            store_sums(tiles, sums);
+            store_results(task, plane, position, int(std::min<std::int64_t>(together, count - position)),
+                          sums);
+        }
+    });
+}
+
+void sum_products(const SumsTask& task, const Plane& plane, bool plain, float* sums) {
+    const std::int64_t pairs = whole(task.rows.positions(plane)) / 2,
+                       row = task.row_numbers * std::int64_t(sizeof(Bfloat16));
+    with_tiles(plain, [&](auto& tiles) {
+        for (int tap = 0; tap < taps; ++tap, sums += group * group) {
+            const std::byte* left = bytes(task.source + Rows::lead + plane.width() + plane.shift(tap));
+            const std::byte *right = bytes(task.pairs), *next = right + pairs * tile_row_bytes;
+            zero_sums(tiles);
+            for (std::int64_t pair = 0; pair < pairs; pair += tile_rows) {
+                multiply(tiles, left, row, right, next);
+                left += tile_row_bytes;
+                right += tile_bytes;
+                next += tile_bytes;
+            }
+            store_sums(tiles, sums);
+        }
+    });
+}
+
+}  // namespace tvmap::cpu::amx
