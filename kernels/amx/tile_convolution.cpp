@@ -19,16 +19,11 @@ namespace {
 constexpr std::int64_t cache_numbers = 256 * 1024;  // what packed rows may fill of the second cache
 constexpr int least_pieces = 4, most_pieces = 32;   // of the weights' sums; fewer: one
 
-std::int64_t aligned_numbers(std::int64_t numbers) { return (numbers + 31) / 32 * 32; }
-
 // Numbers from one channel to the next of packed channels: an odd number of cache lines, so that 16 of them do not share
 // sets of the first cache.
 std::int64_t channel_numbers(const Plane& plane, Rows rows) {
-    const std::int64_t lines = (rows.source_positions(plane) + 31) / 32;
-    return (lines | 1) * 32;
+    return (whole(rows.positions(plane)) / 32 | 1) * 32;
 }
-
-std::int64_t pair_numbers(const Plane& plane, Rows rows) { return whole(rows.positions(plane)) * group; }
 
 // The rows of a plane that hold pixels, and the zeros between them.
 Rows all_rows(const Plane& plane) { return {1, plane.rows() - 1}; }
@@ -36,17 +31,17 @@ Rows all_rows(const Plane& plane) { return {1, plane.rows() - 1}; }
 }  // namespace
 
 bool TileConvolution::applies(const Features& x, const Features& y, int kernel) {
-    return kernel == 3 && x.block == 16 && y.block == 16 && x.element == Element::bf16 &&
+    return (kernel == 3 || kernel == 1) && x.block == 16 && y.block == 16 && x.element == Element::bf16 &&
            y.element == Element::bf16;
 }
 
-TileConvolution::TileConvolution(const Features& x, const Features& y, float slope)
-    : x_(x), y_(y), slope_(slope), threads_(thread_count()), plain_(!has_tiles()), plane_(x) {
+TileConvolution::TileConvolution(const Features& x, const Features& y, int kernel, float slope)
+    : x_(x), y_(y), slope_(slope), threads_(thread_count()), plain_(!has_tiles()), plane_(x, kernel) {
     forward_ = divide(x.c, y.c);
     data_ = divide(y.c, x.c);
     const Rows all = all_rows(plane_);
     const std::int64_t count = all.to - all.from,
-                       row = plane_.width() * group * (groups_of(x.c) + groups_of(y.c));
+                       row = plane_.width() * group * (2 * groups_of(x.c) + groups_of(y.c));
     const std::int64_t pieces =
         std::clamp<std::int64_t>((count * row + cache_numbers - 1) / cache_numbers, 1, most_pieces);
     piece_rows_ = pieces < least_pieces ? count : (count + pieces - 1) / pieces;
@@ -62,7 +57,7 @@ TileConvolution::Division TileConvolution::divide(int inputs, int outputs) const
                        each = (count + 4 * threads_ - 1) / (4 * threads_);
     d.task_rows = d.by_outputs ? count : std::min(fit, each);
     d.source_numbers = Rows{0, d.task_rows}.source_positions(plane_) * group;
-    const std::int64_t weights = groups_of(inputs) * packed_weight_numbers,
+    const std::int64_t weights = groups_of(inputs) * packed_weight_numbers(plane_.taps()),
                        source = groups_of(inputs) * d.source_numbers;
     d.shared_numbers = d.by_outputs ? source : groups_of(outputs) * weights;
     d.thread_numbers = d.by_outputs ? weights : source;
@@ -96,7 +91,7 @@ void TileConvolution::convolve(const Division& division, ConstView x, const Weig
             RowsTask task = common;
             Bfloat16* const packed = own();
             for (int g = 0; g < inputs; ++g)
-                pack_weights(weights, g, int(output), packed + g * packed_weight_numbers);
+                pack_weights(weights, g, int(output), packed + g * packed_weight_numbers(plane_.taps()));
             task.source = shared;
             task.weight = packed;
             task.rows = all;
@@ -105,9 +100,9 @@ void TileConvolution::convolve(const Division& division, ConstView x, const Weig
         });
         return;
     }
-    const std::int64_t of_output = inputs * packed_weight_numbers;
+    const std::int64_t of_output = inputs * packed_weight_numbers(plane_.taps());
     parallel_for(inputs * outputs, outputs * of_output, [&](std::int64_t k) {
-        pack_weights(weights, int(k % inputs), int(k / inputs), shared + k * packed_weight_numbers);
+        pack_weights(weights, int(k % inputs), int(k / inputs), shared + k * packed_weight_numbers(plane_.taps()));
     });
     const std::int64_t tasks = (all.to - all.from + division.task_rows - 1) / division.task_rows;
     parallel_for(tasks, x.shape.size() + y.shape.size(), [&](std::int64_t k) {
@@ -128,59 +123,79 @@ void TileConvolution::convolve(const Division& division, ConstView x, const Weig
 
 void TileConvolution::forward(const float* x, const float* weight, const float* bias, float* y,
                               void* workspace) const {
-    convolve(forward_, {x, x_}, {weight, x_.c, y_.c, false}, bias, slope_, Write::overwrite, {y, y_},
+    convolve(forward_, {x, x_}, {weight, plane_.taps(), x_.c, y_.c, false}, bias, slope_, Write::overwrite, {y, y_},
              workspace);
 }
 
 void TileConvolution::data(ConstView d_a, const float* weight, float* d_x, Write write,
                            void* workspace) const {
-    convolve(data_, d_a, {weight, y_.c, x_.c, true}, nullptr, 1.0f, write, {d_x, x_}, workspace);
+    convolve(data_, d_a, {weight, plane_.taps(), y_.c, x_.c, true}, nullptr, 1.0f, write, {d_x, x_}, workspace);
 }
 
-// Sums, [piece][group of outputs][group of inputs], and packed rows, one thread's or all.
+// Packed rows of d_a, a group of outputs after the other, and of x: where the neighbours of even and of odd positions begin
+// pairs.
+struct TileConvolution::PackedRows {
+    PackedRows(const Plane& plane, Rows rows, int inputs, int outputs)
+        : channel(channel_numbers(plane, rows)),
+          positions(rows.source_positions(plane)),
+          of_output(group * channel),
+          of_copy(group * positions),
+          first_input(outputs * of_output),
+          numbers(first_input + 2 * inputs * of_copy) {}
+    std::int64_t channel, positions, of_output, of_copy, first_input, numbers;
+
+    /// Of one group of outputs, k < outputs, or of one group of inputs for one copy.
+    void pack(const TileConvolution& c, ConstView x, ConstView d_a, Rows rows, std::int64_t k,
+              Bfloat16* to) const {
+        const std::int64_t outputs = first_input / of_output, copy = k - outputs;
+        if (k < outputs)
+            return pack_channels(d_a, c.plane_, rows, int(k), channel, to + k * of_output);
+        const Rows source{rows.from - 1, rows.to + 1};
+        pack_pairs(x, c.plane_, source, int(copy / 2), Rows::lead + copy % 2, positions,
+                   to + first_input + copy * of_copy);
+    }
+
+    void sum_up(const TileConvolution& c, Rows rows, int input, int output, const Bfloat16* packed,
+                float* sums) const {
+        SumsTask task;
+        task.outputs = packed + output * of_output;
+        task.row_numbers = channel;
+        for (int copy = 0; copy < 2; ++copy)
+            task.inputs[copy] = packed + first_input + (2 * input + copy) * of_copy;
+        task.source_positions = positions;
+        task.rows = rows;
+        sum_products(task, c.plane_, c.plain_, sums);
+    }
+};
+
+// Sums, [piece][group of outputs][group of inputs], and packed rows, each thread's or all.
 std::size_t TileConvolution::weights_workspace_bytes() const {
-    const Rows rows{0, piece_rows_};
-    const std::int64_t inputs = groups_of(x_.c), outputs = groups_of(y_.c);
-    const std::int64_t packed =
-        inputs * group * channel_numbers(plane_, rows) + outputs * pair_numbers(plane_, rows);
-    return std::size_t(pieces_ * inputs * outputs * sums_floats) * sizeof(float) +
-           std::size_t((pieces_ == 1 ? 1 : threads_) * aligned_numbers(packed)) * sizeof(Bfloat16);
+    const int inputs = groups_of(x_.c), outputs = groups_of(y_.c);
+    const PackedRows packed(plane_, {0, piece_rows_}, inputs, outputs);
+    return std::size_t(pieces_) * std::size_t(inputs * outputs) *
+               std::size_t(sums_floats(plane_.taps())) * sizeof(float) +
+           std::size_t((pieces_ == 1 ? 1 : threads_) * packed.numbers) * sizeof(Bfloat16);
 }
 
 void TileConvolution::weights(const float* x, ConstView d_a, float* d_weight, Write write,
                               void* workspace) const {
-    const int inputs = groups_of(x_.c), outputs = groups_of(y_.c);
-    const Rows all = all_rows(plane_), most{0, piece_rows_};
-    const std::int64_t channel = channel_numbers(plane_, most), of_input = group * channel,
-                       of_output = pair_numbers(plane_, most),
-                       of_thread = aligned_numbers(inputs * of_input + outputs * of_output),
-                       of_piece = std::int64_t(inputs) * outputs * sums_floats;
+    const int inputs = groups_of(x_.c), outputs = groups_of(y_.c), packs = outputs + 2 * inputs;
+    const Rows all = all_rows(plane_);
+    const PackedRows layout(plane_, {0, piece_rows_}, inputs, outputs);
+    const std::int64_t of_product = sums_floats(plane_.taps()), products = std::int64_t(inputs) * outputs,
+                       of_piece = products * of_product;
     float* const sums = static_cast<float*>(workspace);
     auto* const packed = reinterpret_cast<Bfloat16*>(sums + pieces_ * of_piece);
-    const auto pack = [&](Rows rows, std::int64_t k, Bfloat16* to) {
-        if (k < inputs)
-            pack_channels({x, x_}, plane_, rows, int(k), channel, to + k * of_input);
-        else
-            pack_pairs(d_a, plane_, rows, int(k) - inputs,
-                       to + inputs * of_input + (k - inputs) * of_output);
-    };
-    const auto sum_up = [&](Rows rows, std::int64_t k, const Bfloat16* from, float* to) {
-        SumsTask task;
-        task.source = from + k % inputs * of_input;
-        task.row_numbers = channel;
-        task.pairs = from + inputs * of_input + k / inputs * of_output;
-        task.rows = rows;
-        sum_products(task, plane_, plain_, to + k * sums_floats);
-    };
+    const ConstView source{x, x_};
     const auto write_out = [&](std::int64_t k) {
-        write_gradients(sums + k * sums_floats, pieces_, of_piece, x_.c, y_.c, int(k % inputs),
+        write_gradients(sums + k * of_product, plane_.taps(), pieces_, of_piece, x_.c, y_.c, int(k % inputs),
                         int(k / inputs), write, d_weight);
     };
     if (pieces_ == 1) {
-        parallel_for(inputs + outputs, x_.size() + y_.size(),
-                     [&](std::int64_t k) { pack(all, k, packed); });
-        parallel_for(inputs * outputs, serial_floats, [&](std::int64_t k) {
-            sum_up(all, k, packed, sums);
+        parallel_for(packs, x_.size() + y_.size(),
+                     [&](std::int64_t k) { layout.pack(*this, source, d_a, all, k, packed); });
+        parallel_for(products, serial_floats, [&](std::int64_t k) {
+            layout.sum_up(*this, all, int(k % inputs), int(k / inputs), packed, sums + k * of_product);
             write_out(k);
         });
         return;
@@ -189,11 +204,13 @@ void TileConvolution::weights(const float* x, ConstView d_a, float* d_weight, Wr
         Rows rows;
         rows.from = all.from + piece * piece_rows_;
         rows.to = std::min(rows.from + piece_rows_, all.to);
-        Bfloat16* const own = packed + thread_index() * of_thread;
-        for (int k = 0; k < inputs + outputs; ++k) pack(rows, k, own);
-        for (int k = 0; k < inputs * outputs; ++k) sum_up(rows, k, own, sums + piece * of_piece);
+        Bfloat16* const own = packed + thread_index() * layout.numbers;
+        for (int k = 0; k < packs; ++k) layout.pack(*this, source, d_a, rows, k, own);
+        for (int k = 0; k < products; ++k)
+            layout.sum_up(*this, rows, k % inputs, k / inputs, own,
+                          sums + piece * of_piece + k * of_product);
     });
-    parallel_for(inputs * outputs, pieces_ * of_piece, write_out);
+    parallel_for(products, pieces_ * of_piece, write_out);
 }
 
 }  // namespace tvmap::cpu

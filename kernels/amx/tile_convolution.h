@@ -1,4 +1,4 @@
-// 3×3 convolutions by products of tiles of bf16: factors are rounded to bf16, sums are floats. For tensors of bf16 in blocks
+// 3×3 and 1×1 convolutions by products of tiles of bf16: factors are rounded to bf16, sums are floats. For tensors of bf16 in blocks
 // of 16 channels, of any height and width. Private to kernels/convolution/.
 #pragma once
 #include <cstddef>
@@ -17,7 +17,7 @@ class TileConvolution {
 
     /// applies(). `slope` is of the leaky ReLU; 1: none. By the processor's tiles where it has them (amx::has_tiles()),
     /// else by plain loops, some hundred times slower.
-    TileConvolution(const Features& x, const Features& y, float slope);
+    TileConvolution(const Features& x, const Features& y, int kernel, float slope);
 
     /// Scratch memory of the passes, aligned to 64 bytes.
     std::size_t forward_workspace_bytes() const;
@@ -42,6 +42,7 @@ class TileConvolution {
         std::int64_t source_numbers = 0;  ///< of one group of inputs in its rows
         std::int64_t shared_numbers = 0, thread_numbers = 0;
     };
+    struct PackedRows;
     Division divide(int inputs, int outputs) const;
     void convolve(const Division& division, ConstView x, const amx::WeightPacking& weights, const float* bias,
                   float slope, Write write, View y, void* workspace) const;

@@ -17,6 +17,7 @@
 namespace tvmap::cpu::amx {
 constexpr int block = 16;  // channels of a tensor that lie together
 static_assert(group == 2 * block);
+constexpr int most_taps = 9;
 
 // The numbers of a row of one block of channels: its first pixel's.
 template <class T>
@@ -131,9 +132,8 @@ void pack_channels(const FeatureView<const Bfloat16>& x, const Plane& plane, Row
             clear(block * row_numbers, to);
             continue;
         }
-        std::int64_t place = Rows::lead;
-        for (int c = 0; c < block; ++c) clear(place, to + c * row_numbers);
-        for (std::int64_t row = rows.from - 1; row <= rows.to; ++row, place += plane.width()) {
+        std::int64_t place = 0;
+        for (std::int64_t row = rows.from; row < rows.to; ++row, place += plane.width()) {
             const bool zeros = plane.is_zeros(row);
             for (int c = 0; c < block; ++c) clear(zeros ? plane.width() : 1, to + c * row_numbers + place);
             if (!zeros)
@@ -162,24 +162,27 @@ HWY_INLINE void pair_up(const Bfloat16* first, const Bfloat16* second, Bfloat16*
 }
 
 void pack_pairs(const FeatureView<const Bfloat16>& x, const Plane& plane, Rows rows, int channel_group,
-                Bfloat16* to) {
-    const std::int64_t count = rows.positions(plane), numbers = whole(count) * block;
+                std::int64_t first, std::int64_t positions, Bfloat16* to) {
+    const std::int64_t numbers = positions * block;
     for (int half = 0; half < 2; ++half, to += numbers) {
         const int channel = channel_group * group + half * block;
         if (channel >= x.shape.c) {
             clear(numbers, to);
             continue;
         }
+        // A pair never has pixels of two rows, whose zeros are between them. One that begins with a row's last pixel
+        // is that row's.
         const auto pair = [&](std::int64_t position) HWY_ATTR { return to + position / 2 * 2 * block; };
-        for (std::int64_t k = 0; k < rows.to - rows.from; ++k) {
-            // The row's zero, and what comes before its first pixel, may be in a pair with the last row's last pixel.
-            const std::int64_t start = k * plane.width(), end = start + plane.width();
-            if (plane.is_zeros(rows.from + k)) {
-                Bfloat16* const first = pair(start + start % 2);
-                clear(pair(end + end % 2) - first, first);
+        const auto next_pair = [&](std::int64_t position) HWY_ATTR { return pair(position + 1); };
+        std::int64_t start = first;
+        clear(next_pair(start) - to, to);
+        for (std::int64_t row = rows.from; row < rows.to; ++row, start += plane.width()) {
+            const std::int64_t end = start + plane.width();
+            if (plane.is_zeros(row)) {
+                clear(next_pair(end) - next_pair(start), next_pair(start));
                 continue;
             }
-            const Bfloat16* from = line_of(x, plane, rows.from + k, channel);
+            const Bfloat16* from = line_of(x, plane, row, channel);
             std::int64_t at = start + 1;
             if (at % 2 == 1) {
                 pair_up(nullptr, from, pair(at));
@@ -189,22 +192,14 @@ void pack_pairs(const FeatureView<const Bfloat16>& x, const Plane& plane, Rows r
             for (; at + 1 < end; at += 2, from += 2 * block) pair_up(from, from + block, pair(at));
             if (at < end) pair_up(from, nullptr, pair(at));
         }
-        const std::int64_t past = count + count % 2;
-        clear(to + numbers - pair(past), pair(past));
+        clear(to + numbers - next_pair(start), next_pair(start));
     }
 }
 
-// Of up to 32×9 weights in a row of memory.
-HWY_INLINE void round_weights(int count, const float* from, std::uint16_t* to) {
-    for_each_vector(count, [&](auto d, std::int64_t i) HWY_ATTR {
-        store(load(d, from + i), d, reinterpret_cast<Bfloat16*>(to + i));
-    });
-}
-
 void pack_weights(const WeightPacking& packing, int input_group, int output_group, Bfloat16* to) {
-    constexpr int line = group * taps;
-    alignas(64) std::uint16_t rounded[group][line];
     // Lines of memory: an output's inputs, or, transposed, an input's outputs.
+    const int taps = packing.taps, line = group * taps;
+    alignas(64) std::uint16_t rounded[group][group * most_taps];
     const int lines = packing.transposed ? packing.inputs : packing.outputs,
               columns = packing.transposed ? packing.outputs : packing.inputs;
     const int first_line = (packing.transposed ? input_group : output_group) * group,
@@ -212,28 +207,49 @@ void pack_weights(const WeightPacking& packing, int input_group, int output_grou
     const int used = std::min(group, columns - first_column) * taps;
     for (int k = 0; k < group; ++k) {
         const bool exists = first_line + k < lines;
-        if (exists)
-            round_weights(used, packing.weight + (std::int64_t(first_line + k) * columns + first_column) * taps,
-                          rounded[k]);
+        if (exists) {
+            const float* const from =
+                packing.weight + (std::int64_t(first_line + k) * columns + first_column) * taps;
+            for_each_vector(used, [&](auto d, std::int64_t i) HWY_ATTR {
+                store(load(d, from + i), d, reinterpret_cast<Bfloat16*>(rounded[k] + i));
+            });
+        }
         std::fill(rounded[k] + (exists ? used : 0), rounded[k] + line, std::uint16_t(0));
     }
-    auto* words = reinterpret_cast<std::uint16_t*>(to);
+    auto* numbers = reinterpret_cast<std::uint16_t*>(to);
     for (int tap = 0; tap < taps; ++tap)
         for (int half = 0; half < group; half += block)
             for (int input = 0; input < group; input += 2)
-                for (int output = half; output < half + block; ++output, words += 2) {
+                for (int output = half; output < half + block; ++output, numbers += 2) {
                     if (packing.transposed) {
-                        words[0] = rounded[input][output * taps + taps - 1 - tap];
-                        words[1] = rounded[input + 1][output * taps + taps - 1 - tap];
+                        numbers[0] = rounded[input][output * taps + taps - 1 - tap];
+                        numbers[1] = rounded[input + 1][output * taps + taps - 1 - tap];
                     } else {
-                        words[0] = rounded[output][input * taps + tap];
-                        words[1] = rounded[output][(input + 1) * taps + tap];
+                        numbers[0] = rounded[output][input * taps + tap];
+                        numbers[1] = rounded[output][(input + 1) * taps + tap];
                     }
                 }
 }
 
+// As store() (kernels/base/simd_loops.h), by the one instruction that processors with tiles have; it takes numbers below
+// 2^-126 for zero.
+template <bool accumulate, bool plain, class D>
+HWY_INLINE void round_out(D d, hn::Vec<D> value, Bfloat16* to) {
+#if HWY_TARGET == HWY_AVX3
+    if constexpr (!plain) {
+        const hn::Rebind<std::uint16_t, D> narrow;
+        if constexpr (accumulate) value = hn::Add(load(d, to), value);
+        __m256i rounded;
+        asm("vcvtneps2bf16 %1, %0" : "=v"(rounded) : "v"(value.raw));
+        hn::StoreU(hn::Vec<decltype(narrow)>{rounded}, narrow, &to->bits);
+        return;
+    }
+#endif
+    write_out<accumulate>(d, value, to);
+}
+
 // A run of pixels of one block of outputs. `bias` is of that block.
-template <bool accumulate, bool activates>
+template <bool accumulate, bool activates, bool plain>
 HWY_INLINE void store_run(const float* sums, int count, const float* bias, float slope, Bfloat16* to) {
     const hn::CappedTag<float, block> d;
     constexpr int lanes = int(hn::MaxLanes(d));
@@ -248,12 +264,13 @@ HWY_INLINE void store_run(const float* sums, int count, const float* bias, float
                 value = hn::Add(value, add);
                 value = hn::IfThenElse(hn::Gt(value, hn::Zero(d)), value, hn::Mul(value, factor));
             }
-            write_out<accumulate>(d, value, at);
+            round_out<accumulate, plain>(d, value, at);
         }
     }
 }
 
-void store_results(const RowsTask& task, const Plane& plane, std::int64_t first, int count, const float* sums) {
+template <bool plain>
+void store_rows(const RowsTask& task, const Plane& plane, std::int64_t first, int count, const float* sums) {
     const auto y = as<Bfloat16>(task.y);
     for (int i = 0; i < count;) {
         const std::int64_t position = first + i, row = task.rows.from + position / plane.width();
@@ -268,21 +285,29 @@ void store_results(const RowsTask& task, const Plane& plane, std::int64_t first,
             const float* const from = sums + (i + skipped) * group + half * block;
             const float* const bias = task.bias ? task.bias + channel : nullptr;
             if (task.accumulate)
-                store_run<true, false>(from, length - skipped, nullptr, 1, to);
+                store_run<true, false, plain>(from, length - skipped, nullptr, 1, to);
             else if (bias || task.slope != 1.0f)
-                store_run<false, true>(from, length - skipped, bias, task.slope, to);
+                store_run<false, true, plain>(from, length - skipped, bias, task.slope, to);
             else
-                store_run<false, false>(from, length - skipped, nullptr, 1, to);
+                store_run<false, false, plain>(from, length - skipped, nullptr, 1, to);
         }
         i += length;
     }
 }
 
-void write_gradients(const float* sums, int pieces, std::int64_t of_piece, int inputs, int outputs,
+void store_results(const RowsTask& task, const Plane& plane, std::int64_t first, int count, const float* sums,
+                   bool plain) {
+    if (plain)
+        store_rows<true>(task, plane, first, count, sums);
+    else
+        store_rows<false>(task, plane, first, count, sums);
+}
+
+void write_gradients(const float* sums, int taps, int pieces, std::int64_t of_piece, int inputs, int outputs,
                      int input_group, int output_group, bool adds, float* d_weight) {
     constexpr int apart = group * group + 16;  // taps do not share sets of the first cache
     const hn::CappedTag<float, 16> d;
-    alignas(64) float total[taps * apart];
+    alignas(64) float total[most_taps * apart];
     for (int tap = 0; tap < taps; ++tap)
         for (int i = 0; i < group * group; i += int(hn::MaxLanes(d))) {
             const float* const from = sums + tap * group * group + i;
@@ -296,7 +321,7 @@ void write_gradients(const float* sums, int pieces, std::int64_t of_piece, int i
         float* to = d_weight + (std::int64_t(output_group * group + o) * inputs + first) * taps;
         for (int c = 0; c < most; ++c, to += taps)
             for (int tap = 0; tap < taps; ++tap)
-                to[tap] = total[tap * apart + c * group + o] + (adds ? to[tap] : 0.0f);
+                to[tap] = total[tap * apart + o * group + c] + (adds ? to[tap] : 0.0f);
     }
 }
 
@@ -321,13 +346,14 @@ void pack_pixels(ConstView x, const Plane& plane, Rows rows, int channel_group, 
     HWY_DYNAMIC_DISPATCH(pack_pixels)(as<Bfloat16>(x), plane, rows, channel_group, to);
 }
 
-void pack_channels(ConstView x, const Plane& plane, Rows rows, int channel_group, std::int64_t row_numbers,
+void pack_channels(ConstView d_a, const Plane& plane, Rows rows, int channel_group, std::int64_t row_numbers,
                    Bfloat16* to) {
-    HWY_DYNAMIC_DISPATCH(pack_channels)(as<Bfloat16>(x), plane, rows, channel_group, row_numbers, to);
+    HWY_DYNAMIC_DISPATCH(pack_channels)(as<Bfloat16>(d_a), plane, rows, channel_group, row_numbers, to);
 }
 
-void pack_pairs(ConstView d_a, const Plane& plane, Rows rows, int channel_group, Bfloat16* to) {
-    HWY_DYNAMIC_DISPATCH(pack_pairs)(as<Bfloat16>(d_a), plane, rows, channel_group, to);
+void pack_pairs(ConstView x, const Plane& plane, Rows rows, int channel_group, std::int64_t first,
+                std::int64_t positions, Bfloat16* to) {
+    HWY_DYNAMIC_DISPATCH(pack_pairs)(as<Bfloat16>(x), plane, rows, channel_group, first, positions, to);
 }
 
 void pack_weights(const WeightPacking& packing, int input_group, int output_group, Bfloat16* to) {
@@ -335,14 +361,14 @@ void pack_weights(const WeightPacking& packing, int input_group, int output_grou
 }
 
 void store_results(const RowsTask& task, const Plane& plane, std::int64_t first, int count,
-                   const float* sums) {
-    HWY_DYNAMIC_DISPATCH(store_results)(task, plane, first, count, sums);
+                   const float* sums, bool plain) {
+    HWY_DYNAMIC_DISPATCH(store_results)(task, plane, first, count, sums, plain);
 }
 
-void write_gradients(const float* sums, int pieces, std::int64_t of_piece, int inputs, int outputs,
-                     int input_group, int output_group, Write write, float* d_weight) {
+void write_gradients(const float* sums, int taps, int pieces, std::int64_t of_piece, int inputs,
+                     int outputs, int input_group, int output_group, Write write, float* d_weight) {
     HWY_DYNAMIC_DISPATCH(write_gradients)
-    (sums, pieces, of_piece, inputs, outputs, input_group, output_group, write == Write::accumulate, d_weight);
+    (sums, taps, pieces, of_piece, inputs, outputs, input_group, output_group, write == Write::accumulate, d_weight);
 }
 
 }  // namespace amx

@@ -74,6 +74,42 @@ void store_sums(Tiles& tiles, float* to) {
     tiles.template store<3>(to + tile_rows * group + group / 2, row);
 }
 
+// Σ over positions of 32 outputs times 16 inputs at three neighbouring positions, whose pairs begin at `at[tap]`: what is
+// loaded of the second cache for the first of them serves the third, too. To 32 rows of 16 floats of each tap's sums.
+template <class Tiles>
+void sum_three_taps(Tiles& tiles, const std::byte* outputs, std::int64_t output_row, std::int64_t pairs,
+                    const std::byte* const (&at)[3], float* sums) {
+    zero_sums(tiles);
+    tiles.template zero<4>();
+    tiles.template zero<5>();
+    const std::byte* other = outputs + tile_rows * output_row;
+    for (std::int64_t pair = 0; pair < pairs; pair += tile_rows) {
+        const std::int64_t row = pair * tile_row_bytes;
+        tiles.template load<6>(outputs, output_row);
+        tiles.template load<7>(at[0] + row, tile_row_bytes);
+        tiles.template multiply<0, 6, 7>();
+        tiles.template load<6>(other, output_row);
+        tiles.template multiply<1, 6, 7>();
+        tiles.template load<7>(at[1] + row, tile_row_bytes);
+        tiles.template multiply<3, 6, 7>();
+        tiles.template load<6>(outputs, output_row);
+        tiles.template multiply<2, 6, 7>();
+        tiles.template load<7>(at[2] + row, tile_row_bytes);
+        tiles.template multiply<4, 6, 7>();
+        tiles.template load<6>(other, output_row);
+        tiles.template multiply<5, 6, 7>();
+        outputs += tile_row_bytes;
+        other += tile_row_bytes;
+    }
+    constexpr std::int64_t row = group * sizeof(float), of_tap = group * group, half = tile_rows * group;
+    tiles.template store<0>(sums, row);
+    tiles.template store<1>(sums + half, row);
+    tiles.template store<2>(sums + of_tap, row);
+    tiles.template store<3>(sums + of_tap + half, row);
+    tiles.template store<4>(sums + 2 * of_tap, row);
+    tiles.template store<5>(sums + 2 * of_tap + half, row);
+}
+
 const std::byte* bytes(const Bfloat16* numbers) { return reinterpret_cast<const std::byte*>(numbers); }
 
 }  // namespace
@@ -86,7 +122,8 @@ bool has_tiles() {
 void convolve_rows(const RowsTask& task, const Plane& plane, bool plain) {
     const int groups = groups_of(task.inputs);
     const std::int64_t count = task.rows.positions(plane);
-    std::int64_t shifts[taps];
+    const int taps = plane.taps();
+    std::int64_t shifts[9];
     for (int tap = 0; tap < taps; ++tap) shifts[tap] = plane.shift(tap) * group;
     with_tiles(plain, [&](auto& tiles) {
         alignas(64) float sums[together * group];
@@ -95,13 +132,13 @@ void convolve_rows(const RowsTask& task, const Plane& plane, bool plain) {
             for (int g = 0; g < groups; ++g) {
                 const Bfloat16* const source =
                     task.source + g * task.source_group + (Rows::lead + plane.width() + position) * group;
-                const std::byte* weight = bytes(task.weight + g * packed_weight_numbers);
+                const std::byte* weight = bytes(task.weight + g * packed_weight_numbers(taps));
                 for (int tap = 0; tap < taps; ++tap, weight += 2 * tile_bytes)
                     multiply(tiles, bytes(source + shifts[tap]), tile_row_bytes, weight, weight + tile_bytes);
             }
             store_sums(tiles, sums);
             store_results(task, plane, position, int(std::min<std::int64_t>(together, count - position)),
-                          sums);
+                          sums, plain);
         }
     });
 }
@@ -109,19 +146,27 @@ void convolve_rows(const RowsTask& task, const Plane& plane, bool plain) {
 void sum_products(const SumsTask& task, const Plane& plane, bool plain, float* sums) {
     const std::int64_t pairs = whole(task.rows.positions(plane)) / 2,
                        row = task.row_numbers * std::int64_t(sizeof(Bfloat16));
+    const std::byte* const outputs = bytes(task.outputs);
+    // Where the pairs begin that a tap multiplies with the first output's, of 16 of the inputs.
+    const auto neighbours = [&](int tap, int half) {
+        const std::int64_t position = Rows::lead + plane.width() + plane.shift(tap), odd = position % 2;
+        return bytes(task.inputs[odd]) +
+               ((position + odd) / 2 + half * task.source_positions / 2) * tile_row_bytes;
+    };
     with_tiles(plain, [&](auto& tiles) {
-        for (int tap = 0; tap < taps; ++tap, sums += group * group) {
-            const std::byte* left = bytes(task.source + Rows::lead + plane.width() + plane.shift(tap));
-            const std::byte *right = bytes(task.pairs), *next = right + pairs * tile_row_bytes;
+        if (plane.kernel == 1) {
             zero_sums(tiles);
-            for (std::int64_t pair = 0; pair < pairs; pair += tile_rows) {
-                multiply(tiles, left, row, right, next);
-                left += tile_row_bytes;
-                right += tile_bytes;
-                next += tile_bytes;
-            }
+            for (std::int64_t pair = 0; pair < pairs; pair += tile_rows)
+                multiply(tiles, outputs + pair / tile_rows * tile_row_bytes, row,
+                         neighbours(0, 0) + pair * tile_row_bytes, neighbours(0, 1) + pair * tile_row_bytes);
             store_sums(tiles, sums);
+            return;
         }
+        for (int half = 0; half < 2; ++half)
+            for (int tap = 0; tap < plane.taps(); tap += 3)
+                sum_three_taps(tiles, outputs, row, pairs,
+                               {neighbours(tap, half), neighbours(tap + 1, half), neighbours(tap + 2, half)},
+                               sums + tap * group * group + half * group / 2);
     });
 }
 

@@ -30,7 +30,7 @@ std::optional<CpuPass> CpuPass::make(const ConvolutionProblem& problem, Directio
     if (algorithm.to_string() == tiles_name) {
         if (!TileConvolution::applies(problem.x, problem.y, problem.kernel)) return std::nullopt;
         return CpuPass(problem, direction, algorithm,
-                       TileConvolution(problem.x, problem.y, problem.slope));
+                       TileConvolution(problem.x, problem.y, problem.kernel, problem.slope));
     }
     std::optional<onednn::Pass> pass = onednn::Pass::make(problem, direction, algorithm);
     if (!pass) return std::nullopt;

@@ -148,6 +148,9 @@ constexpr Case tile_cases[] = {
     {1, 32, 32, 19, 1, 3, 0.01f},
     {2, 256, 256, 6, 5, 3, 0.01f},
     {1, 64, 64, 80, 128, 3, 0.01f},
+    {2, 48, 32, 7, 9, 1, 0.01f, true, true},
+    {1, 32, 80, 5, 40, 1, 1.0f},
+    {1, 256, 256, 40, 64, 1, 0.01f},
 };
 
 TEST_CASE("bf16 convolution: products of tiles, on any machine") {
