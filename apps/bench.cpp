@@ -12,8 +12,8 @@
 #include "apps/progress_line.h"
 #include "engine/solver/solver.h"
 #include "kernels/base/simd.h"
-#include "kernels/base/threads.h"
 #include "kernels/machine_peak.h"
+#include "kernels/threads/threads.h"
 
 namespace tvmap {
 namespace {

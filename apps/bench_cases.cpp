@@ -85,10 +85,13 @@ class Cases {
         return std::make_shared<DeviceArray<T>>(backend_, count);
     }
 
+    /// As it stands in the network, whose first and last tensors are planar.
     void convolution(Features x, int channels, int kernel, float slope) {
-        x.block = std::min(backend_.channel_block(x.c), backend_.channel_block(channels));
-        if (x.block > 1) x.element = backend_.feature_element();
-        const Features y = dense_features(x.n, channels, x.h, x.w, x.block, x.element);
+        Features y = dense_features(x.n, channels, x.h, x.w, 1);
+        for (Features* f : {&x, &y}) {
+            f->block = backend_.channel_block(f->c);
+            if (f->block > 1) f->element = backend_.feature_element();
+        }
         for (const bool backward : {false, true})
             add(backward ? "convolution_backward" : "convolution_forward", [=, this] {
                 const ConvolutionProblem problem{x, y, kernel, slope, true, x.c > 1};
@@ -99,7 +102,8 @@ class Cases {
                 const auto b = numbers(channels, -0.1f, 0.1f);
                 const auto work = memory<std::byte>(
                     std::max(planned->forward_workspace_bytes(), planned->backward_workspace_bytes()));
-                const double number = double(element_bytes(x.element));
+                const double x_bytes = double(element_bytes(x.element)) * double(x.size()),
+                             y_bytes = double(element_bytes(y.element)) * double(y.size());
                 const double forward_operations = 2.0 * double(weights) * x.n * x.h * x.w;
                 BenchCase c;
                 c.shape = text(shape_text(x), " → ", channels, ", ", kernel, "×", kernel);
@@ -108,7 +112,7 @@ class Cases {
                 const std::size_t comma = std::min(all.find(','), all.size());
                 c.algorithm = backward && comma < all.size() ? all.substr(comma + 1) : all.substr(0, comma);
                 if (!backward) {
-                    c.bytes = number * double(x.size() + y.size()) + 4.0 * double(weights);
+                    c.bytes = x_bytes + y_bytes + 4.0 * double(weights);
                     c.operations = forward_operations;
                     c.run = [=] {
                         planned->forward(in->data(), w->data(), b->data(), out->data(), work->data());
@@ -117,8 +121,7 @@ class Cases {
                     const bool d_x = problem.needs_d_x;
                     const auto d_in = memory<float>(floats_of(x)), d_w = memory<float>(weights);
                     const auto d_b = memory<float>(channels);
-                    c.bytes = number * double((d_x ? 2 : 1) * x.size() + 2 * y.size()) +
-                              4.0 * (d_x ? 2 : 1) * double(weights);
+                    c.bytes = (d_x ? 2 : 1) * (x_bytes + 4.0 * double(weights)) + 2 * y_bytes;
                     c.operations = (d_x ? 2 : 1) * forward_operations;
                     c.run = [=] {
                         planned->backward({.x = in->data(),

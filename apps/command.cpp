@@ -17,8 +17,8 @@
 #include "kernels/backend.h"
 #include "kernels/base/room.h"
 #include "kernels/base/simd.h"
-#include "kernels/base/threads.h"
 #include "kernels/convolution/convolution.h"
+#include "kernels/threads/threads.h"
 
 namespace tvmap {
 namespace {

@@ -6,9 +6,9 @@
 #include "engine/pictures/image.h"
 #include "kernels/backend.h"
 #include "kernels/base/simd.h"
-#include "kernels/base/threads.h"
 #include "kernels/convolution/convolution.h"
 #include "kernels/machine_peak.h"
+#include "kernels/threads/threads.h"
 
 namespace tvmap {
 namespace {

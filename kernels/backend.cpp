@@ -9,12 +9,12 @@
 
 #include "kernels/amx/tiles.h"
 #include "kernels/base/error.h"
-#include "kernels/base/parallel.h"
 #include "kernels/base/simd.h"
-#include "kernels/base/threads.h"
 #include "kernels/cuda_loader.h"
 #include "kernels/layers/blas1.h"
 #include "kernels/machine_peak.h"
+#include "kernels/threads/parallel.h"
+#include "kernels/threads/threads.h"
 
 namespace tvmap {
 namespace {
@@ -42,8 +42,9 @@ class CpuBackend final : public Backend {
         static const std::string machine = cpu::processor_name(), onednn = cpu::onednn_version();
         const std::string set = cpu::instruction_set();
         const std::string restricted = set == cpu::instruction_sets().front() ? "" : set + ", ";
-        const char* const own = features_ == Element::bf16 && cpu::amx::has_tiles() ? ", winograd4, amx_tiles"
-                                                                                     : ", winograd4";
+        const char* const own = features_ == Element::bf16 && cpu::amx::has_tiles()
+                                    ? ", winograd4, single_input, amx_tiles"
+                                    : ", winograd4, single_input";
         return text("cpu, ", machine, ", ", restricted, thread_count(), " threads, oneDNN ", onednn, own);
     }
 

@@ -56,12 +56,14 @@ void recorrupt(const NoisyImage& of, double alpha, std::int64_t count, const flo
     }
 }
 
-void probe(const NoisyImage& of, double epsilon, std::int64_t count, const float* z, float* probed,
+void probe(const NoisyImage& of, double epsilon, std::int64_t count, const float* z, float* up, float* down,
            float* v) {
     cpu::normal_numbers(of.seed, Purpose::probe, of.epoch, of.image, 0, count, v);
     for (std::int64_t i = 0; i < count; ++i) {
-        v[i] = std::copysign(of.sigma, v[i]);
-        probed[i] = z[i] + float(epsilon) * v[i];
+        v[i] *= of.sigma;
+        const float step = float(epsilon) * v[i];
+        down[i] = z[i] - step;
+        up[i] = z[i] + step;
     }
 }
 
@@ -78,7 +80,7 @@ void make_unsupervised(const Config& config, const Dataset& data, const BatchIte
             break;
         case Supervision::sure:
             std::copy(fed, fed + pixels, target);
-            probe(image, config.train.sure_epsilon, pixels, fed, fed + pixels, target + pixels);
+            probe(image, config.train.sure_epsilon, pixels, fed, fed, fed + pixels, target + pixels);
             break;
         case Supervision::pairs:
             observe(config, data, item, side, Purpose::second_noise, target);

@@ -3,9 +3,10 @@
 //     pairs   z against a second observation of its own noise                     (Noise2Noise, Lehtinen et al., ICML 2018)
 //     r2r     y₁ = z + √(α/(1−α))·σω against y₂ = (z − (1−α)y₁)/α = z − √((1−α)/α)·σω, ω standard normal
 //                                           (recorrupted-to-recorrupted, Pang, Zheng, Quan and Ji, CVPR 2021)
-//     sure    z and z + ε·v, v = σb, b = ±1, against z and v: the pairs of kernels/training/loss.h
+//     sure    z + ε·v and z − ε·v, v = σω, against z and v: the pairs of kernels/training/loss.h. It is what r2r comes to, but for
+//             a constant, with α = ε²/(1 + ε²) and both ω and −ω for each image, whose largest errors cancel
 // The noise of y₂, n − √((1−α)/α)·ω, is not correlated with that of y₁, n + √(α/(1−α))·ω, and so independent of it: but for
-// σ²/α the mean squared error against y₂ is in the mean that against x, on images of noise σ/√(1−α). ω and b are drawn anew
+// σ²/α the mean squared error against y₂ is in the mean that against x, on images of noise σ/√(1−α). ω is drawn anew
 // in every epoch. What is trained so is used on images as they are.
 // Everything that is drawn is a pure function of (seed, epoch, image, pixel).
 #pragma once
@@ -30,8 +31,9 @@ struct NoisyImage {
 /// y₁ and y₂ of `count` values z. y₁ may be z.
 void recorrupt(const NoisyImage& of, double alpha, std::int64_t count, const float* z, float* y1, float* y2);
 
-/// z + ε·v and v of `count` values z.
-void probe(const NoisyImage& of, double epsilon, std::int64_t count, const float* z, float* probed, float* v);
+/// z + ε·v, z − ε·v and v of `count` values z. `up` may be z.
+void probe(const NoisyImage& of, double epsilon, std::int64_t count, const float* z, float* up, float* down,
+           float* v);
 
 /// For one item of a batch, whose scale is σ: what the network is fed and what that is compared with, of the item's square;
 /// train.fed_images() × side × side each. train.supervision is not clean.

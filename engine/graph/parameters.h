@@ -9,9 +9,9 @@
 
 #include "engine/files/safetensors.h"
 #include "engine/graph/graph.h"
-#include "kernels/base/team.h"
 #include "kernels/device_array.h"
 #include "kernels/optimiser/adam.h"
+#include "kernels/threads/team.h"
 
 namespace tvmap {
 

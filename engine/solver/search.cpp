@@ -11,7 +11,7 @@
 #include "engine/unrolled/observed_input.h"
 #include "engine/unrolled/unrolled_problem.h"
 #include "kernels/base/error.h"
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 
 namespace tvmap {
 namespace {

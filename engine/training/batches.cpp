@@ -7,7 +7,7 @@
 #include "engine/data/noise.h"
 #include "engine/data/supervision.h"
 #include "kernels/base/error.h"
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 #include "kernels/training/random.h"
 
 namespace tvmap {

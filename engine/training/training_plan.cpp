@@ -11,7 +11,7 @@
 #include "engine/training/training_steps.h"
 #include "engine/training/validation.h"
 #include "kernels/base/error.h"
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 
 namespace tvmap {
 

@@ -21,7 +21,7 @@ struct TrainingPlan {
     Value noisy, target, weights;
     /// A training step of each of the equal parts that a batch is taken in; one where it is taken whole. A backend that
     /// works in the host's memory takes as many parts as there are threads, or some times as many, where they divide the
-    /// batch (and fit train.memory_limit): each thread takes parts whole (see kernels/base/team.h), on its own, for
+    /// batch (and fit train.memory_limit): each thread takes parts whole (see kernels/threads/team.h), on its own, for
     /// which these plans are made then.
     std::vector<std::unique_ptr<Plan>> steps;
     int parts() const { return int(steps.size()); }

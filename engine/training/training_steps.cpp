@@ -4,7 +4,7 @@
 #include <atomic>
 
 #include "engine/files/stopwatch.h"
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 
 namespace tvmap {
 namespace {

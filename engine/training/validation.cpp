@@ -10,7 +10,7 @@ namespace tvmap {
 
 std::size_t Validation::planes(const Config& config) {
     const bool estimates = config.train.supervision != Supervision::clean;
-    return estimates ? 4 : Observer(config.solver.observation).weighs() ? 3 : 2;
+    return estimates ? 5 : Observer(config.solver.observation).weighs() ? 3 : 2;
 }
 
 std::size_t Validation::bytes(const Config& config, int images, bool resident) {
@@ -57,18 +57,19 @@ void Validation::make_pair(int image) {
     if (!estimates_) return;
     const float sigma = noise_deviation(config_, images_, image, validation_epoch);
     probe({config_.seed, validation_epoch, std::uint32_t(image), sigma}, config_.train.sure_epsilon, pixels_,
-          noisy, noisy + 3 * pixels_, noisy + 2 * pixels_);
+          noisy, noisy + 3 * pixels_, noisy + 4 * pixels_, noisy + 2 * pixels_);
 }
 
-/// SURE of the image in pair_ whose result is at hand.
+/// SURE of the image in pair_.
 void Validation::estimate() {
     const float* const noisy = pair_.data();
     Found* const found = found_.data();
-    backend_.copy(results_.data(), denoiser_.output(), pixels_);
-    backend_.copy(denoiser_.input(), noisy + 3 * pixels_, pixels_);
-    denoiser_.forward();
-    backend_.find_not_finite(denoiser_.output(), pixels_, &found->not_finite);
-    backend_.copy(results_.data() + pixels_, denoiser_.output(), pixels_);
+    for (int k = 0; k < 2; ++k) {
+        backend_.copy(denoiser_.input(), noisy + (3 + k) * pixels_, pixels_);
+        denoiser_.forward();
+        backend_.find_not_finite(denoiser_.output(), pixels_, &found->not_finite);
+        backend_.copy(results_.data() + k * pixels_, denoiser_.output(), pixels_);
+    }
     const Features results = dense_features(2, 1, images_.size(), images_.size(), 1);
     Features observed = results;  // z and v, with the clean image in between
     observed.image_stride = 2 * pixels_;

@@ -58,10 +58,10 @@ class Validation {
     const Observer observer_;
     const bool measures_, estimates_;
     std::vector<float>
-        host_pair_;  // an image as observed, the clean one, and the weights or v and the probed image
+        host_pair_;  // an image as observed, the clean one, and the weights or v and the probed images
     DeviceMirror<float> pair_;
     DeviceArray<float> pairs_;    // of all images, if they are resident
-    DeviceArray<float> results_;  // of an image and of the probed one
+    DeviceArray<float> results_;  // of the probed images
     DeviceArray<Found> found_, all_found_;
     std::unique_ptr<Recording> recording_;
 };

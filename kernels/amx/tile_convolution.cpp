@@ -7,8 +7,8 @@
 #include <algorithm>
 
 #include "kernels/amx/tiles.h"
-#include "kernels/base/parallel.h"
-#include "kernels/base/threads.h"
+#include "kernels/threads/parallel.h"
+#include "kernels/threads/threads.h"
 
 namespace tvmap::cpu {
 
@@ -30,18 +30,23 @@ Rows all_rows(const Plane& plane) { return {1, plane.rows() - 1}; }
 
 }  // namespace
 
-bool TileConvolution::applies(const Features& x, const Features& y, int kernel) {
-    return (kernel == 3 || kernel == 1) && x.block == 16 && y.block == 16 && x.element == Element::bf16 &&
-           y.element == Element::bf16;
+bool TileConvolution::applies(const ConvolutionProblem& problem) {
+    const Features &x = problem.x, &y = problem.y;
+    return x.block == 16 && y.block == 16 && x.element == Element::bf16 && y.element == Element::bf16;
 }
 
-TileConvolution::TileConvolution(const Features& x, const Features& y, int kernel, float slope)
-    : x_(x), y_(y), slope_(slope), threads_(thread_count()), plain_(!has_tiles()), plane_(x, kernel) {
-    forward_ = divide(x.c, y.c);
-    data_ = divide(y.c, x.c);
+TileConvolution::TileConvolution(const ConvolutionProblem& problem)
+    : x_(problem.x),
+      y_(problem.y),
+      slope_(problem.slope),
+      threads_(thread_count()),
+      plain_(!has_tiles()),
+      plane_(problem.x, problem.kernel) {
+    forward_ = divide(x_.c, y_.c);
+    data_ = divide(y_.c, x_.c);
     const Rows all = all_rows(plane_);
     const std::int64_t count = all.to - all.from,
-                       row = plane_.width() * group * (2 * groups_of(x.c) + groups_of(y.c));
+                       row = plane_.width() * group * (2 * groups_of(x_.c) + groups_of(y_.c));
     const std::int64_t pieces =
         std::clamp<std::int64_t>((count * row + cache_numbers - 1) / cache_numbers, 1, most_pieces);
     piece_rows_ = pieces < least_pieces ? count : (count + pieces - 1) / pieces;
@@ -73,7 +78,9 @@ std::size_t TileConvolution::data_workspace_bytes() const { return bytes(data_);
 void TileConvolution::convolve(const Division& division, ConstView x, const WeightPacking& weights,
                                const float* bias, float slope, Write write, View y, void* workspace) const {
     auto* const shared = static_cast<Bfloat16*>(workspace);
-    const auto own = [&] { return shared + division.shared_numbers + thread_index() * division.thread_numbers; };
+    const auto own = [&] {
+        return shared + division.shared_numbers + thread_index() * division.thread_numbers;
+    };
     const int inputs = groups_of(division.inputs), outputs = groups_of(division.outputs);
     const Rows all = all_rows(plane_);
     RowsTask common;
@@ -102,7 +109,8 @@ void TileConvolution::convolve(const Division& division, ConstView x, const Weig
     }
     const std::int64_t of_output = inputs * packed_weight_numbers(plane_.taps());
     parallel_for(inputs * outputs, outputs * of_output, [&](std::int64_t k) {
-        pack_weights(weights, int(k % inputs), int(k / inputs), shared + k * packed_weight_numbers(plane_.taps()));
+        pack_weights(weights, int(k % inputs), int(k / inputs),
+                     shared + k * packed_weight_numbers(plane_.taps()));
     });
     const std::int64_t tasks = (all.to - all.from + division.task_rows - 1) / division.task_rows;
     parallel_for(tasks, x.shape.size() + y.shape.size(), [&](std::int64_t k) {
@@ -123,13 +131,14 @@ void TileConvolution::convolve(const Division& division, ConstView x, const Weig
 
 void TileConvolution::forward(const float* x, const float* weight, const float* bias, float* y,
                               void* workspace) const {
-    convolve(forward_, {x, x_}, {weight, plane_.taps(), x_.c, y_.c, false}, bias, slope_, Write::overwrite, {y, y_},
-             workspace);
+    convolve(forward_, {x, x_}, {weight, plane_.taps(), x_.c, y_.c, false}, bias, slope_, Write::overwrite,
+             {y, y_}, workspace);
 }
 
 void TileConvolution::data(ConstView d_a, const float* weight, float* d_x, Write write,
                            void* workspace) const {
-    convolve(data_, d_a, {weight, plane_.taps(), y_.c, x_.c, true}, nullptr, 1.0f, write, {d_x, x_}, workspace);
+    convolve(data_, d_a, {weight, plane_.taps(), y_.c, x_.c, true}, nullptr, 1.0f, write, {d_x, x_},
+             workspace);
 }
 
 // Packed rows of d_a, a group of outputs after the other, and of x: where the neighbours of even and of odd positions begin
@@ -148,8 +157,7 @@ struct TileConvolution::PackedRows {
     void pack(const TileConvolution& c, ConstView x, ConstView d_a, Rows rows, std::int64_t k,
               Bfloat16* to) const {
         const std::int64_t outputs = first_input / of_output, copy = k - outputs;
-        if (k < outputs)
-            return pack_channels(d_a, c.plane_, rows, int(k), channel, to + k * of_output);
+        if (k < outputs) return pack_channels(d_a, c.plane_, rows, int(k), channel, to + k * of_output);
         const Rows source{rows.from - 1, rows.to + 1};
         pack_pairs(x, c.plane_, source, int(copy / 2), Rows::lead + copy % 2, positions,
                    to + first_input + copy * of_copy);
@@ -172,8 +180,8 @@ struct TileConvolution::PackedRows {
 std::size_t TileConvolution::weights_workspace_bytes() const {
     const int inputs = groups_of(x_.c), outputs = groups_of(y_.c);
     const PackedRows packed(plane_, {0, piece_rows_}, inputs, outputs);
-    return std::size_t(pieces_) * std::size_t(inputs * outputs) *
-               std::size_t(sums_floats(plane_.taps())) * sizeof(float) +
+    return std::size_t(pieces_) * std::size_t(inputs * outputs) * std::size_t(sums_floats(plane_.taps())) *
+               sizeof(float) +
            std::size_t((pieces_ == 1 ? 1 : threads_) * packed.numbers) * sizeof(Bfloat16);
 }
 
@@ -207,8 +215,7 @@ void TileConvolution::weights(const float* x, ConstView d_a, float* d_weight, Wr
         Bfloat16* const own = packed + thread_index() * layout.numbers;
         for (int k = 0; k < packs; ++k) layout.pack(*this, source, d_a, rows, k, own);
         for (int k = 0; k < products; ++k)
-            layout.sum_up(*this, rows, k % inputs, k / inputs, own,
-                          sums + piece * of_piece + k * of_product);
+            layout.sum_up(*this, rows, k % inputs, k / inputs, own, sums + piece * of_piece + k * of_product);
     });
     parallel_for(products, pieces_ * of_piece, write_out);
 }

@@ -4,7 +4,7 @@
 #include <cstddef>
 
 #include "kernels/amx/tile_kernels.h"
-#include "kernels/base/features.h"
+#include "kernels/base/convolution_problem.h"
 
 namespace tvmap::cpu {
 
@@ -12,12 +12,12 @@ namespace tvmap::cpu {
 /// made, for the workspaces. For one thread at a time.
 class TileConvolution {
   public:
-    /// For these tensors and k?
-    static bool applies(const Features& x, const Features& y, int kernel);
+    /// Both tensors of bf16 in blocks of 16.
+    static bool applies(const ConvolutionProblem& problem);
 
-    /// applies(). `slope` is of the leaky ReLU; 1: none. By the processor's tiles where it has them (amx::has_tiles()),
-    /// else by plain loops, some hundred times slower.
-    TileConvolution(const Features& x, const Features& y, int kernel, float slope);
+    /// Where it applies. By the processor's tiles where it has them (amx::has_tiles()), else by plain loops, some hundred
+    /// times slower.
+    explicit TileConvolution(const ConvolutionProblem& problem);
 
     /// Scratch memory of the passes, aligned to 64 bytes.
     std::size_t forward_workspace_bytes() const;

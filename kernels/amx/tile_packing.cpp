@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "kernels/base/simd.h"
 #include "kernels/amx/tile_kernels.h"
 #include "kernels/amx/tile_store.h"
+#include "kernels/base/simd.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/amx/tile_packing.cpp"
@@ -116,7 +116,8 @@ HWY_INLINE void transpose_line(const Bfloat16* from, int pixels, Bfloat16* to, s
 #if HWY_TARGET != HWY_SCALAR
     for (int next = 0; pixels >= 8 && next < pixels; next += 8) {
         j = std::min(next, pixels - 8);  // the last pixels overlap those before
-        for (int c = 0; c < block; c += 8) transpose(from + j * block + c, to + c * row_numbers + j, row_numbers);
+        for (int c = 0; c < block; c += 8)
+            transpose(from + j * block + c, to + c * row_numbers + j, row_numbers);
     }
     if (pixels >= 8) return;
 #endif
@@ -136,8 +137,7 @@ void pack_channels(const FeatureView<const Bfloat16>& x, const Plane& plane, Row
         for (std::int64_t row = rows.from; row < rows.to; ++row, place += plane.width()) {
             const bool zeros = plane.is_zeros(row);
             for (int c = 0; c < block; ++c) clear(zeros ? plane.width() : 1, to + c * row_numbers + place);
-            if (!zeros)
-                transpose_line(line_of(x, plane, row, channel), plane.w, to + place + 1, row_numbers);
+            if (!zeros) transpose_line(line_of(x, plane, row, channel), plane.w, to + place + 1, row_numbers);
         }
         for (int c = 0; c < block; ++c) clear(row_numbers - place, to + c * row_numbers + place);
     }
@@ -280,8 +280,7 @@ void store_rows(const RowsTask& task, const Plane& plane, std::int64_t first, in
         for (int half = 0; half < 2 && skipped < length; ++half) {
             const int channel = task.output_group * group + half * block;
             if (channel >= y.shape.c) break;
-            Bfloat16* const to =
-                line_of(y, plane, row, channel) + std::int64_t(column + skipped - 1) * block;
+            Bfloat16* const to = line_of(y, plane, row, channel) + std::int64_t(column + skipped - 1) * block;
             const float* const from = sums + (i + skipped) * group + half * block;
             const float* const bias = task.bias ? task.bias + channel : nullptr;
             if (task.accumulate)
@@ -360,15 +359,16 @@ void pack_weights(const WeightPacking& packing, int input_group, int output_grou
     HWY_DYNAMIC_DISPATCH(pack_weights)(packing, input_group, output_group, to);
 }
 
-void store_results(const RowsTask& task, const Plane& plane, std::int64_t first, int count,
-                   const float* sums, bool plain) {
+void store_results(const RowsTask& task, const Plane& plane, std::int64_t first, int count, const float* sums,
+                   bool plain) {
     HWY_DYNAMIC_DISPATCH(store_results)(task, plane, first, count, sums, plain);
 }
 
-void write_gradients(const float* sums, int taps, int pieces, std::int64_t of_piece, int inputs,
-                     int outputs, int input_group, int output_group, Write write, float* d_weight) {
+void write_gradients(const float* sums, int taps, int pieces, std::int64_t of_piece, int inputs, int outputs,
+                     int input_group, int output_group, Write write, float* d_weight) {
     HWY_DYNAMIC_DISPATCH(write_gradients)
-    (sums, taps, pieces, of_piece, inputs, outputs, input_group, output_group, write == Write::accumulate, d_weight);
+    (sums, taps, pieces, of_piece, inputs, outputs, input_group, output_group, write == Write::accumulate,
+     d_weight);
 }
 
 }  // namespace amx

@@ -77,15 +77,18 @@ class PlainTiles {
     }
     template <int c, int a, int b>
     void multiply() {
-        float sums[16][16];
-        Bfloat16 left[16][32], right[16][32];
+        float sums[16][16], left[16][32], right[32][16];
+        Bfloat16 numbers[16][32];
         std::memcpy(sums, tiles_[c], tile_bytes);
-        std::memcpy(left, tiles_[a], tile_bytes);
-        std::memcpy(right, tiles_[b], tile_bytes);
+        std::memcpy(numbers, tiles_[a], tile_bytes);
+        for (int i = 0; i < 16; ++i)
+            for (int k = 0; k < 32; ++k) left[i][k] = to_float(numbers[i][k]);
+        std::memcpy(numbers, tiles_[b], tile_bytes);
+        for (int k = 0; k < 32; ++k)
+            for (int j = 0; j < 16; ++j) right[k][j] = to_float(numbers[k / 2][2 * j + k % 2]);
         for (int i = 0; i < 16; ++i)
             for (int k = 0; k < 32; ++k)
-                for (int j = 0; j < 16; ++j)
-                    sums[i][j] += to_float(left[i][k]) * to_float(right[k / 2][2 * j + k % 2]);
+                for (int j = 0; j < 16; ++j) sums[i][j] += left[i][k] * right[k][j];
         std::memcpy(tiles_[c], sums, tile_bytes);
     }
 

@@ -16,13 +16,19 @@ int channel_block(int channels) {
 std::unique_ptr<Convolution> make_convolution(const ConvolutionProblem& problem,
                                               const std::string& algorithms) {
     problem.check();
-    if (algorithms == "pointwise" && !pointwise_applies(problem))
-        fail("convolution (", problem.key(),
-             "): algorithm \"pointwise\" does not apply; leave the algorithms",
-             " empty to have them chosen anew");
+    struct Own {
+        const char* name;
+        bool applies;
+        std::unique_ptr<Convolution> (*make)(const ConvolutionProblem&);
+    };
     const bool free = algorithms.empty() || are_untimed(algorithms);
-    if (algorithms == "pointwise" || (free && pointwise_applies(problem)))
-        return pointwise_convolution(problem);
+    for (const Own& own : {Own{pointwise_name, pointwise_applies(problem), pointwise_convolution},
+                           Own{single_input_name, single_input_applies(problem), single_input_convolution}}) {
+        if (algorithms == own.name && !own.applies)
+            fail("convolution (", problem.key(), "): algorithm \"", own.name,
+                 "\" does not apply; leave the algorithms empty to have them chosen anew");
+        if (own.applies && (free || algorithms == own.name)) return own.make(problem);
+    }
     return onednn_convolution(problem, algorithms);
 }
 

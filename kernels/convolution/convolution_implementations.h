@@ -8,11 +8,21 @@
 
 namespace tvmap::cpu {
 
+inline constexpr char pointwise_name[] = "pointwise";
+
 /// Whether pointwise_convolution can compute it: k = 1, from blocked x to at most 4 planar channels.
 bool pointwise_applies(const ConvolutionProblem& problem);
 
-/// Our own kernel for those (no vendor library is fast there). Its algorithms() is "pointwise".
+/// Our own kernel for those (no vendor library is fast there). Its algorithms() is pointwise_name.
 std::unique_ptr<Convolution> pointwise_convolution(const ConvolutionProblem& problem);
+
+inline constexpr char single_input_name[] = "single_input";
+
+/// Whether single_input_convolution can compute it: k = 3, from one planar channel to blocked y, no gradient of x.
+bool single_input_applies(const ConvolutionProblem& problem);
+
+/// Our own kernel for those. Its algorithms() is single_input_name.
+std::unique_ptr<Convolution> single_input_convolution(const ConvolutionProblem& problem);
 
 /// oneDNN's kernels and our Winograd, timed where `algorithms` is empty.
 std::unique_ptr<Convolution> onednn_convolution(const ConvolutionProblem& problem,

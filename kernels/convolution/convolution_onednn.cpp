@@ -12,10 +12,10 @@
 #include "kernels/base/bump_allocator.h"
 #include "kernels/base/error.h"
 #include "kernels/base/simd.h"
-#include "kernels/base/threads.h"
 #include "kernels/convolution/convolution_implementations.h"
 #include "kernels/convolution/cpu_pass.h"
 #include "kernels/convolution/untimed_algorithms.h"
+#include "kernels/threads/threads.h"
 
 namespace tvmap::cpu {
 
@@ -215,8 +215,7 @@ class OnednnConvolution : public Convolution {
         const char* widest = onednn_channel_block() == 16 ? "avx512" : "avx2";
         std::vector<Algorithm> fast, slow;
         if (Winograd::applies(problem_)) fast.push_back({winograd_name});
-        if (amx::has_tiles() && bf16_instructions() == amx_bf16 &&
-            TileConvolution::applies(problem_.x, problem_.y, problem_.kernel))
+        if (amx::has_tiles() && bf16_instructions() == amx_bf16 && TileConvolution::applies(problem_))
             fast.push_back({tiles_name});
         bool has_widest = false;
         // oneDNN multiplies by AMX in layouts of its own alone.
@@ -308,7 +307,8 @@ class OnednnConvolution : public Convolution {
             if (part.rfind(key, 0) != 0) continue;
             const Algorithm algorithm = Algorithm::parse(part.substr(key.size()));
             if (algorithm.to_string() != part.substr(key.size())) break;
-            const bool own = algorithm.implementation == winograd_name || algorithm.implementation == tiles_name;
+            const bool own =
+                algorithm.implementation == winograd_name || algorithm.implementation == tiles_name;
             if (!own && !algorithm.images && !batches(direction)) break;
             if (std::optional<Pass> pass = Pass::make(problem_, direction, algorithm)) return pass;
             break;

@@ -6,10 +6,10 @@
 // fixed length with a partial sum each, added up in order: the result does not depend on the threads.
 #include <algorithm>
 
-#include "kernels/base/parallel.h"
 #include "kernels/base/simd.h"
 #include "kernels/convolution/convolution_implementations.h"
 #include "kernels/layers/activation_gradient.h"
+#include "kernels/threads/parallel.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/convolution/convolution_pointwise.cpp"
@@ -216,7 +216,7 @@ class PointwiseConvolution : public Convolution {
         }
     }
 
-    std::string algorithms() const override { return "pointwise"; }
+    std::string algorithms() const override { return pointwise_name; }
 
   private:
     // Where a pixel of an image of x starts.

@@ -28,9 +28,8 @@ std::optional<CpuPass> CpuPass::make(const ConvolutionProblem& problem, Directio
         return CpuPass(problem, direction, algorithm, Winograd(problem));
     }
     if (algorithm.to_string() == tiles_name) {
-        if (!TileConvolution::applies(problem.x, problem.y, problem.kernel)) return std::nullopt;
-        return CpuPass(problem, direction, algorithm,
-                       TileConvolution(problem.x, problem.y, problem.kernel, problem.slope));
+        if (!TileConvolution::applies(problem)) return std::nullopt;
+        return CpuPass(problem, direction, algorithm, TileConvolution(problem));
     }
     std::optional<onednn::Pass> pass = onednn::Pass::make(problem, direction, algorithm);
     if (!pass) return std::nullopt;

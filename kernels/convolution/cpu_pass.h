@@ -1,4 +1,4 @@
-// One direction of a convolution on the CPU by one algorithm: oneDNN's, "winograd4" (kernels/convolution/winograd.h) or
+// One direction of a convolution on the CPU by one algorithm: oneDNN's, "winograd4" (kernels/winograd/winograd.h) or
 // "amx_tiles" (kernels/amx/tile_convolution.h). What an algorithm leaves out, the activation or its gradient, is done here, so
 // that all compute the same.
 #pragma once
@@ -9,7 +9,7 @@
 
 #include "kernels/amx/tile_convolution.h"
 #include "kernels/convolution/onednn_pass.h"
-#include "kernels/convolution/winograd.h"
+#include "kernels/winograd/winograd.h"
 
 namespace tvmap::cpu {
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kernels/base/error.h"
-#include "kernels/base/parallel.h"
+#include "kernels/threads/parallel.h"
 
 namespace tvmap {
 namespace {

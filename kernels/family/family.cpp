@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "kernels/base/parallel.h"
 #include "kernels/family/family_rows.h"
+#include "kernels/threads/parallel.h"
 
 namespace tvmap::cpu {
 namespace {

@@ -1,9 +1,9 @@
 // Elementwise over the floats of each image, so the block of channels plays no part.
 #include "kernels/layers/leaky_relu.h"
 
-#include "kernels/base/parallel.h"
 #include "kernels/base/shapes.h"
 #include "kernels/base/simd.h"
+#include "kernels/threads/parallel.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/layers/leaky_relu.cpp"

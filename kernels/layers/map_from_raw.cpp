@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
-#include "kernels/base/parallel.h"
 #include "kernels/base/simd.h"
+#include "kernels/threads/parallel.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/layers/map_from_raw.cpp"

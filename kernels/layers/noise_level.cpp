@@ -1,7 +1,7 @@
 #include "kernels/layers/noise_level.h"
 
-#include "kernels/base/parallel.h"
 #include "kernels/base/simd.h"
+#include "kernels/threads/parallel.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/layers/noise_level.cpp"

@@ -12,8 +12,8 @@
 #include <type_traits>
 #include <utility>
 
-#include "kernels/base/parallel.h"
 #include "kernels/base/simd.h"
+#include "kernels/threads/parallel.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/layers/upsample.cpp"

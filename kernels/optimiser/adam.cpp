@@ -1,8 +1,8 @@
 // Elementwise: four streams read, three written, so it runs at the memory's speed.
 #include "kernels/optimiser/adam.h"
 
-#include "kernels/base/parallel.h"
 #include "kernels/base/simd.h"
+#include "kernels/threads/parallel.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/optimiser/adam.cpp"

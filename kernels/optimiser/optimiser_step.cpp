@@ -3,8 +3,8 @@
 
 #include <cmath>
 
-#include "kernels/base/parallel.h"
 #include "kernels/base/simd.h"
+#include "kernels/threads/parallel.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/optimiser/optimiser_step.cpp"

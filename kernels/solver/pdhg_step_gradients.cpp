@@ -15,9 +15,9 @@
 
 #include "kernels/base/bump_allocator.h"
 #include "kernels/base/error.h"
-#include "kernels/base/parallel.h"
 #include "kernels/solver/pdhg.h"
 #include "kernels/solver/pdhg_problem.h"
+#include "kernels/threads/parallel.h"
 
 namespace tvmap::cpu {
 namespace {

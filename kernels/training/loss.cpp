@@ -5,8 +5,8 @@
 
 #include <cmath>
 
-#include "kernels/base/parallel.h"
 #include "kernels/base/simd.h"
+#include "kernels/threads/parallel.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/training/loss.cpp"
@@ -72,17 +72,12 @@ void backward_span(std::int64_t count, const float* x, const float* y, float fac
     });
 }
 
-/// Of an image at z, and at z + ε·v: factor·(x − z) − slope·v, and slope·v.
-void sure_backward_first(std::int64_t count, const float* x, const float* z, const float* v, float factor,
-                         float slope, float* d_x, bool accumulate) {
+/// factor·(x − z) + slope·v
+void sure_backward_span(std::int64_t count, const float* x, const float* z, const float* v, float factor,
+                        float slope, float* d_x, bool accumulate) {
     write_each(count, accumulate, d_x, [&](auto d, std::int64_t i) HWY_ATTR {
-        return hn::Sub(hn::Mul(hn::Set(d, factor), hn::Sub(hn::LoadU(d, x + i), hn::LoadU(d, z + i))),
+        return hn::Add(hn::Mul(hn::Set(d, factor), hn::Sub(hn::LoadU(d, x + i), hn::LoadU(d, z + i))),
                        hn::Mul(hn::Set(d, slope), hn::LoadU(d, v + i)));
-    });
-}
-void sure_backward_second(std::int64_t count, const float* v, float slope, float* d_x, bool accumulate) {
-    write_each(count, accumulate, d_x, [&](auto d, std::int64_t i) HWY_ATTR {
-        return hn::Mul(hn::Set(d, slope), hn::LoadU(d, v + i));
     });
 }
 
@@ -95,8 +90,7 @@ namespace tvmap::cpu {
 namespace {
 HWY_EXPORT(squared_error_piece);
 HWY_EXPORT(backward_span);
-HWY_EXPORT(sure_backward_first);
-HWY_EXPORT(sure_backward_second);
+HWY_EXPORT(sure_backward_span);
 
 /// Σ piece(begin, length) over the pieces of `count` values, each of which costs some `floats`.
 template <class Piece>
@@ -113,14 +107,14 @@ double sum_of_pieces(std::int64_t count, int floats, const Piece& piece) {
     return total;
 }
 
-/// Σ (x₁ − z)² + slope·v(x₂ − x₁) − v².
+/// Σ ½(x₁ − z)² + ½(x₂ − z)² + slope·v(x₁ − x₂) − v².
 double sure_piece(const float* x1, const float* x2, const float* z, const float* v, double slope,
                   std::int64_t count) {
     double sum[accumulators] = {};
     for (std::int64_t i = 0; i < count; ++i) {
-        const double error = double(x1[i]) - double(z[i]), probe = double(v[i]);
-        sum[i % accumulators] +=
-            error * error + slope * probe * (double(x2[i]) - double(x1[i])) - probe * probe;
+        const double up = double(x1[i]) - double(z[i]), down = double(x2[i]) - double(z[i]);
+        const double probe = double(v[i]);
+        sum[i % accumulators] += 0.5 * (up * up + down * down) + slope * probe * (up - down) - probe * probe;
     }
     double total = 0;
     for (const double s : sum) total += s;
@@ -169,7 +163,7 @@ double sure_forward(double epsilon, ConstView x, ConstView target, double* image
         const float *const x1 = x.image(2 * n), *const x2 = x.image(2 * n + 1);
         const float *const z = target.image(2 * n), *const v = target.image(2 * n + 1);
         const double total = sum_of_pieces(size, 4, [&](std::int64_t begin, std::int64_t length) {
-            return sure_piece(x1 + begin, x2 + begin, z + begin, v + begin, 2 / epsilon, length);
+            return sure_piece(x1 + begin, x2 + begin, z + begin, v + begin, 1 / epsilon, length);
         });
         image_sure[n] = total / double(size);
         sum += image_sure[n];
@@ -181,18 +175,15 @@ void sure_backward(double epsilon, ConstView x, ConstView target, View d_x, Writ
     require_pairs("SURE backward", x.shape, target.shape);
     require_shape("SURE backward", "d_x", d_x.shape, x.shape);
     const int pairs = x.shape.n / 2;
-    const double mean = 2.0 / (double(x.shape.image_size()) * pairs);
+    const double mean = 1.0 / (double(x.shape.image_size()) * pairs);
     const float factor = float(mean), slope = float(mean / epsilon);
     const bool accumulate = write == Write::accumulate;
     parallel_pieces(x.shape, [&](int n, std::int64_t offset, std::int64_t length) {
-        const bool second = n % 2 == 1;
-        const float* const v = target.image(second ? n : n + 1) + offset;
-        float* const to = d_x.image(n) + offset;
-        if (second)
-            HWY_DYNAMIC_DISPATCH(sure_backward_second)(length, v, slope, to, accumulate);
-        else
-            HWY_DYNAMIC_DISPATCH(sure_backward_first)
-        (length, x.image(n) + offset, target.image(n) + offset, v, factor, slope, to, accumulate);
+        const float* const z = target.image(n - n % 2) + offset;
+        const float* const v = target.image(n - n % 2 + 1) + offset;
+        HWY_DYNAMIC_DISPATCH(sure_backward_span)
+        (length, x.image(n) + offset, z, v, factor, n % 2 ? -slope : slope, d_x.image(n) + offset,
+         accumulate);
     });
 }
 

@@ -24,7 +24,7 @@ __global__ void image_mse_kernel(const float* x, std::int64_t x_stride, const fl
         [=](double sum) { image_mse[n] = sum / double(size); });
 }
 
-/// image_sure[n], of images 2n and 2n + 1 of x and target; slope = 2/ε.
+/// image_sure[n], of images 2n and 2n + 1 of x and target; slope = 1/ε.
 __global__ void image_sure_kernel(const float* x, std::int64_t x_stride, const float* target,
                                   std::int64_t target_stride, std::int64_t size, double slope,
                                   unsigned cluster, double* image_sure) {
@@ -33,8 +33,9 @@ __global__ void image_sure_kernel(const float* x, std::int64_t x_stride, const f
     image_sum(
         size, cluster,
         [=](std::int64_t i) {
-            const double error = double(x[i]) - double(target[i]), probe = target[target_stride + i];
-            return error * error + slope * probe * (double(x[x_stride + i]) - double(x[i])) - probe * probe;
+            const double z = target[i], probe = target[target_stride + i];
+            const double up = double(x[i]) - z, down = double(x[x_stride + i]) - z;
+            return 0.5 * (up * up + down * down) + slope * probe * (up - down) - probe * probe;
         },
         [=](double sum) { image_sure[n] = sum / double(size); });
 }
@@ -62,7 +63,7 @@ __global__ void loss_backward_kernel(LossKind kind, double mean, const double* i
     to = write == Write::accumulate ? to + gradient : gradient;
 }
 
-/// As the CPU's: of the first image of a pair factor·(x − z) − slope·v, of the second slope·v.
+/// As the CPU's: factor·(x − z) + slope·v of the first image of a pair, − slope·v of the second.
 template <Write write>
 __global__ void sure_backward_kernel(float factor, float slope, std::int64_t size, const float* x,
                                      std::int64_t x_stride, const float* target, std::int64_t target_stride,
@@ -70,10 +71,8 @@ __global__ void sure_backward_kernel(float factor, float slope, std::int64_t siz
     const unsigned n = blockIdx.y;
     const std::int64_t i = std::int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
     if (i < size) {
-        const bool second = n % 2 == 1;
-        const float divergence = slope * target[(second ? n : n + 1) * target_stride + i];
-        const float gradient =
-            second ? divergence : factor * (x[n * x_stride + i] - target[n * target_stride + i]) - divergence;
+        const float *const z = target + (n - n % 2) * target_stride, *const v = z + target_stride;
+        const float gradient = factor * (x[n * x_stride + i] - z[i]) + (n % 2 ? -slope : slope) * v[i];
         float& to = d_x[n * d_x_stride + i];
         to = write == Write::accumulate ? to + gradient : gradient;
     }
@@ -115,7 +114,7 @@ void sure_forward(gpu::Stream stream, double epsilon, ConstView x, ConstView tar
     const std::int64_t size = x.shape.image_size();
     const gpu::Launch how = image_sum_launch("image_sure_kernel", pairs, size);
     gpu::launch(stream, how, image_sure_kernel, x.data, x.shape.image_stride, target.data,
-                target.shape.image_stride, size, 2 / epsilon, how.cluster, image_sure);
+                target.shape.image_stride, size, 1 / epsilon, how.cluster, image_sure);
     gpu::launch(stream, {.name = "mean_loss_kernel", .block = 1}, mean_loss_kernel, LossKind::mse, pairs,
                 image_sure, loss);
 }
@@ -124,7 +123,7 @@ void sure_backward(gpu::Stream stream, double epsilon, ConstView x, ConstView ta
     require_pairs("SURE backward", x.shape, target.shape);
     require_shape("SURE backward", "d_x", d_x.shape, x.shape);
     const std::int64_t size = x.shape.image_size();
-    const double mean = 2.0 / (double(size) * (x.shape.n / 2));
+    const double mean = 1.0 / (double(size) * (x.shape.n / 2));
     gpu::launch(stream,
                 {.name = "sure_backward_kernel",
                  .grid = dim3(gpu::blocks_for(size, threads), unsigned(x.shape.n)),

@@ -5,11 +5,12 @@
 //               and below that its gradient is zero)
 // and the estimate of MSE_n where nobody knows the truth (Stein's unbiased risk estimate, its divergence by a finite
 // difference along one probe: Ramani, Blu and Unser, Monte-Carlo SURE, IEEE TIP 17, 2008). Images come in pairs,
-//     x₁ = f(z), x₂ = f(z + ε·v)     against     z, v     v = σb, b = ±1 at random, ε in units of σ
-//     SURE_n = (Σ (x₁ − z)² + 2/ε · Σ v(x₂ − x₁) − Σ v²) / size        loss: mean over n of SURE_n
-// whose mean over noise and probe is that of MSE_n, for noise of standard deviation σ. It may be negative. Its gradient goes
-// to both images of a pair; the divergence that an adjoint gives exactly would not do here (see
-// tests/unrolled/sure_test.cpp).
+//     x₁ = f(z + ε·v), x₂ = f(z − ε·v)     against     z, v     v = σω, ω standard normal, ε in units of σ
+//     SURE_n = (½ Σ (x₁ − z)² + ½ Σ (x₂ − z)² + 1/ε · Σ v(x₁ − x₂) − Σ v²) / size        loss: mean over n of SURE_n
+// for noise of standard deviation σ. Since ω is normal, its mean over noise and probe is for any ε exactly that of MSE_n on
+// images whose noise is z's and εv, of σ√(1 + ε²). (The residual at z itself would have the network solved at two levels of
+// noise, of which one that tells them apart makes gains that no image sees.) It may be negative. Its gradient goes to both
+// images of a pair; the divergence that an adjoint gives exactly would not do here (see tests/unrolled/sure_test.cpp).
 // Sums are taken in double in an order that depends on the shape alone, never on the number of threads or the
 // instruction set. The views need no alignment.
 #pragma once

@@ -12,9 +12,9 @@
 #include <limits>
 #include <vector>
 
-#include "kernels/base/parallel.h"
 #include "kernels/base/simd.h"
-#include "kernels/base/threads.h"
+#include "kernels/threads/parallel.h"
+#include "kernels/threads/threads.h"
 #include "kernels/training/loss.h"
 #include "kernels/training/ssim_window.h"
 

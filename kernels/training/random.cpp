@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "kernels/base/error.h"
-#include "kernels/base/parallel.h"
 #include "kernels/base/simd.h"
+#include "kernels/threads/parallel.h"
 #include "kernels/training/philox.h"
 
 #undef HWY_TARGET_INCLUDE

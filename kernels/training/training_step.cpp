@@ -4,8 +4,8 @@
 #include <algorithm>
 
 #include "kernels/base/error.h"
-#include "kernels/base/parallel.h"
 #include "kernels/base/shapes.h"
+#include "kernels/threads/parallel.h"
 #include "kernels/training/random.h"
 #include "kernels/training/square.h"
 

@@ -107,6 +107,35 @@ TEST_CASE("pointwise: every instruction set, and the same bits for any number of
     }
 }
 
+TEST_CASE("single input: every instruction set, and the same bits for any number of threads") {
+    // Rows longer than what is summed in single precision; more rows than a piece; one row, one column; a slice.
+    for (Case c : {Case{2, 1, 32, 37, 41, 3, 0.1f}, Case{1, 1, 16, 5, 300, 3, 0.01f, true, true},
+                   Case{1, 1, 24, 1, 9, 3, 0.01f}, Case{3, 1, 48, 9, 1, 3, 1.0f, true, false}}) {
+        c.needs_d_x = false;
+        const ConvolutionProblem problem = problem_of(c);
+        if (problem.y.block == 1) return;  // a machine without vectors leaves it to oneDNN
+        CAPTURE(describe(c));
+        for (const std::string& instruction_set : cpu::instruction_sets()) {
+            CAPTURE(instruction_set);
+            Doubles first;
+            for (const int threads : {1, 2, 3}) {
+                const RunOn on(threads, instruction_set);
+                const auto convolution = cpu::make_convolution(problem, "");
+                REQUIRE(convolution->algorithms() == "single_input");
+                for (const Write write : {Write::overwrite, Write::accumulate})
+                    CHECK(run(c, *convolution, write).largest() < direct);
+                const Doubles results = results_of(c, *convolution);
+                if (first.empty()) first = results;
+                CHECK(results == first);
+            }
+        }
+    }
+    // With the gradient of x it is left to others.
+    const ConvolutionProblem whole = problem_of({2, 1, 32, 37, 41, 3, 0.1f});
+    CHECK(cpu::make_convolution(whole, "")->algorithms() != "single_input");
+    CHECK_THROWS_AS(cpu::make_convolution(whole, "single_input"), Error);
+}
+
 TEST_CASE("convolution: untimed, the least and the most scratch memory bound what timing chooses") {
     for (const Case& c : {Case{2, 16, 16, 24, 24, 3, 0.01f}, Case{2, 5, 6, 9, 7, 3, 0.01f},
                           Case{2, 32, 16, 9, 7, 3, 0.01f, false, true}, Case{2, 8, 2, 9, 7, 1, 1.0f}}) {

@@ -10,7 +10,7 @@
 #include <string>
 
 #include "kernels/base/error.h"
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 #include "tests/convolution/convolution_case.h"
 #include "tests/support/run_on.h"
 

@@ -1,7 +1,7 @@
 // Our Winograd convolution against the definition in double: odd sizes, batches, slices, either block, channels from 8
 // to 256, overwriting and adding, every instruction set; the network's layers at their sizes; the same bits for any
 // number of threads; what is refused.
-#include "kernels/convolution/winograd.h"
+#include "kernels/winograd/winograd.h"
 
 #include <doctest/doctest.h>
 
@@ -13,7 +13,7 @@
 
 #include "kernels/base/error.h"
 #include "kernels/base/simd.h"
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 #include "tests/convolution/convolution_case.h"
 #include "tests/reference/convolution_entries.h"
 #include "tests/support/run_on.h"

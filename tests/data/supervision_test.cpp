@@ -12,6 +12,7 @@
 #include "engine/data/phantoms.h"
 #include "kernels/training/random.h"
 #include "tests/reference/statistics.h"
+#include "tests/reference/training.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace tvmap;
@@ -115,40 +116,58 @@ TEST_CASE("recorrupted images: y₂ follows from z and y₁, and the noise of bo
     }
 }
 
-TEST_CASE("SURE of a linear denoiser is its mean squared error, but for sampling") {
-    const double sigma = 0.125, epsilon = 0.1;
+TEST_CASE(
+    "SURE is the mean squared error on images of noise σ√(1 + ε²), but for sampling: of any denoiser, for "
+    "any ε") {
+    const double sigma = 0.125;
     const std::size_t count = 400000;
     const std::vector<double> n = noise(count, 2);
     std::vector<double> x(count);
-    std::vector<float> z(count), probed(count), v(count);
+    std::vector<float> z(count), up(count), down(count), v(count);
     for (std::size_t i = 0; i < count; ++i) {
-        x[i] = 0.5 + 0.3 * std::sin(0.01 * double(i));
+        x[i] = 0.2 * std::sin(0.01 * double(i));
         z[i] = float(x[i] + sigma * n[i]);
     }
-    probe({7, 3, 5, float(sigma)}, epsilon, std::int64_t(count), z.data(), probed.data(), v.data());
-    double up = 0;
-    Correlation neighbours, with_noise;
-    for (std::size_t i = 0; i < count; ++i) {
-        REQUIRE(std::abs(v[i]) == float(sigma));
-        REQUIRE(std::abs(double(probed[i]) - z[i] - epsilon * v[i]) < 1.2e-7);  // roundings of z, of about 1
-        up += v[i] > 0;
-        neighbours.add(v[i], v[(i + 1) % count]);
-        with_noise.add(v[i], n[i]);
+    // Three neighbours' mean, and thresholding, whose derivative jumps.
+    const auto thresholded = [&](const std::vector<double>& y) {
+        std::vector<double> result(y.size());
+        for (std::size_t i = 0; i < y.size(); ++i)
+            result[i] = std::copysign(std::max(0.0, std::abs(y[i]) - 1.2 * sigma), y[i]);
+        return result;
+    };
+    for (const double epsilon : {0.1, 0.5, 1.0}) {
+        CAPTURE(epsilon);
+        probe({7, 3, 5, float(sigma)}, epsilon, std::int64_t(count), z.data(), up.data(), down.data(),
+              v.data());
+        double variance = 0;
+        Correlation neighbours, with_noise;
+        for (std::size_t i = 0; i < count; ++i) {
+            // Roundings of z, of about 1.
+            REQUIRE(std::abs(double(up[i]) - z[i] - epsilon * v[i]) < 1.2e-7);
+            REQUIRE(std::abs(double(down[i]) - z[i] + epsilon * v[i]) < 1.2e-7);
+            variance += v[i] * v[i] / (sigma * sigma * double(count));
+            neighbours.add(v[i], v[(i + 1) % count]);
+            with_noise.add(v[i], n[i]);
+        }
+        CHECK(std::abs(variance - 1) < 4 * std::sqrt(2 / double(count)));  // four standard errors
+        CHECK(neighbours.p_value() > significance);
+        CHECK(with_noise.p_value() > significance);
+        const std::vector<double> plus(up.begin(), up.end()), minus(down.begin(), down.end());
+        for (const bool linear : {true, false}) {
+            CAPTURE(linear);
+            std::vector<double> both = linear ? smoothed(plus) : thresholded(plus),
+                                target(z.begin(), z.end());
+            const double exact = mean_squared(both, x);
+            const std::vector<double> other = linear ? smoothed(minus) : thresholded(minus);
+            both.insert(both.end(), other.begin(), other.end());
+            target.insert(target.end(), v.begin(), v.end());
+            const double sure = reference::sure(epsilon, both, target, 1);
+            // The residual's, the probe's and the error's sampling: σ² times a few over √count, at large ε and small.
+            const double spread = 4 * 4 * sigma * sigma / std::sqrt(double(count));
+            CHECK(std::abs(sure - exact) < spread);
+            CHECK(spread < 0.1 * exact);
+        }
     }
-    CHECK(std::abs(up / double(count) - 0.5) < 4 * 0.5 / std::sqrt(double(count)));  // four standard errors
-    CHECK(neighbours.p_value() > significance);
-    CHECK(with_noise.p_value() > significance);
-    const std::vector<double> plain = smoothed({z.begin(), z.end()}),
-                              moved = smoothed({probed.begin(), probed.end()});
-    double divergence = 0;
-    for (std::size_t i = 0; i < count; ++i)
-        divergence += v[i] * (moved[i] - plain[i]) / (epsilon * sigma * sigma);
-    const double sure = mean_squared(plain, {z.begin(), z.end()}) - sigma * sigma +
-                        2 * sigma * sigma * divergence / double(count);
-    const double exact = mean_squared(plain, x);
-    // The residual's and the probe's sampling: σ² times a few over √count.
-    CHECK(std::abs(sure - exact) < 4 * 3 * sigma * sigma / std::sqrt(double(count)));
-    CHECK(4 * 3 * sigma * sigma / std::sqrt(double(count)) < 0.1 * exact);
 }
 
 TEST_CASE("an image is observed once: its noise is the same in every epoch and every square") {
@@ -162,7 +181,9 @@ TEST_CASE("an image is observed once: its noise is the same in every epoch and e
         float normal = 0;
         cpu::normal_numbers(w.config.seed, Purpose::noise, observation_epoch, 1, i, 1, &normal);
         REQUIRE(whole.target[std::size_t(i)] == clean[std::size_t(i)] + 0.125f * normal);
-        REQUIRE(whole.fed[std::size_t(i)] == whole.target[std::size_t(i)]);
+        // Both fed images are as far from it.
+        const float up = whole.fed[std::size_t(i)], down = whole.fed[std::size_t(i + size * size)];
+        REQUIRE(std::abs(double(up) + down - 2 * double(whole.target[std::size_t(i)])) < 2.4e-7);
     }
     const int top = 5, left = 7, side = 16;
     for (const bool mirror : {false, true})
@@ -173,8 +194,8 @@ TEST_CASE("an image is observed once: its noise is the same in every epoch and e
                 side);
             for (int i = 0; i < side; ++i)
                 for (int j = 0; j < side; ++j)
-                    REQUIRE(part.fed[std::size_t(i * side + j)] ==
-                            whole.fed[std::size_t((top + i) * size + left + (mirror ? side - 1 - j : j))]);
+                    REQUIRE(part.target[std::size_t(i * side + j)] ==
+                            whole.target[std::size_t((top + i) * size + left + (mirror ? side - 1 - j : j))]);
         }
     const Made later = make(w.config, data, {.image = 1, .scale = 0.125f, .epoch = 5}, size);
     CHECK(later.target != whole.target);  // another probe,

@@ -9,8 +9,8 @@
 #include <thread>
 
 #include "engine/model/unet.h"
-#include "kernels/base/threads.h"
 #include "kernels/base/vendor_scope.h"
+#include "kernels/threads/threads.h"
 #include "kernels/training/metrics.h"
 #include "tests/support/recording.h"
 

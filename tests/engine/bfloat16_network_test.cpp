@@ -6,7 +6,7 @@
 
 #include "engine/config/solver_problem.h"
 #include "engine/model/unet.h"
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 #include "tests/reference/bfloat16.h"
 #include "tests/support/recording.h"
 #include "tests/support/refusal.h"

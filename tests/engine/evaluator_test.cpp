@@ -23,8 +23,8 @@
 #include "engine/pictures/image.h"
 #include "engine/solver/search.h"
 #include "kernels/base/error.h"
-#include "kernels/base/threads.h"
 #include "kernels/device_array.h"
+#include "kernels/threads/threads.h"
 #include "kernels/training/metrics.h"
 #include "tests/support/temporary_folder.h"
 

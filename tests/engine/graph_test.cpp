@@ -7,7 +7,7 @@
 #include <doctest/doctest.h>
 
 #include "kernels/base/error.h"
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 #include "tests/support/recording.h"
 
 using namespace tvmap;

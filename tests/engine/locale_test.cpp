@@ -15,7 +15,7 @@
 #include "engine/study/study.h"
 #include "engine/training/trainer.h"
 #include "kernels/base/error.h"
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace tvmap;

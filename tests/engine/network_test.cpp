@@ -7,7 +7,7 @@
 
 #include "engine/config/solver_problem.h"
 #include "engine/model/unet.h"
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 #include "tests/support/recording.h"
 
 using namespace tvmap;

@@ -5,7 +5,7 @@
 #include "engine/graph/noise_scale.h"
 #include "engine/model/unet.h"
 #include "kernels/base/error.h"
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 #include "tests/reference/layers.h"
 #include "tests/support/recording.h"
 

@@ -9,7 +9,7 @@
 #include "engine/graph/operations.h"
 #include "engine/model/unet.h"
 #include "kernels/base/error.h"
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 #include "tests/support/recording.h"
 
 using namespace tvmap;

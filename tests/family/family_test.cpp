@@ -1,7 +1,7 @@
 // The family on the CPU: every member against the reference in double, which is itself checked by finite differences; tv
 // on the identity against kernels/solver/pdhg.h; stretches, threads, gaps.
 #include "kernels/base/error.h"
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 #include "tests/family/family_case.h"
 #include "tests/support/run_on.h"
 

@@ -14,7 +14,7 @@
 #include "engine/files/file.h"
 #include "engine/queue/piece_record.h"
 #include "engine/training/trainer.h"
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 #include "tests/support/temporary_folder.h"
 
 namespace fs = std::filesystem;

@@ -17,7 +17,7 @@
 #include "engine/pictures/image.h"
 #include "engine/training/process_memory.h"
 #include "kernels/base/error.h"
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 #include "tests/reference/png.h"
 #include "tests/support/temporary_folder.h"
 

@@ -1,5 +1,5 @@
 // The number of threads under control groups: made-up /proc and /sys files below a folder of the test's own.
-#include "kernels/base/cpu_quota.h"
+#include "kernels/threads/cpu_quota.h"
 
 #include <doctest/doctest.h>
 
@@ -10,7 +10,7 @@
 #include <fstream>
 #include <string>
 
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace tvmap;

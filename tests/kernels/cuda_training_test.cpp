@@ -106,7 +106,7 @@ TEST_CASE("SURE, and its gradient with the CPU's bits") {
         const std::vector<double> x = random_values(size, 1), old = random_values(size, 3);
         std::vector<double> target = random_values(size, 2);
         for (std::int64_t i = 0; i < size; ++i)
-            if (i / image % 2 == 1) target[i] = std::copysign(0.25 * double(1 + i / image), target[i]);
+            if (i / image % 2 == 1) target[i] *= std::ldexp(0.25, int(i / image));
         DeviceFeatures x_device(2 * pairs, c, h, w, slack), target_device(2 * pairs, c, h, w, 2 * slack);
         x_device.set(x), target_device.set(target);
         DeviceBuffer<double> sure(pairs), loss(1);

@@ -1,5 +1,5 @@
 // Loops over threads: everything is done once, by whoever gets to it, and a thread that is held up holds up nobody.
-#include "kernels/base/parallel.h"
+#include "kernels/threads/parallel.h"
 
 #include <doctest/doctest.h>
 
@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 
 using namespace tvmap;
 

@@ -1,5 +1,5 @@
 // A team of threads: who works, alone and all at once; what is thrown; and what it leaves as it was.
-#include "kernels/base/team.h"
+#include "kernels/threads/team.h"
 
 #include <doctest/doctest.h>
 #include <sys/resource.h>
@@ -13,7 +13,7 @@
 #include <thread>
 #include <vector>
 
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 
 using namespace tvmap;
 

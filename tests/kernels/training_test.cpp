@@ -103,9 +103,8 @@ TEST_CASE("SURE and its gradient, which goes to both images of a pair") {
                 const std::int64_t size = std::int64_t(2) * pairs * c * h * w, image = size / (2 * pairs);
                 const std::vector<double> x = random_values(size, 1), old = random_values(size, 3);
                 std::vector<double> target = random_values(size, 2);
-                for (std::int64_t i = 0; i < size; ++i)  // ±σ, another one in every pair
-                    if (i / image % 2 == 1)
-                        target[i] = std::copysign(0.25 * double(1 + i / image), target[i]);
+                for (std::int64_t i = 0; i < size; ++i)  // another σ in every pair, exact in float
+                    if (i / image % 2 == 1) target[i] *= std::ldexp(0.25, int(i / image));
                 const FeatureBuffer x_buffer(2 * pairs, c, h, w, 1, slack, x),
                     target_buffer(2 * pairs, c, h, w, 1, 2 * slack, target);
                 double sure[4] = {-1, -1, -1, -1};
@@ -129,11 +128,11 @@ TEST_CASE("SURE and its gradient, which goes to both images of a pair") {
                     double worst = 0;
                     for (std::int64_t i = 0; i < size; ++i) {
                         const bool second = i / image % 2 == 1;
-                        const double mean = 2 / double(image * pairs),
+                        const double mean = 1 / double(image * pairs),
                                      base = write == Write::accumulate ? old[i] : 0;
-                        const double residual = second ? 0 : mean * (x[i] - target[i]);
+                        const double residual = mean * (x[i] - target[second ? i - image : i]);
                         const double divergence = mean / epsilon * target[second ? i : i + image];
-                        const double exact = residual + (second ? divergence : -divergence) + base;
+                        const double exact = residual + (second ? -divergence : divergence) + base;
                         worst =
                             std::max(worst, std::abs(g[i] - exact) /
                                                 (std::abs(residual) + std::abs(divergence) + std::abs(base)));

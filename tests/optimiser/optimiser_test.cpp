@@ -10,7 +10,7 @@
 
 #include "engine/optimiser/learning_rate.h"
 #include "engine/optimiser/run_clock.h"
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 #include "tests/reference/optimiser.h"
 #include "tests/support/normal_values.h"
 

@@ -1,7 +1,7 @@
 #include "tests/outside/average_pool.h"
 
-#include "kernels/base/parallel.h"
 #include "kernels/base/shapes.h"
+#include "kernels/threads/parallel.h"
 
 namespace outside::cpu {
 

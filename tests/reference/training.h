@@ -19,21 +19,25 @@ inline double loss(bool logarithmic, const std::vector<double>& x, const std::ve
     return total / images;
 }
 
-/// Mean over pairs x(z), x(z + εv) of Stein's estimate of the mean squared error, v = ±σ; `target` is z, v in turn. Written
-/// as it is in books: residual − σ² + 2σ²·divergence/size, the divergence by bᵀ(x(z + εσb) − x(z))/(εσ).
+/// Mean over pairs x(z + εv), x(z − εv) of Stein's estimate of the mean squared error, v = σω; `target` is z, v in turn.
+/// Written as it is in books: residual − σ² + 2σ²·divergence/size, the divergence by ωᵀ(x(z + εσω) − x(z − εσω))/(2εσ), the
+/// residual the mean of both, and σ² as the probe has it.
 inline double sure(double epsilon, const std::vector<double>& x, const std::vector<double>& target,
                    int pairs) {
     const std::size_t size = x.size() / (2 * std::size_t(pairs));
     double total = 0;
     for (int n = 0; n < pairs; ++n) {
         const double *x1 = &x[2 * n * size], *x2 = x1 + size, *z = &target[2 * n * size], *v = z + size;
-        double residual = 0, divergence = 0;
-        const double sigma = std::abs(v[0]);
+        double up = 0, down = 0, divergence = 0, variance = 0;
+        for (std::size_t i = 0; i < size; ++i) variance += v[i] * v[i] / double(size);
+        const double sigma = std::sqrt(variance);
         for (std::size_t i = 0; i < size; ++i) {
-            const double b = v[i] / sigma;
-            residual += (x1[i] - z[i]) * (x1[i] - z[i]) / double(size);
-            divergence += b * (x2[i] - x1[i]) / (epsilon * sigma);
+            const double omega = v[i] / sigma;
+            up += (x1[i] - z[i]) * (x1[i] - z[i]) / double(size);
+            down += (x2[i] - z[i]) * (x2[i] - z[i]) / double(size);
+            divergence += omega * (x1[i] - x2[i]) / (2 * epsilon * sigma);
         }
+        const double residual = (up + down) / 2;
         total += residual - sigma * sigma + 2 * sigma * sigma * divergence / double(size);
     }
     return total / pairs;

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "kernels/base/simd.h"
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 
 struct RunOn {
     explicit RunOn(int threads, const std::string& instruction_set = "")

@@ -11,7 +11,7 @@
 #include "engine/training/process_memory.h"
 #include "engine/training/training_plan.h"
 #include "kernels/base/error.h"
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace tvmap;

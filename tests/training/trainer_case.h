@@ -11,7 +11,7 @@
 #include "engine/files/file.h"
 #include "engine/pictures/image.h"
 #include "engine/training/trainer.h"
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 #include "tests/support/temporary_folder.h"
 
 namespace trainer_case {

@@ -11,7 +11,7 @@
 #include "engine/model/unet.h"
 #include "engine/pictures/image.h"
 #include "engine/training/training_steps.h"
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 #include "tests/support/temporary_folder.h"
 
 namespace tvmap::tests {

@@ -59,7 +59,7 @@ TEST_CASE("batches of several parts have the bits of whole ones but for the orde
         CHECK(relative(two[i], std::stod(one[i])) < 1e-3);
 }
 
-TEST_CASE("validation without clean images: SURE of the images as they are, which chooses the best") {
+TEST_CASE("validation without clean images: SURE, which chooses the best") {
     for (const Supervision supervision : all) {
         CAPTURE(int(supervision));
         Unsupervised w(supervision);
@@ -83,15 +83,16 @@ TEST_CASE("validation without clean images: SURE of the images as they are, whic
         const double epsilon = w.config.train.sure_epsilon;
         double sum = 0;
         for (int image = 0; image < 2; ++image) {
-            std::vector<float> clean(pixels), z(pixels), moved(pixels), v(pixels), map(2 * pixels), x(pixels);
+            std::vector<float> clean(pixels), z(pixels), up(pixels), down(pixels), v(pixels), map(2 * pixels),
+                x(pixels);
             data.copy(image, clean.data());
             make_noisy({w.config.noise, w.config.noise.sigma, w.config.seed, validation_epoch}, data, image,
                        pixels, clean.data(), z.data());
             probe({w.config.seed, validation_epoch, std::uint32_t(image), 0.1f}, epsilon, pixels, z.data(),
-                  moved.data(), v.data());
+                  up.data(), down.data(), v.data());
             std::vector<double> results, target(z.begin(), z.end());
             target.insert(target.end(), v.begin(), v.end());
-            for (const auto& fed : {z, moved}) {
+            for (const auto& fed : {up, down}) {
                 model.denoiser().run(fed.data(), map.data(), x.data());
                 results.insert(results.end(), x.begin(), x.end());
             }

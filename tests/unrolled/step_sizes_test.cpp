@@ -11,7 +11,7 @@
 
 #include "engine/graph/operations.h"
 #include "kernels/base/error.h"
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 #include "tests/support/refusal.h"
 #include "tests/unrolled/step_sizes_case.h"
 

@@ -9,7 +9,7 @@
 #include "engine/training/trainer.h"
 #include "engine/unrolled/step_sizes.h"
 #include "kernels/base/error.h"
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 #include "tests/support/refusal.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/unrolled/step_sizes_case.h"

@@ -74,8 +74,8 @@ struct Case {
         return both;
     }
     double sure(double of_lambda, double epsilon) const {
-        Doubles both = solved(of_lambda, z);
-        const Doubles second = solved(of_lambda, moved(epsilon));
+        Doubles both = solved(of_lambda, moved(epsilon));
+        const Doubles second = solved(of_lambda, moved(-epsilon));
         both.insert(both.end(), second.begin(), second.end());
         return reference::sure(epsilon, both, target(), 1);
     }
@@ -92,7 +92,7 @@ struct Trained {
     double loss = 0, slope = 0;
 };
 
-/// With epsilon SURE, else the mean squared error against z.
+/// With epsilon SURE, else, with 0, the mean squared error against z.
 Trained train(const Case& c, double epsilon) {
     const auto backend = make_backend("cpu");
     Graph graph(1);
@@ -110,9 +110,9 @@ Trained train(const Case& c, double epsilon) {
     const Parameters parameters(*backend, plan.graph().parameters(), true);
     const Arena arena(*backend, plan.arena_bytes());
     plan.bind(arena, parameters);
-    Doubles fed = c.z;
+    Doubles fed = c.moved(epsilon);
     if (epsilon > 0) {
-        const Doubles second = c.moved(epsilon);
+        const Doubles second = c.moved(-epsilon);
         fed.insert(fed.end(), second.begin(), second.end());
     }
     set_input(plan, noisy, fed);

@@ -3,7 +3,7 @@
 //     33 24 0:30 /docker/7f /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct
 // /proc/self/cgroup has a line NUMBER:CONTROLLERS:GROUP for each hierarchy, without controllers in version 2:
 //     4:cpu,cpuacct:/docker/7f/job          0::/docker/7f/job
-#include "kernels/base/cpu_quota.h"
+#include "kernels/threads/cpu_quota.h"
 
 #include <algorithm>
 #include <charconv>

@@ -5,14 +5,14 @@
 #include <type_traits>
 
 #include "kernels/base/simd.h"
-#include "kernels/convolution/winograd_kernels.h"
+#include "kernels/winograd/winograd_kernels.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "kernels/convolution/winograd_forward.cpp"
+#define HWY_TARGET_INCLUDE "kernels/winograd/winograd_forward.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 #include "kernels/base/simd_loops.h"
-#include "kernels/convolution/winograd_transforms.h"
+#include "kernels/winograd/winograd_transforms.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tvmap::cpu::HWY_NAMESPACE {

@@ -1,8 +1,8 @@
-#include "kernels/base/team.h"
+#include "kernels/threads/team.h"
 
 #include <system_error>
 
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 
 namespace tvmap {
 

@@ -2,11 +2,11 @@
 // For tensors in blocks of 8 or 16 channels, of any height and width. In single precision the results are some
 // 1e-6 off (‖·‖₂ relative to double), where sums over the same numbers in order are 3e-7 off. Tensors of bf16 are
 // widened as they are loaded and rounded as they are stored; all between is in single precision.
-// Private to kernels/convolution*.cpp.
+// Private to kernels/convolution/.
 #pragma once
 #include <cstddef>
 
-#include "kernels/convolution/convolution.h"
+#include "kernels/base/convolution_problem.h"
 
 namespace tvmap::cpu {
 

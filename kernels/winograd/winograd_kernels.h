@@ -1,5 +1,5 @@
 // Winograd convolution for one thread: what winograd_forward.cpp and winograd_weights.cpp compute, for
-// winograd.cpp to divide among threads. Private to kernels/convolution/winograd*.
+// winograd.cpp to divide among threads. Private to kernels/winograd/.
 #pragma once
 #include <algorithm>
 #include <cstdint>

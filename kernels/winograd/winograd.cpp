@@ -2,14 +2,14 @@
 // once, and each task takes some tiles through all stages. Where they are fewer than output channels, the tiles are
 // transformed once, and each task takes a panel of channels: transformed weights, 36 floats for every 9, then never
 // leave the second cache. Neither changes a result's bits.
-#include "kernels/convolution/winograd.h"
+#include "kernels/winograd/winograd.h"
 
 #include <algorithm>
 
 #include "kernels/base/error.h"
-#include "kernels/base/parallel.h"
-#include "kernels/base/threads.h"
-#include "kernels/convolution/winograd_kernels.h"
+#include "kernels/threads/parallel.h"
+#include "kernels/threads/threads.h"
+#include "kernels/winograd/winograd_kernels.h"
 
 namespace tvmap::cpu {
 

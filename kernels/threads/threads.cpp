@@ -1,4 +1,4 @@
-#include "kernels/base/threads.h"
+#include "kernels/threads/threads.h"
 
 #include <omp.h>
 #include <pthread.h>
@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "kernels/base/cpu_quota.h"
+#include "kernels/threads/cpu_quota.h"
 
 namespace tvmap {
 namespace {

@@ -5,14 +5,14 @@
 // up, which keeps them short and the error small. Their order depends on the tiles alone, not on the channels
 // computed together.
 #include "kernels/base/simd.h"
-#include "kernels/convolution/winograd_kernels.h"
+#include "kernels/winograd/winograd_kernels.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "kernels/convolution/winograd_weights.cpp"
+#define HWY_TARGET_INCLUDE "kernels/winograd/winograd_weights.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 #include "kernels/base/simd_loops.h"
-#include "kernels/convolution/winograd_transforms.h"
+#include "kernels/winograd/winograd_transforms.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tvmap::cpu::HWY_NAMESPACE {

@@ -22,7 +22,7 @@
 #include <hwy/highway.h>
 
 #include "kernels/base/simd_loops.h"
-#include "kernels/convolution/winograd_kernels.h"
+#include "kernels/winograd/winograd_kernels.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tvmap::cpu::HWY_NAMESPACE {

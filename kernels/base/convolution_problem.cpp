@@ -1,6 +1,7 @@
 // What does not depend on the device that computes a convolution: its key and its checks.
+#include "kernels/base/convolution_problem.h"
+
 #include "kernels/base/error.h"
-#include "kernels/convolution/convolution.h"
 
 namespace tvmap {
 
