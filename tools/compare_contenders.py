@@ -49,6 +49,7 @@ TORCH = {
     "eager": Torch("current", "roll", "eager", "roll, eager", 3, 3, "channels_last"),
     "compile": Torch("current", "roll", "compile", "roll, torch.compile", 3, 3, "channels_last"),
 }
+DEBIAN = tuple(name for name, contender in TORCH.items() if contender.environment == "debian")
 SKIMAGE = {"chambolle": "scikit-image, Chambolle, isotropic", "bregman": "scikit-image, split Bregman, isotropic",
            "bregman_anisotropic": "scikit-image, split Bregman, anisotropic"}
 CONTENDERS = (*TORCH, "skimage")
@@ -242,14 +243,18 @@ class Measurements:
     def network(self):
         return self.tvmap("bench", "--filter", "network_step", "--seconds", 1)["kernels"][0]
 
-    def step(self, crop=0, batch=1):
+    def program(self):
+        """What the program says of itself and of the machine."""
+        return json.loads(run([PROGRAM, "info", "--json"], self.threads)[0])
+
+    def step(self, crop=0, batch=1, precision="fp32"):
         """Whole steps as training does them, noise and reading included: the mean of an epoch that is neither the first nor one
         with validation."""
         images, run_folder, steps = self.folder / "images", self.folder / "run", 10
         shutil.rmtree(run_folder, ignore_errors=True)
         settings = {f"data.{part}": images for part in ("train", "val", "test")}
         settings |= {"data.limit.train": steps * batch, "data.limit.val": 1, "solver.iterations": self.iterations,
-                     "train.crop": crop, "train.batch": batch,
+                     "train.crop": crop, "train.batch": batch, "network.precision": precision,
                      "train.epochs": 3, "train.validate_every": 100, "train.checkpoint_every": 100}
         overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
         result = self.tvmap("train", ROOT / "configs" / "chest_xray.yaml", "--run", run_folder, *overrides)
