@@ -43,12 +43,13 @@ struct Machine {
     const TemporaryFolder folder;
 };
 
-/// Plans a network of two convolutions, the smallest for which there is something to choose.
+/// Plans a network of which two convolutions have something to choose: the first has a kernel of its own.
 void plan(Algorithms& algorithms) {
     const auto backend = make_backend("cpu");
     Graph graph(backend->channel_block(16));
     const Value x = graph.input("x", 1, 1, 12, 10);
-    const Value a = convolution(graph, x, "a", 16, 3, 0.01f);
+    const Value first = convolution(graph, x, "first", 16, 3, 0.01f);
+    const Value a = convolution(graph, first, "a", 24, 3, 0.01f);
     graph.keep(convolution(graph, a, "b", 16, 3, 0.01f));
     const Plan planned(std::move(graph), *backend, algorithms, false);
 }
@@ -59,7 +60,9 @@ Choices chosen() {
     plan(algorithms);
     const TemporaryFolder folder;
     algorithms.save(folder / "algorithms.json");
-    return read_choices(folder / "algorithms.json");
+    Choices choices = read_choices(folder / "algorithms.json");
+    std::erase_if(choices, [](const auto& entry) { return entry.second.find('=') == std::string::npos; });
+    return choices;
 }
 
 Choices with_every_choice(Choices choices, const std::string& choice) {
@@ -92,7 +95,8 @@ TEST_CASE("the key names what a choice depends on") {
 TEST_CASE("choices that no longer work are measured anew where they come from the machine's cache") {
     const Machine machine;
     const Choices good = chosen();
-    CHECK(good.size() == 2);
+    const std::size_t others = make_backend("cpu")->channel_block(16) > 1 ? 1 : 0;  // with a kernel of their own
+    CHECK(good.size() + others == 3);
     for (const char* stale : {"forward=jit:avx1024", "nonsense", "pointwise", "weights=ref:any"}) {
         CAPTURE(stale);
         Choices cache = with_every_choice(good, stale);
@@ -102,7 +106,7 @@ TEST_CASE("choices that no longer work are measured anew where they come from th
         plan(algorithms);
         algorithms.save_for_machine();
         const Choices repaired = read_choices(machine.cache());
-        CHECK(repaired.size() == 3);
+        CHECK(repaired.size() == 4);
         CHECK(repaired.at("another machine | conv3x3") == "as it was");
         for (const auto& entry : good) CHECK(repaired.at(entry.first).find("forward=") == 0);
         Algorithms again = Algorithms::of_machine();
@@ -120,7 +124,9 @@ TEST_CASE("choices that work are taken, not measured again") {
     for (Algorithms algorithms : {Algorithms::of_machine(), Algorithms::read(run)}) {
         plan(algorithms);
         algorithms.save(machine.folder / "used.json");
-        CHECK(read_choices(machine.folder / "used.json") == slow);
+        Choices used = read_choices(machine.folder / "used.json");
+        for (const auto& [problem, choice] : slow) CHECK(used[problem] == choice);
+        CHECK(used.size() == 3);
     }
 }
 
