@@ -195,8 +195,8 @@ class Measurements:
     """What can be measured of each contender. pythons: environment → interpreter. Rows are measured in the folder, where
     clean.npy, noisy.npy, lambda.npy and images/ lie."""
 
-    def __init__(self, pythons, folder, threads, iterations):
-        self.pythons, self.folder, self.threads, self.iterations = pythons, folder, threads, iterations
+    def __init__(self, pythons, folder, threads, iterations, isa="auto"):
+        self.pythons, self.folder, self.threads, self.iterations, self.isa = pythons, folder, threads, iterations, isa
 
     def torch_command(self, environment, task, *options):
         return [self.pythons[environment], TOOLS / "compare_torch.py", task, "--folder", self.folder, "--threads", self.threads,
@@ -228,7 +228,7 @@ class Measurements:
 
     def tvmap(self, *options, threads=None):
         threads = threads or self.threads
-        output, peak = run([PROGRAM, *options, "--threads", threads, "--json", "--quiet"], threads)
+        output, peak = run([PROGRAM, *options, "--isa", self.isa, "--threads", threads, "--json", "--quiet"], threads)
         return {**json.loads(output), "peak_bytes": peak}
 
     def gradient(self, repeat=21):
@@ -245,7 +245,7 @@ class Measurements:
 
     def program(self):
         """What the program says of itself and of the machine."""
-        return json.loads(run([PROGRAM, "info", "--json"], self.threads)[0])
+        return self.tvmap("info")
 
     def step(self, crop=0, batch=1, precision="fp32"):
         """Whole steps as training does them, noise and reading included: the mean of an epoch that is neither the first nor one
