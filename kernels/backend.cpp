@@ -7,7 +7,7 @@
 #include <cstring>
 #include <utility>
 
-#include "kernels/amx/tiles.h"
+#include "kernels/amx/tile_convolution.h"
 #include "kernels/base/error.h"
 #include "kernels/base/simd.h"
 #include "kernels/cuda_loader.h"

@@ -118,14 +118,14 @@ def step(options, z, clean):
     net = UNet().to(z.dtype).to(memory_format=memory_format)
     image = z.to(memory_format=memory_format)
     forward, solver_step = maybe_compiled(options, net), maybe_compiled(options, pdhg_step)
-    rounded = torch.autocast("cpu", dtype=torch.bfloat16, enabled=options.precision == "bf16")  # the network alone, as ours
+    rounded = torch.autocast("cpu", dtype=torch.bfloat16, enabled=options.network_precision == "bf16")  # the network alone, as ours
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-4)
 
     def run(iterations=options.iterations):
         optimiser.zero_grad()
         with rounded:
             raw = forward(image)
-        lambda_ = map_from_raw(raw.float()).contiguous()
+        lambda_ = map_from_raw(raw.to(z.dtype)).contiguous()
         loss("mse", pdhg(z, lambda_, iterations, options.form, step=solver_step), clean).backward()
         optimiser.step()
 
@@ -308,7 +308,7 @@ parser.add_argument("--dtype", default="float32")
 parser.add_argument("--mode", default="eager", choices=["eager", "compile", "whole", "graph"])
 parser.add_argument("--device", choices=["cpu", "cuda"], help="cuda for device-steps and device-solver")
 parser.add_argument("--precisions", nargs="+", default=["fp32"], choices=["fp32", "tf32", "bf16"])
-parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"], help="step: of the network")
+parser.add_argument("--network-precision", default="fp32", choices=["fp32", "bf16"], help="step: of the network")
 parser.add_argument("--batches", nargs="+", type=int, default=[1])
 parser.add_argument("--crop", type=int, default=0, help="step: squares of this side instead of the image")
 parser.add_argument("--batch", type=int, default=1, help="step: how many of them")

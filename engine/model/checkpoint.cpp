@@ -12,6 +12,9 @@
 namespace tvmap {
 namespace {
 
+// Earlier programs took SURE by another difference, under "tvmap.best_sure": the best starts anew.
+constexpr char best_sure_key[] = "tvmap.best_symmetric_sure";
+
 const std::string& entry(const SafeTensors& file, const std::string& key, const std::string& path) {
     const auto found = file.metadata.find(key);
     if (found == file.metadata.end())
@@ -45,8 +48,8 @@ Progress progress_of(const SafeTensors& file, const std::string& path) {
     p.best_epoch = number(file, "tvmap.best_epoch", path, 0, p.epoch);
     p.train_images = entry(file, "tvmap.train_images", path);
     p.val_images = entry(file, "tvmap.val_images", path);
-    if (file.metadata.count("tvmap.best_sure"))
-        p.best_sure = number(file, "tvmap.best_sure", path, -infinite, infinite);
+    if (file.metadata.count(best_sure_key))
+        p.best_sure = number(file, best_sure_key, path, -infinite, infinite);
     if (file.metadata.count("tvmap.changes")) p.changes = entry(file, "tvmap.changes", path);
     if (file.metadata.count("tvmap.time")) p.time = number(file, "tvmap.time", path, 0.0, infinite);
     if (file.metadata.count("tvmap.unimproved"))
@@ -145,7 +148,7 @@ void write_checkpoint(const std::string& path, const std::map<std::string, Tenso
                                                    {"tvmap.best_psnr", shortest_decimal(progress.best_psnr)},
                                                    {"tvmap.best_epoch", std::to_string(progress.best_epoch)}};
     if (progress.best_sure < Progress().best_sure)
-        metadata["tvmap.best_sure"] = shortest_decimal(progress.best_sure);
+        metadata[best_sure_key] = shortest_decimal(progress.best_sure);
     if (!progress.changes.empty()) metadata["tvmap.changes"] = progress.changes;
     if (progress.time > 0) metadata["tvmap.time"] = shortest_decimal(progress.time);
     if (progress.unimproved > 0) metadata["tvmap.unimproved"] = std::to_string(progress.unimproved);

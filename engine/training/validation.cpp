@@ -60,43 +60,38 @@ void Validation::make_pair(int image) {
           noisy, noisy + 3 * pixels_, noisy + 4 * pixels_, noisy + 2 * pixels_);
 }
 
-/// SURE of the image in pair_.
-void Validation::estimate() {
-    const float* const noisy = pair_.data();
-    Found* const found = found_.data();
-    for (int k = 0; k < 2; ++k) {
-        backend_.copy(denoiser_.input(), noisy + (3 + k) * pixels_, pixels_);
-        denoiser_.forward();
-        backend_.find_not_finite(denoiser_.output(), pixels_, &found->not_finite);
-        backend_.copy(results_.data() + k * pixels_, denoiser_.output(), pixels_);
-    }
-    const Features results = dense_features(2, 1, images_.size(), images_.size(), 1);
-    Features observed = results;  // z and v, with the clean image in between
-    observed.image_stride = 2 * pixels_;
-    sure_forward(backend_, config_.train.sure_epsilon, {results_.data(), results}, {noisy, observed},
-                 &found->image_sure, &found->sure);
-}
-
 /// On the image in pair_.
 void Validation::work() {
     const int side = images_.size();
     const float *const noisy = pair_.data(), *const clean = noisy + pixels_;
     Found* const found = found_.data();
     backend_.clear(found, sizeof *found);
-    backend_.copy(denoiser_.input(), noisy, pixels_);
+    const auto denoise = [&](const float* image) {
+        backend_.copy(denoiser_.input(), image, pixels_);
+        denoiser_.forward();
+        if (denoiser_.maps() > 0)
+            backend_.find_not_finite(denoiser_.map(), denoiser_.maps() * pixels_, &found->not_finite);
+        backend_.find_not_finite(denoiser_.output(), pixels_, &found->not_finite);
+    };
     if (observer_.weighs()) backend_.copy(denoiser_.weights(), noisy + 2 * pixels_, pixels_);
-    denoiser_.forward();
-    if (denoiser_.maps() > 0)
-        backend_.find_not_finite(denoiser_.map(), denoiser_.maps() * pixels_, &found->not_finite);
-    backend_.find_not_finite(denoiser_.output(), pixels_, &found->not_finite);
     const auto measure = [&](const float* image, ImageQuality* quality) {
         backend_.image_quality({.images = image, .truths = clean, .height = side, .width = side}, quality);
     };
+    if (measures_ || !estimates_) denoise(noisy);
     if (measures_) {
         measure(noisy, &found->noisy);
         measure(denoiser_.output(), &found->denoised);
     }
-    if (estimates_) estimate();
+    if (!estimates_) return;
+    for (int k = 0; k < 2; ++k) {
+        denoise(noisy + (3 + k) * pixels_);
+        backend_.copy(results_.data() + k * pixels_, denoiser_.output(), pixels_);
+    }
+    const Features results = dense_features(2, 1, side, side, 1);
+    Features observed = results;  // z and v, with the clean image in between
+    observed.image_stride = 2 * pixels_;
+    sure_forward(backend_, config_.train.sure_epsilon, {results_.data(), results}, {noisy, observed},
+                 &found->image_sure, &found->sure);
 }
 
 void Validation::measure(int image) {

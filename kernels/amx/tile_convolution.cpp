@@ -6,9 +6,15 @@
 
 #include <algorithm>
 
-#include "kernels/amx/tiles.h"
+#include "kernels/base/simd.h"
 #include "kernels/threads/parallel.h"
 #include "kernels/threads/threads.h"
+
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace tvmap::cpu {
 
@@ -18,6 +24,7 @@ namespace {
 
 constexpr std::int64_t cache_numbers = 256 * 1024;  // what packed rows may fill of the second cache
 constexpr int least_pieces = 4, most_pieces = 32;   // of the weights' sums; fewer: one
+constexpr std::int64_t most_sums = 4 << 20;         // floats of all pieces, where they are several
 
 // Numbers from one channel to the next of packed channels: an odd number of cache lines, so that 16 of them do not share
 // sets of the first cache.
@@ -28,7 +35,26 @@ std::int64_t channel_numbers(const Plane& plane, Rows rows) {
 // The rows of a plane that hold pixels, and the zeros between them.
 Rows all_rows(const Plane& plane) { return {1, plane.rows() - 1}; }
 
+#if defined(__x86_64__) && defined(__linux__)
+// Products, registers, and rounding of floats to bf16. The operating system keeps room for a thread's tile registers only for a process that has asked for it.
+bool ask_for_tiles() {
+    constexpr long request_permission = 0x1023, tile_data = 18;
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    constexpr unsigned products = 1u << 22, registers = 1u << 24, rounding = 1u << 5;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & products) || !(d & registers)) return false;
+    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & rounding)) return false;
+    return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+}
+#else
+bool ask_for_tiles() { return false; }
+#endif
+
 }  // namespace
+
+bool amx::has_tiles() {
+    static const bool granted = ask_for_tiles();
+    return granted && instruction_set() == "AVX-512";
+}
 
 bool TileConvolution::applies(const ConvolutionProblem& problem) {
     const Features &x = problem.x, &y = problem.y;
@@ -36,19 +62,24 @@ bool TileConvolution::applies(const ConvolutionProblem& problem) {
 }
 
 TileConvolution::TileConvolution(const ConvolutionProblem& problem)
+    : TileConvolution(problem, !has_tiles()) {}
+
+TileConvolution::TileConvolution(const ConvolutionProblem& problem, bool plain)
     : x_(problem.x),
       y_(problem.y),
       slope_(problem.slope),
       threads_(thread_count()),
-      plain_(!has_tiles()),
+      plain_(plain),
       plane_(problem.x, problem.kernel) {
     forward_ = divide(x_.c, y_.c);
     data_ = divide(y_.c, x_.c);
     const Rows all = all_rows(plane_);
     const std::int64_t count = all.to - all.from,
                        row = plane_.width() * group * (2 * groups_of(x_.c) + groups_of(y_.c));
-    const std::int64_t pieces =
-        std::clamp<std::int64_t>((count * row + cache_numbers - 1) / cache_numbers, 1, most_pieces);
+    const std::int64_t of_piece =
+        std::int64_t(groups_of(x_.c)) * groups_of(y_.c) * sums_floats(plane_.taps());
+    const std::int64_t fit = std::clamp<std::int64_t>(most_sums / of_piece, 1, most_pieces);
+    const std::int64_t pieces = std::min((count * row + cache_numbers - 1) / cache_numbers, fit);
     piece_rows_ = pieces < least_pieces ? count : (count + pieces - 1) / pieces;
     pieces_ = int((count + piece_rows_ - 1) / piece_rows_);
 }

@@ -7,6 +7,13 @@
 #include "kernels/base/convolution_problem.h"
 
 namespace tvmap::cpu {
+namespace amx {
+
+/// Whether this process may use the processor's tiles: it multiplies bf16 by AMX, the operating system lets us, and the kernels
+/// are not kept to fewer instructions (kernels/base/simd.h).
+bool has_tiles();
+
+}  // namespace amx
 
 /// The passes of one convolution. Results are the same bits for any number of threads; that is fixed when the object is
 /// made, for the workspaces. For one thread at a time.
@@ -18,6 +25,13 @@ class TileConvolution {
     /// Where it applies. By the processor's tiles where it has them (amx::has_tiles()), else by plain loops, some hundred
     /// times slower.
     explicit TileConvolution(const ConvolutionProblem& problem);
+    /// `plain`: by plain loops in any case.
+    TileConvolution(const ConvolutionProblem& problem, bool plain);
+
+    /// Into how many pieces the weights' pass divides the rows.
+    int pieces() const { return pieces_; }
+    /// Whether the passes for y and for d_x are divided by groups of their channels, not by rows.
+    bool forward_by_outputs() const { return forward_.by_outputs; }
 
     /// Scratch memory of the passes, aligned to 64 bytes.
     std::size_t forward_workspace_bytes() const;
@@ -34,7 +48,8 @@ class TileConvolution {
     void data(ConstView d_a, const float* weight, float* d_x, Write write, void* workspace) const;
 
   private:
-    /// How y or d_x is divided into tasks: where packed weights and rows fit a cache, by groups of outputs; else by rows.
+    /// How y or d_x is divided into tasks: by rows, or, where their groups of channels are two for each thread and all packed
+    /// rows fit the second cache, by those.
     struct Division {
         int inputs = 0, outputs = 0;
         bool by_outputs = false;

@@ -5,33 +5,12 @@
 #include "kernels/amx/tile_store.h"
 #include "kernels/amx/tiles.h"
 
-#if defined(__x86_64__) && defined(__linux__)
-#include <cpuid.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
-
-#include "kernels/base/simd.h"
-
 namespace tvmap::cpu::amx {
 namespace {
 
-#if defined(__x86_64__) && defined(__linux__)
-// The operating system keeps room for a thread's tile registers only for a process that has asked for it.
-bool ask_for_tiles() {
-    constexpr long request_permission = 0x1023, tile_data = 18;
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
-    constexpr unsigned products = 1u << 22, registers = 1u << 24;
-    return (d & products) && (d & registers) && syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
-}
-#else
-bool ask_for_tiles() { return false; }
-#endif
-
 /// body(tiles) with the processor's, or plain ones.
 template <class Body>
-void with_tiles(bool plain, const Body& body) {
+void with_tiles([[maybe_unused]] bool plain, const Body& body) {
 #if defined(__x86_64__)
     if (!plain) {
         AmxTiles tiles;
@@ -113,11 +92,6 @@ void sum_three_taps(Tiles& tiles, const std::byte* outputs, std::int64_t output_
 const std::byte* bytes(const Bfloat16* numbers) { return reinterpret_cast<const std::byte*>(numbers); }
 
 }  // namespace
-
-bool has_tiles() {
-    static const bool granted = ask_for_tiles();
-    return granted && instruction_set() == "AVX-512";
-}
 
 void convolve_rows(const RowsTask& task, const Plane& plane, bool plain) {
     const int groups = groups_of(task.inputs);

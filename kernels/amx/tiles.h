@@ -14,10 +14,6 @@ namespace tvmap::cpu::amx {
 
 inline constexpr int tile_rows = 16, tile_row_bytes = 64, tile_bytes = tile_rows * tile_row_bytes;
 
-/// Whether this process may use AmxTiles: the processor multiplies bf16 by AMX, the operating system lets us, and the
-/// kernels are not kept to fewer instructions (kernels/base/simd.h).
-bool has_tiles();
-
 #if defined(__x86_64__)
 /// Exists once for each thread: while one lives, the thread's tile registers are configured. Needs has_tiles().
 class AmxTiles {

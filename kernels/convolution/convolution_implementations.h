@@ -24,7 +24,7 @@ bool single_input_applies(const ConvolutionProblem& problem);
 /// Our own kernel for those. Its algorithms() is single_input_name.
 std::unique_ptr<Convolution> single_input_convolution(const ConvolutionProblem& problem);
 
-/// oneDNN's kernels and our Winograd, timed where `algorithms` is empty.
+/// oneDNN's kernels, our Winograd and our products of tiles, timed where `algorithms` is empty.
 std::unique_ptr<Convolution> onednn_convolution(const ConvolutionProblem& problem,
                                                 const std::string& algorithms);
 

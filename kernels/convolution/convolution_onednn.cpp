@@ -8,7 +8,6 @@
 #include <type_traits>
 #include <vector>
 
-#include "kernels/amx/tiles.h"
 #include "kernels/base/bump_allocator.h"
 #include "kernels/base/error.h"
 #include "kernels/base/simd.h"
@@ -209,14 +208,13 @@ class OnednnConvolution : public Convolution {
     }
 
     // The caller's layout first. oneDNN's own, through staging buffers, where its best kernels do not take
-    // the caller's; its plain loops where there is nothing else. For tensors of bf16, oneDNN's algorithms round the
-    // factors of products and ours do not: both take part.
+    // the caller's; its plain loops where there is nothing else. For tensors of bf16, oneDNN's algorithms and
+    // products of tiles round the factors of products and Winograd does not: all take part.
     std::vector<Algorithm> candidates(Direction direction) const {
         const char* widest = onednn_channel_block() == 16 ? "avx512" : "avx2";
         std::vector<Algorithm> fast, slow;
         if (Winograd::applies(problem_)) fast.push_back({winograd_name});
-        if (amx::has_tiles() && bf16_instructions() == amx_bf16 && TileConvolution::applies(problem_))
-            fast.push_back({tiles_name});
+        if (amx::has_tiles() && TileConvolution::applies(problem_)) fast.push_back({tiles_name});
         bool has_widest = false;
         // oneDNN multiplies by AMX in layouts of its own alone.
         const bool tries_staged = problem_.in_bf16() && bf16_instructions() == amx_bf16;

@@ -5,8 +5,6 @@
 // cuts images into pieces of fixed height with a sum each, added up in order: the result does not depend on the
 // threads.
 #include <algorithm>
-#include <cstring>
-#include <vector>
 
 #include "kernels/base/bump_allocator.h"
 #include "kernels/base/error.h"
@@ -135,14 +133,14 @@ class SingleInputConvolution : public Convolution {
           threads_(thread_count()),
           pieces_((x_.h + piece_rows - 1) / piece_rows) {}
 
-    std::size_t forward_workspace_bytes() const override { return layout(nullptr).bytes; }
+    std::size_t forward_workspace_bytes() const override { return layout(nullptr, false).bytes; }
     std::size_t backward_workspace_bytes() const override {
-        return problem_.training ? layout(nullptr).bytes : 0;
+        return problem_.training ? layout(nullptr, true).bytes : 0;
     }
 
     void forward(const float* x, const float* weight, const float* bias, float* y, void* workspace) override {
         check_threads();
-        const Layout at = layout(workspace);
+        const Layout at = layout(workspace, false);
         // From out×3×3 to [block][tap][channel of it].
         for (int o = 0; o < y_.c; ++o)
             for (int tap = 0; tap < taps; ++tap)
@@ -160,7 +158,7 @@ class SingleInputConvolution : public Convolution {
         check_threads();
         if (b.d_x || !problem_.training)
             fail("convolution (", problem_.key(), "): planned without this gradient");
-        const Layout at = layout(workspace);
+        const Layout at = layout(workspace, true);
         const int of_task = sums_of_channel * y_.block;
         for_each_piece([&](int image, int plane, int first, int last, std::int64_t task) {
             double* const sums = at.sums + task * of_task;
@@ -188,20 +186,22 @@ class SingleInputConvolution : public Convolution {
 
   private:
     struct Layout {
-        float* weight;  // forward's
-        double* sums;   // backward's, [task][sum][channel of the block]
-        float* lines;   // of each thread, three
-        std::size_t bytes;
+        float* lines = nullptr;   // of each thread, three
+        float* weight = nullptr;  // forward's
+        double* sums = nullptr;   // backward's, [task][sum][channel of the block]
+        std::size_t bytes = 0;
     };
 
     std::int64_t line() const { return (x_.w + 2 + 15) / 16 * 16; }
 
-    Layout layout(void* workspace) const {
+    Layout layout(void* workspace, bool backward) const {
         BumpAllocator memory(workspace);
-        Layout result{};
-        result.weight = memory.take<float>(std::size_t(taps * y_.c));
-        result.sums = memory.take<double>(std::size_t(y_.n) * pieces_ * sums_of_channel * y_.c);
+        Layout result;
         result.lines = memory.take<float>(std::size_t(threads_ * 3 * line()));
+        if (backward)
+            result.sums = memory.take<double>(std::size_t(y_.n) * pieces_ * sums_of_channel * y_.c);
+        else
+            result.weight = memory.take<float>(std::size_t(taps * y_.c));
         result.bytes = memory.bytes();
         return result;
     }

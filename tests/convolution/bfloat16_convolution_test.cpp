@@ -1,6 +1,6 @@
 // Convolutions of tensors of bf16 against the definition in double on the numbers as they are stored: every algorithm of
-// this machine, those that round the factors of products on factors rounded alike. Winograd and the last layer's kernel
-// multiply floats and run on every machine, products of tiles too, where there are none by plain loops; oneDNN's algorithms
+// this machine, those that round the factors of products on factors rounded alike. Winograd and the first and last
+// layer's kernels multiply floats and run on every machine, products of tiles too, where there are none by plain loops; oneDNN's algorithms
 // need a processor that multiplies bf16, and without one bf16 is refused.
 #include <doctest/doctest.h>
 
@@ -8,7 +8,7 @@
 #include <set>
 #include <string>
 
-#include "kernels/amx/tiles.h"
+#include "kernels/amx/tile_convolution.h"
 #include "kernels/backend.h"
 #include "kernels/base/error.h"
 #include "kernels/convolution/convolution.h"
@@ -161,7 +161,17 @@ constexpr Case tile_cases[] = {
     {2, 48, 32, 7, 9, 1, 0.01f, true, true},
     {1, 32, 80, 5, 40, 1, 1.0f},
     {1, 256, 256, 40, 64, 1, 0.01f},
+    // Pieces that begin and end anywhere in an image, the last one shorter; groups half full, slices.
+    {3, 48, 80, 37, 65, 3, 0.01f, true, true},
+    {3, 144, 272, 23, 65, 1, 0.01f, true, true},
+    {3, 144, 272, 5, 7, 3, 0.01f, true, true},  // by outputs
 };
+
+ConvolutionProblem tile_problem(Case c) {
+    c.element = Element::bf16;
+    c.block = 16;
+    return problem_of(c);
+}
 
 TEST_CASE("bf16 convolution: products of tiles, on any machine") {
     for (const std::string& set : cpu::instruction_sets()) {
@@ -173,6 +183,53 @@ TEST_CASE("bf16 convolution: products of tiles, on any machine") {
             check_errors(c, *cpu::make_convolution(problem_of(c), by_tiles));
         }
         MESSAGE(set, ": by ", std::string(cpu::amx::has_tiles() ? "the processor" : "plain loops"));
+    }
+}
+
+TEST_CASE("bf16 convolution: the cases above divide the work in every way") {
+    const RunOn on(2);
+    int in_pieces = 0, by_outputs = 0, by_rows = 0, short_pieces = 0;
+    for (const Case& c : tile_cases) {
+        const cpu::TileConvolution tiles(tile_problem(c));
+        in_pieces += tiles.pieces() > 1;
+        short_pieces += tiles.pieces() > 1 && (c.n * (c.h + 1)) % tiles.pieces() != 0;
+        by_outputs += tiles.forward_by_outputs();
+        by_rows += !tiles.forward_by_outputs();
+    }
+    CHECK(in_pieces >= 4);
+    CHECK(short_pieces >= 1);
+    CHECK(by_outputs >= 2);
+    CHECK(by_rows >= 4);
+}
+
+TEST_CASE("bf16 convolution: the processor's tiles and plain loops compute the same") {
+    const RunOn on(2);
+    if (!cpu::amx::has_tiles()) return;  // then there are plain loops alone, compared above
+    for (const Case& c : {Case{3, 48, 32, 9, 17, 3, 0.01f, true, true}, Case{2, 32, 48, 12, 9, 1, 1.0f}}) {
+        const ConvolutionProblem problem = tile_problem(c);
+        Doubles results[2];
+        for (const bool plain : {false, true}) {
+            const cpu::TileConvolution tiles(problem, plain);
+            FeatureBuffer x(problem.x), d_a(problem.y), y(problem.y), d_x(problem.x);
+            const int weights = c.inputs * c.outputs * c.kernel * c.kernel;
+            FeatureBuffer weight = FeatureBuffer::vector(weights), d_weight = FeatureBuffer::vector(weights),
+                          bias = FeatureBuffer::vector(c.outputs);
+            Buffers::fill(x, 1), Buffers::fill(d_a, 2), Buffers::fill(weight, 3, 0.1), Buffers::fill(bias, 4);
+            FeatureBuffer workspace = FeatureBuffer::vector(
+                std::int64_t(std::max({tiles.forward_workspace_bytes(), tiles.weights_workspace_bytes(),
+                                       tiles.data_workspace_bytes()}) /
+                             sizeof(float)));
+            tiles.forward(x.data(), weight.data(), bias.data(), y.data(), workspace.data());
+            tiles.weights(x.data(), d_a.view(), d_weight.data(), Write::overwrite, workspace.data());
+            tiles.data(d_a.view(), weight.data(), d_x.data(), Write::overwrite, workspace.data());
+            for (const FeatureBuffer* part : {&y, &d_weight, &d_x}) {
+                CHECK(part->intact());
+                const Doubles values = part->get();
+                results[plain].insert(results[plain].end(), values.begin(), values.end());
+            }
+        }
+        // The order of the sums alone; now and then a result is rounded to the other neighbour.
+        CHECK(relative_error(results[0], results[1]) < stored);
     }
 }
 
@@ -210,8 +267,7 @@ TEST_CASE("bf16 convolution: those chosen, and every algorithm of this machine")
         for (const char* implementation :
              {"winograd4", "amx_tiles", "jit_bf16:avx512_core_bf16", "jit_bf16_1x1:avx512_core_bf16",
               "brgconv:avx512_core_bf16", "brgconv_1x1:avx512_core_bf16", "jit:avx512_core_amx_bf16",
-              "jit_1x1:avx512_core_amx_bf16", "brgconv:avx512_core_amx_bf16",
-              "brgconv_1x1:avx512_core_amx_bf16"})
+              "brgconv:avx512_core_amx_bf16", "brgconv_1x1:avx512_core_amx_bf16"})
             for (const char* way : {"", "+images", "+staged", "+images+staged"})
                 for (const char* direction : {"forward", "weights", "data"}) {
                     const std::string key = std::string(direction) + "=";
@@ -270,6 +326,11 @@ TEST_CASE("bf16 convolution: its key, its memory, and what is refused") {
     if (has_bf16())
         for (const char* extreme : {least_memory, most_memory})
             CHECK(cpu::make_convolution(problem_of(narrow), extreme)->backward_workspace_bytes() > 0);
+    // oneDNN's kernel that writes past its memory.
+    CHECK_THROWS_AS(
+        cpu::make_convolution(problem_of(in_bf16({2, 32, 64, 5, 9, 1, 0.01f})),
+                              "forward=jit_1x1:avx512_core_amx_bf16+staged,weights=ref:any,data=ref:any"),
+        Error);
     ConvolutionProblem planar = problem_of(wide);
     planar.x.block = 1;
     planar.x.element = Element::bf16;

@@ -95,7 +95,8 @@ TEST_CASE("the key names what a choice depends on") {
 TEST_CASE("choices that no longer work are measured anew where they come from the machine's cache") {
     const Machine machine;
     const Choices good = chosen();
-    const std::size_t others = make_backend("cpu")->channel_block(16) > 1 ? 1 : 0;  // with a kernel of their own
+    const std::size_t others =
+        make_backend("cpu")->channel_block(16) > 1 ? 1 : 0;  // with a kernel of their own
     CHECK(good.size() + others == 3);
     for (const char* stale : {"forward=jit:avx1024", "nonsense", "pointwise", "weights=ref:any"}) {
         CAPTURE(stale);

@@ -111,11 +111,11 @@ class Memory(unittest.TestCase):
         self.tvmap(*run, "--run", self.folder / "timed")
         cache = self.folder / "cache" / "tvmap" / "algorithms.json"
         algorithms = json.loads(cache.read_text())
-        first = [key for key in algorithms if re.search(r"conv3x3 n1 16b\d+>32b\d+ 128x128 slope \S+ training d_x$", key)]
-        self.assertEqual(len(first), 1)
-        products, replaced = re.subn(r"weights=[^,]*", "weights=x64:gemm:jit+staged", algorithms[first[0]])
+        layer = [key for key in algorithms if re.search(r"conv3x3 n1 16b\d+>32b\d+ 128x128 slope \S+ training d_x$", key)]
+        self.assertEqual(len(layer), 1)
+        products, replaced = re.subn(r"weights=[^,]*", "weights=x64:gemm:jit+staged", algorithms[layer[0]])
         self.assertEqual(replaced, 1)
-        cache.write_text(json.dumps(algorithms | {first[0]: products}))
+        cache.write_text(json.dumps(algorithms | {layer[0]: products}))
         memory = self.tvmap(*run, "--run", self.folder / "products")["memory"]
         if products not in (self.folder / "products" / "algorithms.json").read_text():
             self.skipTest("this processor has no such algorithm")

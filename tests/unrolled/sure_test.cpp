@@ -40,7 +40,7 @@ reference::Pdhg in_double() {
     return s;
 }
 
-/// A crop of a phantom, its noisy image and signs b.
+/// A crop of a phantom, its noisy image and a probe b of normal numbers.
 struct Case {
     Doubles x, z, b;
 
@@ -54,7 +54,7 @@ struct Case {
         cpu::normal_numbers(1, Purpose::probe, 1, 0, 0, pixels, normal.data());
         x.assign(clean.begin(), clean.end());
         z.assign(noisy.begin(), noisy.end());
-        for (const float n : normal) b.push_back(n < 0 ? -1 : 1);
+        b.assign(normal.begin(), normal.end());
     }
 
     Doubles moved(double epsilon) const {
@@ -70,7 +70,7 @@ struct Case {
     /// z, v: what SURE compares with.
     Doubles target() const {
         Doubles both = z;
-        for (const double sign : b) both.push_back(sigma * sign);
+        for (const double number : b) both.push_back(sigma * number);
         return both;
     }
     double sure(double of_lambda, double epsilon) const {
@@ -80,9 +80,9 @@ struct Case {
         return reference::sure(epsilon, both, target(), 1);
     }
     double difference_quotient(double epsilon) const {
-        const Doubles at = solved(lambda, z), up = solved(lambda, moved(epsilon));
+        const Doubles up = solved(lambda, moved(epsilon)), down = solved(lambda, moved(-epsilon));
         double sum = 0;
-        for (std::size_t i = 0; i < pixels; ++i) sum += b[i] * (up[i] - at[i]) / (epsilon * sigma);
+        for (std::size_t i = 0; i < pixels; ++i) sum += b[i] * (up[i] - down[i]) / (2 * epsilon * sigma);
         return sum;
     }
 };
