@@ -86,6 +86,9 @@ void make_unsupervised(const Config& config, const Dataset& data, const BatchIte
             observe(config, data, item, side, Purpose::second_noise, target);
             break;
     }
+    if (!config.network.normalise || !(item.scale > 0)) return;
+    for (std::int64_t i = 0; i < pixels * config.train.fed_images(); ++i)
+        fed[i] /= item.scale, target[i] /= item.scale;
 }
 
 }  // namespace tvmap

@@ -8,6 +8,9 @@
 // The noise of y₂, n − √((1−α)/α)·ω, is not correlated with that of y₁, n + √(α/(1−α))·ω, and so independent of it: but for
 // σ²/α the mean squared error against y₂ is in the mean that against x, on images of noise σ/√(1−α). ω is drawn anew
 // in every epoch. What is trained so is used on images as they are.
+// A network that sees every image at the scale of its noise (network.normalise: noise) is fed and compared in units of that
+// noise: since the whole then scales with its input, the loss is the mean of MSE_n/σ_n², in which faint and strong noise
+// weigh alike (log_mse, which does that with clean images, would be biased here).
 // Everything that is drawn is a pure function of (seed, epoch, image, pixel).
 #pragma once
 #include <cstdint>

@@ -203,6 +203,26 @@ TEST_CASE("an image is observed once: its noise is the same in every epoch and e
         std::equal(later.target.begin(), later.target.begin() + size * size, whole.target.begin()));  // and z
 }
 
+TEST_CASE("a network that normalises is fed and compared in units of the noise") {
+    Workshop w;
+    const Dataset data = w.data();
+    const BatchItem item{.image = 1, .scale = 0.125f, .epoch = 4};  // a power of two: division is exact
+    for (const Supervision supervision : {Supervision::r2r, Supervision::sure, Supervision::pairs}) {
+        w.config.train.supervision = supervision;
+        w.config.network.normalise = false;
+        const Made plain = make(w.config, data, item, size);
+        w.config.network.normalise = true;
+        const Made scaled = make(w.config, data, item, size);
+        for (std::size_t i = 0; i < plain.fed.size(); ++i) {
+            REQUIRE(scaled.fed[i] == plain.fed[i] / 0.125f);
+            REQUIRE(scaled.target[i] == plain.target[i] / 0.125f);
+        }
+        BatchItem clear = item;
+        clear.scale = 0;  // an estimate may be
+        for (const float value : make(w.config, data, clear, size).target) REQUIRE(std::isfinite(value));
+    }
+}
+
 TEST_CASE("pairs are two observations of one image, of independent noise") {
     Workshop w;
     const Dataset data = w.data();

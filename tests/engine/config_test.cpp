@@ -70,7 +70,7 @@ network: {channels: [8, 16], outputs: 3, slope: 0.2, precision: bf16}
 map: {kind: separate, scale: 0.3, up_bound: 0.7}
 solver: {iterations: 17, norm: auto, tau: 0.125, sigma: 0.0625, theta: 0.5, dual_start: image, boundary: neumann, gradient: truncated:7, implicit: {tolerance: 1e-3, cap: 77}}
 optimiser: {kind: adamw, rate: 3e-3, betas: [0.8, 0.99], eps: 1e-7, schedule: step, warmup: 9, weight_decay: 0.03, clip: 0.6, milestones: [0.3, 0.8], factor: 0.2}
-train: {epochs: 11, batch: 6, crop: 32, flip: true, loss: mse, validate_every: 2, checkpoint_every: 7, checkpoint_seconds: 2.5, memory_limit: 1.5 GiB, ema: 0.99, stop_after: 5, rotate: true, accumulate: 4, time: 1.5h, supervision: sure, r2r: {alpha: 0.3}, sure: {epsilon: 0.25}}
+train: {epochs: 11, batch: 6, crop: 32, flip: true, loss: mse, validate_every: 2, checkpoint_every: 7, checkpoint_seconds: 2.5, memory_limit: 1.5 GiB, ema: 0.99, stop_after: 5, rotate: true, accumulate: 4, time: 1.5h, supervision: sure, r2r: {alpha: 0.4}, sure: {epsilon: 0.25}}
 evaluate: {sigma: [0.2, 0.4], iterations: 99, search: {from: 0.1, to: 0.3, count: 21}, draws: 4, orientations: 8}
 output: {folder: f, name: n}
 )";
@@ -132,7 +132,7 @@ void check_every_key(const Config& c) {
     CHECK(c.train.time == 5400);
     CHECK(c.noise.source == tvmap::NoiseSource::given);
     CHECK(c.train.supervision == tvmap::Supervision::sure);
-    CHECK(c.train.r2r_alpha == 0.3);
+    CHECK(c.train.r2r_alpha == 0.4);
     CHECK(c.train.sure_epsilon == 0.25);
     CHECK(c.evaluate.sigma.from == 0.2);
     CHECK(c.evaluate.sigma.to == 0.4);
