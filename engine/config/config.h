@@ -158,8 +158,7 @@ struct TrainConfig {
     int accumulate = 1;   ///< batches of which an optimiser step takes the mean gradient
     double time = 0;      ///< seconds, in YAML also 90s, 30m or 2h, that end the run, not `epochs`; 0: none
     Supervision supervision = Supervision::clean;
-    double r2r_alpha =
-        0.3;  ///< r2r.alpha, between 0 and 1: the more, the more noise is added to what is fed
+    double r2r_alpha = 0.3;  ///< r2r.alpha, between 0 and 1: the more, the more noise is added to what is fed
     double sure_epsilon = 0.65;  ///< sure.epsilon: of the finite difference, in units of the noise
 
     /// Images that the network is fed for each one of a batch.

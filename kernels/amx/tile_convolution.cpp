@@ -172,8 +172,8 @@ void TileConvolution::data(ConstView d_a, const float* weight, float* d_x, Write
              workspace);
 }
 
-// Packed rows of d_a, a group of outputs after the other, and of x: where the neighbours of even and of odd positions begin
-// pairs.
+// Packed rows of d_a, a group of outputs after the other, and of x, a group of inputs after the other: pairs that begin at even
+// and at odd positions, or, where all neighbours are at one kind (k = 1), these alone.
 struct TileConvolution::PackedRows {
     PackedRows(const Plane& plane, Rows rows, int inputs, int outputs)
         : channel(channel_numbers(plane, rows)),
@@ -181,8 +181,14 @@ struct TileConvolution::PackedRows {
           of_output(group * channel),
           of_copy(group * positions),
           first_input(outputs * of_output),
-          numbers(first_input + 2 * inputs * of_copy) {}
-    std::int64_t channel, positions, of_output, of_copy, first_input, numbers;
+          copies(plane.kernel == 1 ? 1 : 2),
+          odd(plane.kernel == 1 && plane.width() % 2 == 1),
+          packs(outputs + copies * inputs),
+          numbers(first_input + copies * inputs * of_copy) {}
+    std::int64_t channel, positions, of_output, of_copy, first_input;
+    int copies;
+    bool odd;  // the only copy's kind
+    std::int64_t packs, numbers;
 
     /// Of one group of outputs, k < outputs, or of one group of inputs for one copy.
     void pack(const TileConvolution& c, ConstView x, ConstView d_a, Rows rows, std::int64_t k,
@@ -190,7 +196,7 @@ struct TileConvolution::PackedRows {
         const std::int64_t outputs = first_input / of_output, copy = k - outputs;
         if (k < outputs) return pack_channels(d_a, c.plane_, rows, int(k), channel, to + k * of_output);
         const Rows source{rows.from - 1, rows.to + 1};
-        pack_pairs(x, c.plane_, source, int(copy / 2), Rows::lead + copy % 2, positions,
+        pack_pairs(x, c.plane_, source, int(copy / copies), Rows::lead + (odd ? 1 : copy % copies), positions,
                    to + first_input + copy * of_copy);
     }
 
@@ -199,8 +205,8 @@ struct TileConvolution::PackedRows {
         SumsTask task;
         task.outputs = packed + output * of_output;
         task.row_numbers = channel;
-        for (int copy = 0; copy < 2; ++copy)
-            task.inputs[copy] = packed + first_input + (2 * input + copy) * of_copy;
+        for (int copy = 0; copy < copies; ++copy)
+            task.inputs[odd ? 1 : copy] = packed + first_input + (copies * input + copy) * of_copy;
         task.source_positions = positions;
         task.rows = rows;
         sum_products(task, c.plane_, c.plain_, sums);
@@ -218,7 +224,7 @@ std::size_t TileConvolution::weights_workspace_bytes() const {
 
 void TileConvolution::weights(const float* x, ConstView d_a, float* d_weight, Write write,
                               void* workspace) const {
-    const int inputs = groups_of(x_.c), outputs = groups_of(y_.c), packs = outputs + 2 * inputs;
+    const int inputs = groups_of(x_.c), outputs = groups_of(y_.c);
     const Rows all = all_rows(plane_);
     const PackedRows layout(plane_, {0, piece_rows_}, inputs, outputs);
     const std::int64_t of_product = sums_floats(plane_.taps()), products = std::int64_t(inputs) * outputs,
@@ -231,7 +237,7 @@ void TileConvolution::weights(const float* x, ConstView d_a, float* d_weight, Wr
                         int(k / inputs), write, d_weight);
     };
     if (pieces_ == 1) {
-        parallel_for(packs, x_.size() + y_.size(),
+        parallel_for(layout.packs, x_.size() + y_.size(),
                      [&](std::int64_t k) { layout.pack(*this, source, d_a, all, k, packed); });
         parallel_for(products, serial_floats, [&](std::int64_t k) {
             layout.sum_up(*this, all, int(k % inputs), int(k / inputs), packed, sums + k * of_product);
@@ -244,7 +250,7 @@ void TileConvolution::weights(const float* x, ConstView d_a, float* d_weight, Wr
         rows.from = all.from + piece * piece_rows_;
         rows.to = std::min(rows.from + piece_rows_, all.to);
         Bfloat16* const own = packed + thread_index() * layout.numbers;
-        for (int k = 0; k < packs; ++k) layout.pack(*this, source, d_a, rows, k, own);
+        for (std::int64_t k = 0; k < layout.packs; ++k) layout.pack(*this, source, d_a, rows, k, own);
         for (int k = 0; k < products; ++k)
             layout.sum_up(*this, rows, k % inputs, k / inputs, own, sums + piece * of_piece + k * of_product);
     });

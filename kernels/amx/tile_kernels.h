@@ -54,7 +54,7 @@ struct Rows {
 void pack_pixels(ConstView x, const Plane& plane, Rows rows, int channel_group, Bfloat16* to);
 
 /// Rows in pairs of positions, as the right factor of products over positions: [2][positions / 2][16][2] of one group of
-/// x's channels. The rows begin at position `first`; what is before and behind them is zeros.
+/// x's channels, the 16 in an order of their own, which write_gradients() undoes. The rows begin at position `first`; what is before and behind them is zeros.
 void pack_pairs(ConstView x, const Plane& plane, Rows rows, int channel_group, std::int64_t first,
                 std::int64_t positions, Bfloat16* to);
 
@@ -90,12 +90,12 @@ struct RowsTask {
 void convolve_rows(const RowsTask& task, const Plane& plane, bool plain);
 
 /// Σ over the positions of some rows of d_a times x's neighbour, of one group of outputs and one of inputs: [taps][32][32]
-/// floats, tap by tap, outputs by inputs.
+/// floats, tap by tap, outputs by inputs in the order of pack_pairs().
 struct SumsTask {
     const Bfloat16* outputs = nullptr;  ///< pack_channels() of these rows of d_a
     std::int64_t row_numbers = 0;       ///< at least whole(positions)
     /// pack_pairs() of the rows [from − 1, to + 1) of x, from the positions `lead` and `lead` + 1 on: a neighbour is at the
-    /// start of a pair in one of them.
+    /// start of a pair in one of them. Where all taps have theirs in one, the other may be missing.
     const Bfloat16* inputs[2] = {};
     std::int64_t source_positions = 0;  ///< of each
     Rows rows;

@@ -143,15 +143,25 @@ void pack_channels(const FeatureView<const Bfloat16>& x, const Plane& plane, Row
     }
 }
 
-// Two pixels' 16 channels, or one's with zeros before or after.
+// Where in a row of pairs a channel of a block is: what interleaves vectors does so within every 128 bits.
+HWY_INLINE int place_in_pairs(int channel) {
+#if HWY_TARGET != HWY_SCALAR
+    if (hn::MaxLanes(hn::CappedTag<std::uint16_t, block>()) == block)
+        return channel / 4 % 2 * 8 + channel / 8 * 4 + channel % 4;
+#endif
+    return channel;
+}
+
+// Two pixels' 16 channels, or one's with zeros before or after, in the order of place_in_pairs().
 HWY_INLINE void pair_up(const Bfloat16* first, const Bfloat16* second, Bfloat16* to) {
 #if HWY_TARGET != HWY_SCALAR
-    const Eight d;
-    for (int c = 0; c < block; c += 8) {
-        const Numbers a = first ? hn::LoadU(d, &first[c].bits) : hn::Zero(d);
-        const Numbers b = second ? hn::LoadU(d, &second[c].bits) : hn::Zero(d);
-        hn::StoreU(lower<std::uint16_t>(a, b), d, &to[2 * c].bits);
-        hn::StoreU(upper<std::uint16_t>(a, b), d, &to[2 * c + 8].bits);
+    const hn::CappedTag<std::uint16_t, block> d;
+    constexpr int lanes = int(hn::MaxLanes(d));
+    for (int c = 0; c < block; c += lanes) {
+        const auto a = first ? hn::LoadU(d, &first[c].bits) : hn::Zero(d);
+        const auto b = second ? hn::LoadU(d, &second[c].bits) : hn::Zero(d);
+        hn::StoreU(hn::InterleaveLower(d, a, b), d, &to[2 * c].bits);
+        hn::StoreU(hn::InterleaveUpper(d, a, b), d, &to[2 * c + lanes].bits);
     }
 #else
     for (int c = 0; c < block; ++c) {
@@ -315,12 +325,14 @@ void write_gradients(const float* sums, int taps, int pieces, std::int64_t of_pi
                 sum = hn::Add(sum, hn::Load(d, from + piece * of_piece));
             hn::Store(sum, d, total + tap * apart + i);
         }
+    int place[group];
+    for (int c = 0; c < group; ++c) place[c] = c / block * block + place_in_pairs(c % block);
     const int first = input_group * group, most = std::min(group, inputs - first);
     for (int o = 0; o < std::min(group, outputs - output_group * group); ++o) {
         float* to = d_weight + (std::int64_t(output_group * group + o) * inputs + first) * taps;
         for (int c = 0; c < most; ++c, to += taps)
             for (int tap = 0; tap < taps; ++tap)
-                to[tap] = total[tap * apart + o * group + c] + (adds ? to[tap] : 0.0f);
+                to[tap] = total[tap * apart + o * group + place[c]] + (adds ? to[tap] : 0.0f);
     }
 }
 
