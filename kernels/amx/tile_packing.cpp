@@ -17,7 +17,6 @@
 namespace tvmap::cpu::amx {
 constexpr int block = 16;  // channels of a tensor that lie together
 static_assert(group == 2 * block);
-constexpr int most_taps = 9;
 
 // The numbers of a row of one block of channels: its first pixel's.
 template <class T>
@@ -206,14 +205,15 @@ void pack_pairs(const FeatureView<const Bfloat16>& x, const Plane& plane, Rows r
     }
 }
 
-void pack_weights(const WeightPacking& packing, int input_group, int output_group, Bfloat16* to) {
+template <int taps, bool transposed>
+void pack_group(const WeightPacking& packing, int input_group, int output_group, Bfloat16* to) {
     // Lines of memory: an output's inputs, or, transposed, an input's outputs.
-    const int taps = packing.taps, line = group * taps;
-    alignas(64) std::uint16_t rounded[group][group * most_taps];
-    const int lines = packing.transposed ? packing.inputs : packing.outputs,
-              columns = packing.transposed ? packing.outputs : packing.inputs;
-    const int first_line = (packing.transposed ? input_group : output_group) * group,
-              first_column = (packing.transposed ? output_group : input_group) * group;
+    constexpr int line = group * taps;
+    alignas(64) std::uint16_t rounded[group][line];
+    const int lines = transposed ? packing.inputs : packing.outputs,
+              columns = transposed ? packing.outputs : packing.inputs;
+    const int first_line = (transposed ? input_group : output_group) * group,
+              first_column = (transposed ? output_group : input_group) * group;
     const int used = std::min(group, columns - first_column) * taps;
     for (int k = 0; k < group; ++k) {
         const bool exists = first_line + k < lines;
@@ -226,19 +226,27 @@ void pack_weights(const WeightPacking& packing, int input_group, int output_grou
         }
         std::fill(rounded[k] + (exists ? used : 0), rounded[k] + line, std::uint16_t(0));
     }
+    // Of a stride that it knows GCC 12 makes shuffles, twice as slow, if the numbers go from lines to columns.
+    const int stride = packing.taps;
     auto* numbers = reinterpret_cast<std::uint16_t*>(to);
     for (int tap = 0; tap < taps; ++tap)
         for (int half = 0; half < group; half += block)
             for (int input = 0; input < group; input += 2)
-                for (int output = half; output < half + block; ++output, numbers += 2) {
-                    if (packing.transposed) {
+                for (int output = half; output < half + block; ++output, numbers += 2)
+                    if constexpr (transposed) {
                         numbers[0] = rounded[input][output * taps + taps - 1 - tap];
                         numbers[1] = rounded[input + 1][output * taps + taps - 1 - tap];
                     } else {
-                        numbers[0] = rounded[output][input * taps + tap];
-                        numbers[1] = rounded[output][(input + 1) * taps + tap];
+                        numbers[0] = rounded[output][input * stride + tap];
+                        numbers[1] = rounded[output][(input + 1) * stride + tap];
                     }
-                }
+}
+
+void pack_weights(const WeightPacking& packing, int input_group, int output_group, Bfloat16* to) {
+    const auto pack = packing.taps == 1    ? packing.transposed ? pack_group<1, true> : pack_group<1, false>
+                         : packing.transposed ? pack_group<9, true>
+                                           : pack_group<9, false>;
+    pack(packing, input_group, output_group, to);
 }
 
 // As store() (kernels/base/simd_loops.h), by the one instruction that processors with tiles have; it takes numbers below
@@ -312,11 +320,12 @@ void store_results(const RowsTask& task, const Plane& plane, std::int64_t first,
         store_rows<false>(task, plane, first, count, sums);
 }
 
-void write_gradients(const float* sums, int taps, int pieces, std::int64_t of_piece, int inputs, int outputs,
-                     int input_group, int output_group, bool adds, float* d_weight) {
+template <int taps, bool adds>
+void write_group(const float* sums, int pieces, std::int64_t of_piece, int inputs, int outputs,
+                 int input_group, int output_group, float* d_weight) {
     constexpr int apart = group * group + 16;  // taps do not share sets of the first cache
     const hn::CappedTag<float, 16> d;
-    alignas(64) float total[most_taps * apart];
+    alignas(64) float total[taps * apart];
     for (int tap = 0; tap < taps; ++tap)
         for (int i = 0; i < group * group; i += int(hn::MaxLanes(d))) {
             const float* const from = sums + tap * group * group + i;
@@ -330,10 +339,19 @@ void write_gradients(const float* sums, int taps, int pieces, std::int64_t of_pi
     const int first = input_group * group, most = std::min(group, inputs - first);
     for (int o = 0; o < std::min(group, outputs - output_group * group); ++o) {
         float* to = d_weight + (std::int64_t(output_group * group + o) * inputs + first) * taps;
-        for (int c = 0; c < most; ++c, to += taps)
-            for (int tap = 0; tap < taps; ++tap)
-                to[tap] = total[tap * apart + o * group + place[c]] + (adds ? to[tap] : 0.0f);
+        for (int c = 0; c < most; ++c, to += taps) {
+            const float* const from = total + o * group + place[c];
+            for (int tap = 0; tap < taps; ++tap) to[tap] = from[tap * apart] + (adds ? to[tap] : 0.0f);
+        }
     }
+}
+
+void write_gradients(const float* sums, int taps, int pieces, std::int64_t of_piece, int inputs, int outputs,
+                     int input_group, int output_group, bool adds, float* d_weight) {
+    const auto write = taps == 1 ? adds ? write_group<1, true> : write_group<1, false>
+                       : adds ? write_group<9, true>
+                                 : write_group<9, false>;
+    write(sums, pieces, of_piece, inputs, outputs, input_group, output_group, d_weight);
 }
 
 }  // namespace
