@@ -201,7 +201,7 @@ class SingleInputConvolution : public Convolution {
         if (backward)
             result.sums = memory.take<double>(std::size_t(y_.n) * pieces_ * sums_of_channel * y_.c);
         else
-            result.weight = memory.take<float>(std::size_t(taps * y_.c));
+            result.weight = memory.take<float>(std::size_t(taps) * std::size_t(y_.c));
         result.bytes = memory.bytes();
         return result;
     }
