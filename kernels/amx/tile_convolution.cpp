@@ -36,7 +36,8 @@ std::int64_t channel_numbers(const Plane& plane, Rows rows) {
 Rows all_rows(const Plane& plane) { return {1, plane.rows() - 1}; }
 
 #if defined(__x86_64__) && defined(__linux__)
-// Products, registers, and rounding of floats to bf16. The operating system keeps room for a thread's tile registers only for a process that has asked for it.
+// Products, registers, and rounding of floats to bf16. The operating system keeps room for a thread's tile registers only
+// for a process that has asked for it.
 bool ask_for_tiles() {
     constexpr long request_permission = 0x1023, tile_data = 18;
     unsigned a = 0, b = 0, c = 0, d = 0;
