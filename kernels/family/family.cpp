@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/base/subnormal_numbers.h"
 #include "kernels/family/family_rows.h"
 #include "kernels/threads/parallel.h"
 
@@ -14,8 +15,10 @@ using namespace tvmap::family;
 template <class Body>
 void for_rows(const Task& t, int planes, const Body& body) {
     const std::int64_t rows = std::int64_t(t.solves) * t.height;
-    parallel_for(rows, rows * t.width * planes,
-                 [&](std::int64_t r) { body(int(r / t.height), int(r % t.height)); });
+    parallel_for(rows, rows * t.width * planes, [&](std::int64_t r) {
+        const SubnormalsAreZero now;
+        body(int(r / t.height), int(r % t.height));
+    });
 }
 
 /// gram_plane = N x for every solve, whose x lie `stride` floats apart; nothing where N is the identity.
