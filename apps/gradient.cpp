@@ -29,7 +29,7 @@ double norm(const std::vector<float>& values) {
 }
 
 int run(const Options& options, const CommonOptions& common) {
-    SolverConfig solver = options.problem.solver.config();
+    SolverConfig solver = options.problem.solver.config(options.restoration.wants_exact_norm());
     const auto mode = gradient_mode(options.mode);
     if (!mode) throw UsageError(text("--mode ", options.mode, ": give one of ", gradient_mode_names));
     solver.gradient = *mode;

@@ -170,14 +170,10 @@ Observation RestorationOptions::read_observation(SolverConfig& solver, const Inp
     } else if (operator_name == "poisson") {
         if (input.images != 1)
             throw UsageError("--operator poisson: pixels weigh by their own image's noise; give one plane");
-        observation.data = DataTerm::weights;
-        // Weights above 1 take shorter steps than those of the usual norm.
-        if (solver.norm == SolverConfig().norm) solver.norm_auto = true;
-        observation.gram_norm = most_weight;
-        observation.from_image = true;
-        observation.values.resize(std::size_t(input.pixels()));
+        std::vector<float> weights(std::size_t(input.pixels()));
         count_weights({float(gain), float(read_out)}, input.values.data(), input.height, input.width,
-                      observation.values.data());
+                      weights.data());
+        observation = counted_image(std::move(weights));
     }
     return observation;
 }

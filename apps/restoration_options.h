@@ -20,6 +20,8 @@ struct RestorationOptions {
 
     /// Whether they ask for something that engine/solver/solver.h does not do.
     bool wanted() const { return regulariser != "tv" || operator_name != "identity"; }
+    /// Whether steps want the exact norm where none is given: weights above 1 take shorter ones than the usual norm's.
+    bool wants_exact_norm() const { return operator_name == "poisson"; }
 
     /// Throws UsageError for options that belong to others, of which none is wanted.
     void refuse_left_over() const;

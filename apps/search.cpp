@@ -132,7 +132,7 @@ int report(const Options& options, const CommonOptions& common, const Backend& b
 }
 
 int run(const Options& options, const CommonOptions& common) {
-    SolverConfig solver = options.solver.config();
+    SolverConfig solver = options.solver.config(options.restoration.wants_exact_norm());
     if (!options.restoration.wanted()) options.restoration.refuse_left_over();
     if (options.second != 2 && options.restoration.regulariser != "tgv")
         throw UsageError("--lambda0-ratio goes with --regulariser tgv alone");

@@ -30,7 +30,7 @@ struct Options {
 
 /// Another member of the solver's family than denoising by total variation.
 int run_family(const Options& options, const CommonOptions& common) {
-    SolverConfig solver = options.problem.solver.config();
+    SolverConfig solver = options.problem.solver.config(options.restoration.wants_exact_norm());
     const bool to_gap = options.gap_given->count() > 0;
     if (to_gap && options.iterations->count() == 0) solver.iterations = iterations_to_gap;
     if (options.problem.solver.repeat > 1)
@@ -118,7 +118,7 @@ int run(const Options& options, const CommonOptions& common) {
     if (options.restoration.wanted()) return run_family(options, common);
     options.restoration.refuse_left_over();
     const int repeat = options.problem.solver.repeat;
-    SolverConfig solver = options.problem.solver.config();
+    SolverConfig solver = options.problem.solver.config(options.restoration.wants_exact_norm());
     const bool to_gap = options.gap_given->count() > 0;
     if (to_gap && options.iterations->count() == 0) solver.iterations = iterations_to_gap;
     const bool watch = to_gap || !options.trace.empty();

@@ -15,7 +15,7 @@ void SolverOptions::add(CLI::App& command) {
         ->capture_default_str();
     command.add_option("--norm", norm_, "L, whose inverse tau and sigma are; auto: exact")
         ->type_name("FLOAT|auto")
-        ->capture_default_str();
+        ->default_str("3");
     add_number(command, "--tau", solver.tau, "primal step; 0: 1 / L");
     add_number(command, "--sigma", solver.sigma, "dual step; 0: 1 / L");
     add_number(command, "--theta", solver.theta, "extrapolation, 0 to 1");
@@ -28,12 +28,12 @@ void SolverOptions::add(CLI::App& command) {
                1000000);
 }
 
-SolverConfig SolverOptions::config() const {
+SolverConfig SolverOptions::config(bool exact_norm) const {
     SolverConfig config = solver;
     config.dual_start = start_ == "image" ? DualStart::image : DualStart::zero;
     config.boundary = boundary_ == "neumann" ? Boundary::neumann : Boundary::periodic;
-    config.norm_auto = norm_ == "auto";
-    if (config.norm_auto) return config;
+    config.norm_auto = norm_.empty() ? exact_norm : norm_ == "auto";
+    if (config.norm_auto || norm_.empty()) return config;
     const std::optional<double> norm = parse_float32(norm_);
     if (!norm) throw UsageError(text("--norm ", norm_, ": give a number or auto"));
     config.norm = *norm;

@@ -14,11 +14,11 @@ struct SolverOptions {
 
     void add(CLI::App& command);
 
-    /// The options as given. Throws UsageError.
-    SolverConfig config() const;
+    /// The options as given. exact_norm: where --norm is not, it is auto. Throws UsageError.
+    SolverConfig config(bool exact_norm = false) const;
 
   private:
-    std::string start_ = "zero", norm_ = "3", boundary_ = "periodic";
+    std::string start_ = "zero", norm_, boundary_ = "periodic";
 };
 
 /// What messages about a key of the configuration call it: solver.tau is --tau, solver.implicit.cap

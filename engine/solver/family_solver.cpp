@@ -59,21 +59,30 @@ struct Input {
 
 }  // namespace
 
+Observation counted_image(std::vector<float> weights) {
+    Observation observation;
+    observation.data = DataTerm::weights;
+    observation.values = std::move(weights);
+    observation.gram_norm = most_weight;
+    observation.from_image = true;
+    return observation;
+}
+
 Restoration observed_image(const ObservationConfig& observation, const ImageStack& seen, const float* weights,
                            Map lambda) {
     Restoration given;
     given.z = seen;
     given.lambda = std::move(lambda);
     Observation& o = given.observation;
+    if (observation.sight == Sight::poisson) {
+        o = counted_image({weights, weights + seen.pixels()});
+        return given;
+    }
     o.data = observation.data();
     o.values = blur_kernel(observation);
     if (o.data == DataTerm::weights) o.values.assign(weights, weights + seen.pixels());
     if (observation.sight == Sight::blur) o.rows = o.columns = observation.blur_size;
     if (observation.sight == Sight::impulses) o.threshold = float(observation.threshold);
-    if (observation.sight == Sight::poisson) {
-        o.gram_norm = most_weight;
-        o.from_image = true;
-    }
     if (observation.sight == Sight::downsample) {
         const int factor = o.factor = observation.factor;
         given.z = {1, seen.height / factor, seen.width / factor, {}};

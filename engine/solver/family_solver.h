@@ -22,6 +22,9 @@ struct Observation {
     bool from_image = false;    ///< weights: starts from the images, not from W z
 };
 
+/// That of an image of counts, whose pixels weigh by count_weights() (engine/data/counts.h), at most most_weight.
+Observation counted_image(std::vector<float> weights);
+
 /// Images, how they were observed, and the maps that restore them.
 struct Restoration {
     Observation observation;

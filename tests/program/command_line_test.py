@@ -163,6 +163,7 @@ def restorations(folder):
     for wrong, said in {"--operator mask --mask k.npy": "1×3 does not fit", "--operator mask --mask ones.npy --start image": "--start",
                         "--regulariser tgv --lambda0 1 --start image": "--start",
                         "--regulariser tgv --lambda0 1 --norm 2.9": "may diverge above 1.33",
+                        "--operator poisson --gain 0.02 --norm 3": "may diverge above 1",
                         "--operator blur --kernel z.npy": "odd sizes"}.items():
         refused(folder, 1, f"{solve} {wrong}", said)
     result = run(solve, folder)
