@@ -1,10 +1,11 @@
 // tvmap bench: every operation's time, traffic and arithmetic, as shares of what this machine reaches in the
 // same run. Traffic is the least possible: each input read once, each output written once, from memory; an
 // operation whose data stay in the caches can pass 100 %. Arithmetic is that of the plain algorithm, so
-// Winograd's can pass 100 % too.
+// Winograd's can pass 100 % too; the peak is that of fp32, or of bf16 in tiles for what is multiplied there.
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <sstream>
 
 #include "apps/bench_cases.h"
 #include "apps/command.h"
@@ -72,6 +73,15 @@ std::string row(const std::string& kernel, const std::string& shape, const std::
     return line + (last.empty() ? "" : "  " + last) + "\n";
 }
 
+/// Whether all of these algorithms, "forward=…" or "weights=…,data=…" or one word, are products of AMX tiles.
+bool multiplies_tiles(const std::string& algorithms) {
+    if (algorithms.empty()) return false;
+    std::istringstream list(algorithms);
+    for (std::string one; std::getline(list, one, ',');)
+        if (one.find("amx") == std::string::npos) return false;
+    return true;
+}
+
 int run(const Options& options, const CommonOptions& common) {
     if (options.size % 8 != 0) throw UsageError("--size: give a multiple of 8");
     const auto backend = make_backend(common.device, options.precision);
@@ -82,7 +92,7 @@ int run(const Options& options, const CommonOptions& common) {
     if (std::none_of(cases.begin(), cases.end(), wanted))
         throw UsageError("--filter " + options.filter + ": no operation's name holds this");
     interrupted();
-    const auto [memory, arithmetic] = backend->measure_peak();
+    const auto [memory, arithmetic, tiles] = backend->measure_peak();
     Json json{{"command", "bench"},
               {"device", backend->description()},
               {"versions", backend->algorithm_key()},
@@ -92,10 +102,12 @@ int run(const Options& options, const CommonOptions& common) {
               {"peak_bytes_per_second", memory},
               {"peak_operations_per_second", arithmetic},
               {"kernels", Json::array()}};
+    if (tiles > 0) json["peak_tile_operations_per_second"] = tiles;
+    const std::string of_tiles = tiles > 0 ? ", bf16 in tiles " + number(tiles * 1e-9, 4) + " GFLOP/s" : "";
     if (!common.json && !common.quiet)
         std::cout << backend->algorithm_key() << "; measured peaks: memory " << number(memory * 1e-9, 4)
-                  << " GB/s, fp32 " << number(arithmetic * 1e-9, 4) << " GFLOP/s\n"
-                  << row("operation", "shape", {"ms", "GB/s", "of memory", "GFLOP/s", "of fp32"}, "algorithm")
+                  << " GB/s, fp32 " << number(arithmetic * 1e-9, 4) << " GFLOP/s" << of_tiles << "\n"
+                  << row("operation", "shape", {"ms", "GB/s", "of memory", "GFLOP/s", "of peak"}, "algorithm")
                   << std::flush;
     ProgressLine progress("bench", double(cases.size()), "kernels", common.quiet || !common.json);
     double done = 0;
@@ -107,6 +119,8 @@ int run(const Options& options, const CommonOptions& common) {
         const BenchCase c = make();
         const Timing t = measure(*backend, c.run, options.seconds);
         const double bytes = c.bytes / t.median, operations = c.operations / t.median;
+        const bool in_tiles = tiles > 0 && multiplies_tiles(c.algorithm);
+        const double peak = in_tiles ? tiles : arithmetic;
         json["kernels"].push_back({{"kernel", kernel},
                                    {"shape", c.shape},
                                    {"algorithm", c.algorithm},
@@ -116,7 +130,8 @@ int run(const Options& options, const CommonOptions& common) {
                                    {"bytes_per_second", bytes},
                                    {"memory_share", bytes / memory},
                                    {"operations_per_second", operations},
-                                   {"arithmetic_share", operations / arithmetic}});
+                                   {"arithmetic_peak", in_tiles ? "bf16 in tiles" : "fp32"},
+                                   {"arithmetic_share", operations / peak}});
         const auto share = [](double part) { return number(100 * part, 3) + " %"; };
         const bool counted = c.operations > 0;
         if (!common.json && !common.quiet)
@@ -124,7 +139,7 @@ int run(const Options& options, const CommonOptions& common) {
                              {number(t.median * 1e3, 4), c.bytes > 0 ? number(bytes * 1e-9, 4) : "",
                               c.bytes > 0 ? share(bytes / memory) : "",
                               counted ? number(operations * 1e-9, 4) : "",
-                              counted ? share(operations / arithmetic) : ""},
+                              counted ? share(operations / peak) + (in_tiles ? " bf16" : "") : ""},
                              c.algorithm)
                       << std::flush;
     }

@@ -48,7 +48,9 @@ class CpuBackend final : public Backend {
         return text("cpu, ", machine, ", ", restricted, thread_count(), " threads, oneDNN ", onednn, own);
     }
 
-    MachinePeak measure_peak() override { return {cpu::peak_memory_rate(), cpu::peak_multiply_add_rate()}; }
+    MachinePeak measure_peak() override {
+        return {cpu::peak_memory_rate(), cpu::peak_multiply_add_rate(), cpu::peak_tile_rate()};
+    }
 
     // Pages straight from the system: they are zero, they are counted when first touched, and they go back
     // when released.

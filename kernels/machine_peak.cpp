@@ -8,6 +8,7 @@
 
 #include <dnnl.hpp>
 
+#include "kernels/amx/tile_convolution.h"
 #include "kernels/base/simd.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -110,6 +111,19 @@ double peak_multiply_add_rate() {
             sink = value;
             static_cast<void>(sink);
         }
+        best = std::max(best, operations / seconds_since(start));
+    }
+    return best;
+}
+
+double peak_tile_rate() {
+    if (!amx::has_tiles()) return 0;
+    double best = 0;
+    for (int run = 0; run < runs; ++run) {
+        double operations = 0;
+        const auto start = Clock::now();
+#pragma omp parallel reduction(+ : operations)
+        operations += amx::multiply_tiles(400000);
         best = std::max(best, operations / seconds_since(start));
     }
     return best;

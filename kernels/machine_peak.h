@@ -11,6 +11,8 @@ namespace tvmap {
 struct MachinePeak {
     double bytes_per_second = 0;       ///< of memory, reads and writes together
     double operations_per_second = 0;  ///< fp32 multiplications and additions
+    double tile_operations_per_second =
+        0;  ///< those of bf16 in tile registers (kernels/amx/tiles.h); 0: there are none
 };
 
 namespace cpu {
@@ -22,6 +24,10 @@ double peak_memory_rate();
 /// Multiplications and additions per second (two per fused multiply-add) of fp32 vectors that never leave the
 /// registers, on all threads. The best of several runs.
 double peak_multiply_add_rate();
+
+/// Multiplications and additions per second of bf16 in tile registers, on all threads; 0 where there are none. The best of
+/// several runs.
+double peak_tile_rate();
 
 /// The processor's name as the system gives it.
 std::string processor_name();

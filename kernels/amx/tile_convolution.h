@@ -13,6 +13,10 @@ namespace amx {
 /// are not kept to fewer instructions (kernels/base/simd.h).
 bool has_tiles();
 
+/// `rounds` times four products that never leave the tile registers; returns their multiplications and additions. For
+/// measurements. Needs has_tiles().
+double multiply_tiles(std::int64_t rounds);
+
 }  // namespace amx
 
 /// The passes of one convolution. Results are the same bits for any number of threads; that is fixed when the object is

@@ -1,6 +1,7 @@
 // The products themselves, two tiles by two: each tile that is loaded serves two products.
 #include <cstddef>
 
+#include "kernels/amx/tile_convolution.h"
 #include "kernels/amx/tile_kernels.h"
 #include "kernels/amx/tile_store.h"
 #include "kernels/amx/tiles.h"
@@ -115,6 +116,23 @@ void convolve_rows(const RowsTask& task, const Plane& plane, bool plain) {
                           sums, plain);
         }
     });
+}
+
+double multiply_tiles(std::int64_t rounds) {
+    with_tiles(false, [&](auto& tiles) {
+        zero_sums(tiles);
+        tiles.template zero<4>();
+        tiles.template zero<5>();
+        tiles.template zero<6>();
+        tiles.template zero<7>();
+        for (std::int64_t i = 0; i < rounds; ++i) {
+            tiles.template multiply<0, 4, 6>();
+            tiles.template multiply<1, 4, 7>();
+            tiles.template multiply<2, 5, 6>();
+            tiles.template multiply<3, 5, 7>();
+        }
+    });
+    return double(rounds) * 4 * 2 * 16 * 16 * 32;
 }
 
 void sum_products(const SumsTask& task, const Plane& plane, bool plain, float* sums) {
