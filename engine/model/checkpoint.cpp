@@ -12,8 +12,8 @@
 namespace tvmap {
 namespace {
 
-// Earlier programs took SURE by another difference, under "tvmap.best_sure": the best starts anew.
-constexpr char best_sure_key[] = "tvmap.best_symmetric_sure";
+// Earlier programs took SURE by a forward difference: the best of it tells nothing of today's.
+constexpr char best_sure_key[] = "tvmap.best_symmetric_sure", earlier_best_sure_key[] = "tvmap.best_sure";
 
 const std::string& entry(const SafeTensors& file, const std::string& key, const std::string& path) {
     const auto found = file.metadata.find(key);
@@ -50,6 +50,7 @@ Progress progress_of(const SafeTensors& file, const std::string& path) {
     p.val_images = entry(file, "tvmap.val_images", path);
     if (file.metadata.count(best_sure_key))
         p.best_sure = number(file, best_sure_key, path, -infinite, infinite);
+    p.earlier_sure = file.metadata.count(earlier_best_sure_key) > 0;
     if (file.metadata.count("tvmap.changes")) p.changes = entry(file, "tvmap.changes", path);
     if (file.metadata.count("tvmap.time")) p.time = number(file, "tvmap.time", path, 0.0, infinite);
     if (file.metadata.count("tvmap.unimproved"))

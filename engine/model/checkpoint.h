@@ -22,6 +22,8 @@ struct Progress {
     double seconds = 0;         ///< spent on the unfinished epoch
     double best_psnr = -1e300;  ///< of the best epoch, where its PSNR is known
     double best_sure = 1e300;   ///< and its SURE, which then decides, in trainings without clean images
+    bool earlier_sure =
+        false;  ///< read of an earlier program's run, whose SURE was another and is not known here
     int best_epoch = 0;
     std::string train_images, val_images;  ///< Dataset::digest(), which must not change
     std::string changes;                   ///< settings that were changed on the way, one a line

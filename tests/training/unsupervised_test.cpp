@@ -3,6 +3,7 @@
 
 #include "engine/data/noise.h"
 #include "engine/data/supervision.h"
+#include "engine/files/safetensors.h"
 #include "engine/model/model.h"
 #include "engine/pictures/image.h"
 #include "kernels/training/random.h"
@@ -47,6 +48,21 @@ TEST_CASE("a run without clean images has the same bits interrupted and resumed"
         w.config.train.supervision = Supervision::clean;
         CHECK(has(refusal([&] { w.train("parts", true); }), "train.supervision"));
     }
+}
+
+TEST_CASE("a run that an earlier program began, with another SURE, says so when it is resumed") {
+    Unsupervised w(Supervision::sure);
+    CHECK_FALSE(w.train("run", false, 1));
+    CHECK(w.train("other"));
+    const std::string path = w.folder / "run/checkpoints/last.safetensors";
+    SafeTensors checkpoint = read_safetensors(path);
+    checkpoint.metadata.erase("tvmap.best_symmetric_sure");
+    checkpoint.metadata["tvmap.best_sure"] = "-1";
+    write_safetensors(path, checkpoint);
+    CHECK(w.train("run", true));
+    CHECK(has(w.file("run", "log.txt"), "forward difference"));
+    CHECK_FALSE(has(w.file("other", "log.txt"), "forward difference"));
+    CHECK(read_progress(path).best_epoch > 0);  // -1, which no validation is below, was not taken over
 }
 
 TEST_CASE("batches of several parts have the bits of whole ones but for the order of sums") {
