@@ -15,6 +15,8 @@
 #include "kernels/solver/pdhg_sweep.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cstring>
 #include <thread>
 
@@ -31,6 +33,13 @@
 #ifndef TVMAP_KERNELS_PDHG_SWEEP_ONCE
 #define TVMAP_KERNELS_PDHG_SWEEP_ONCE
 namespace tvmap::cpu {
+/// Bit i of i = 0 … 31.
+alignas(64) inline constexpr auto decision_bits = [] {
+    std::array<std::uint32_t, 32> bits{};
+    for (std::uint32_t i = 0; i < 32; ++i) bits[i] = 1u << i;
+    return bits;
+}();
+
 /// Spins until a neighbour's counter reaches `value`; gives the core away when that takes long, since the
 /// neighbour may be waiting for it.
 inline void wait_for(const std::atomic<int>& counter, int value) {
@@ -86,14 +95,24 @@ HWY_INLINE void store_bits(M mask, std::uint8_t* bytes, int lane) {
         bytes[lane / 8] = std::uint8_t(kept | bits[0] << lane % 8);
     }
 }
-HWY_INLINE M load_bits(const std::uint8_t* bytes, int lane) {
-    std::uint8_t bits[8] = {};
-    if constexpr (lanes >= 8) {
-        std::memcpy(bits, bytes + lane / 8, lanes / 8);
-    } else {
-        bits[0] = std::uint8_t(bytes[lane / 8] >> lane % 8 & ((1 << lanes) - 1));
-    }
-    return hn::LoadMaskBits(d, bits);
+// Both decisions at once, the 16 bits of one behind those of the other.
+HWY_INLINE Decision load_decision(const std::uint8_t* bytes, int lane) {
+#if HWY_MAX_BYTES == 64
+    std::uint8_t bits[16] = {};
+    std::memcpy(bits, bytes, 2);
+    std::memcpy(bits + 8, bytes + 2, 2);
+    (void)lane;
+    return {hn::LoadMaskBits(d, bits), hn::LoadMaskBits(d, bits + 8)};
+#else  // the four bytes in every lane, by one instruction, and there the lane's bit of either
+    static_assert(std::endian::native == std::endian::little);
+    constexpr hn::RebindToUnsigned<D> du;
+    std::uint32_t word;
+    std::memcpy(&word, bytes, 4);
+    const auto words = hn::Set(du, word);
+    const auto above = hn::Load(du, decision_bits.data() + lane),
+               below = hn::Load(du, decision_bits.data() + 16 + lane);
+    return {hn::RebindMask(d, hn::TestBit(words, above)), hn::RebindMask(d, hn::TestBit(words, below))};
+#endif
 }
 
 template <bool writes_masks, int map_count>
@@ -135,7 +154,7 @@ HWY_INLINE V clip(V v, V lambda) {
 template <class Step>
 HWY_INLINE V resolve(V v, V lambda, std::uint8_t* masks, int lane, V& d_lambda) {
     if constexpr (Step::adjoint) {
-        const M above = load_bits(masks, lane), below = load_bits(masks + 2, lane);
+        const auto [above, below] = load_decision(masks, lane);
         d_lambda = hn::Sub(d_lambda, hn::IfThenElseZero(above, v));
         d_lambda = hn::Add(d_lambda, hn::IfThenElseZero(below, v));
         return hn::IfThenZeroElse(hn::Or(above, below), v);
