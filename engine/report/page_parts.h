@@ -6,7 +6,7 @@ namespace tvmap {
 
 inline constexpr const char* page_style = R"(
 :root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff; max-width: 64rem; margin: 0 auto; padding: 1rem 1.5rem 4rem; }
+body { counter-reset: figure; font: 16px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff; max-width: 64rem; margin: 0 auto; padding: 1rem 1.5rem 4rem; }
 h1 { font-size: 1.7rem; margin: 1rem 0; }
 h2 { font-size: 1.4rem; margin: 2.5rem 0 .5rem; border-bottom: 2px solid #1b2f6b; }
 h3 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
@@ -30,6 +30,7 @@ th[aria-sort=descending] button::after { content: " ▼"; }
 figure { margin: 1.5rem 0; }
 figure img { max-width: 100%; height: auto; }
 figcaption { color: #505050; max-width: 48rem; }
+figcaption::before { counter-increment: figure; content: "Figure " counter(figure) ". "; }
 .flips { display: flex; flex-wrap: wrap; gap: 1.5rem; }
 .flip { border: 0; margin: 0; padding: 0; min-width: 0; }
 .flip legend { font-weight: 600; max-width: 24rem; overflow-wrap: anywhere; }
