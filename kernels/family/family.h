@@ -25,7 +25,8 @@
 // For tv and A = I it is kernels/solver/pdhg.h, to the bit (p₀ = 0, x₀ = z): the twin that fused kernels are tested against.
 //
 // Composed, not fused: two or three passes over the planes for each step; products and sums are rounded one by one, so
-// that all results are bit-identical on the CPU with any number of threads, on the GPU, and emulated.
+// that all results are bit-identical on the CPU with any number of threads, on the GPU, and emulated (but for numbers below
+// 1.2e-38, as kernels/solver/pdhg.h says).
 #pragma once
 #include <cstddef>
 #include <cstdint>
