@@ -5,7 +5,7 @@
 #include <cerrno>
 #include <cstdlib>
 
-#include "apps/command.h"
+#include "apps/program/command.h"
 
 namespace tvmap {
 void add_init(Program&);
