@@ -98,11 +98,13 @@ HWY_INLINE void store_bits(M mask, std::uint8_t* bytes, int lane) {
 // Both decisions at once, the 16 bits of one behind those of the other.
 HWY_INLINE Decision load_decision(const std::uint8_t* bytes, int lane) {
 #if HWY_MAX_BYTES == 64
-    std::uint8_t bits[16] = {};
-    std::memcpy(bits, bytes, 2);
-    std::memcpy(bits + 8, bytes + 2, 2);
+    const auto load = [](const std::uint8_t* two) {
+        std::uint8_t bits[8] = {};
+        std::memcpy(bits, two, 2);
+        return hn::LoadMaskBits(d, bits);
+    };
     (void)lane;
-    return {hn::LoadMaskBits(d, bits), hn::LoadMaskBits(d, bits + 8)};
+    return {load(bytes), load(bytes + 2)};
 #else  // the four bytes in every lane, by one instruction, and there the lane's bit of either
     static_assert(std::endian::native == std::endian::little);
     constexpr hn::RebindToUnsigned<D> du;
