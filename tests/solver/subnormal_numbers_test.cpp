@@ -1,5 +1,5 @@
-// Iterates that decay for hundreds of steps end at zero and not among the subnormal numbers, for each of which a processor
-// takes up to a hundred times as long; and calculations after a solve have subnormal numbers as before.
+// Iterates that decay for hundreds of steps end at zero and not among the subnormal numbers, for which a processor
+// may take thirty times as long; and calculations after a solve have subnormal numbers as before.
 #include <doctest/doctest.h>
 
 #include <cfloat>
