@@ -49,7 +49,8 @@ class CpuBackend final : public Backend {
     }
 
     MachinePeak measure_peak() override {
-        return {cpu::peak_memory_rate(), cpu::peak_multiply_add_rate(), cpu::peak_tile_rate()};
+        return {cpu::peak_memory_rate(), cpu::peak_multiply_add_rate(),
+                features_ == Element::bf16 ? cpu::peak_tile_rate() : 0.0};
     }
 
     // Pages straight from the system: they are zero, they are counted when first touched, and they go back

@@ -98,35 +98,35 @@ double peak_memory_rate() {
     return best;
 }
 
-double peak_multiply_add_rate() {
+namespace {
+
+/// The best of several runs of work() on all threads, which returns the operations that it did, in one second.
+template <class Work>
+double best_rate(const Work& work) {
     double best = 0;
     for (int run = 0; run < runs; ++run) {
         double operations = 0;
         const auto start = Clock::now();
 #pragma omp parallel reduction(+ : operations)
-        {
-            volatile float sink;
-            float value;
-            operations += HWY_DYNAMIC_DISPATCH(multiply_add_chains)(4000000, &value);
-            sink = value;
-            static_cast<void>(sink);
-        }
+        operations += work();
         best = std::max(best, operations / seconds_since(start));
     }
     return best;
 }
 
+}  // namespace
+
+double peak_multiply_add_rate() {
+    return best_rate([] {
+        float value;
+        const double operations = HWY_DYNAMIC_DISPATCH(multiply_add_chains)(4000000, &value);
+        [[maybe_unused]] const volatile float sink = value;
+        return operations;
+    });
+}
+
 double peak_tile_rate() {
-    if (!amx::has_tiles()) return 0;
-    double best = 0;
-    for (int run = 0; run < runs; ++run) {
-        double operations = 0;
-        const auto start = Clock::now();
-#pragma omp parallel reduction(+ : operations)
-        operations += amx::multiply_tiles(400000);
-        best = std::max(best, operations / seconds_since(start));
-    }
-    return best;
+    return amx::has_tiles() ? best_rate([] { return amx::multiply_tiles(400000); }) : 0;
 }
 
 std::string processor_name() {

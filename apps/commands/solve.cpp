@@ -118,7 +118,7 @@ int run(const Options& options, const CommonOptions& common) {
     if (options.restoration.wanted()) return run_family(options, common);
     options.restoration.refuse_left_over();
     const int repeat = options.problem.solver.repeat;
-    SolverConfig solver = options.problem.solver.config(options.restoration.wants_exact_norm());
+    SolverConfig solver = options.problem.solver.config();
     const bool to_gap = options.gap_given->count() > 0;
     if (to_gap && options.iterations->count() == 0) solver.iterations = iterations_to_gap;
     const bool watch = to_gap || !options.trace.empty();

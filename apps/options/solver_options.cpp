@@ -32,10 +32,10 @@ SolverConfig SolverOptions::config(bool exact_norm) const {
     SolverConfig config = solver;
     config.dual_start = start_ == "image" ? DualStart::image : DualStart::zero;
     config.boundary = boundary_ == "neumann" ? Boundary::neumann : Boundary::periodic;
-    config.norm_auto = norm_.empty() ? exact_norm : norm_ == "auto";
-    if (config.norm_auto || norm_.empty()) return config;
-    const std::optional<double> norm = parse_float32(norm_);
-    if (!norm) throw UsageError(text("--norm ", norm_, ": give a number or auto"));
+    config.norm_auto = norm_ ? *norm_ == "auto" : exact_norm;
+    if (config.norm_auto || !norm_) return config;
+    const std::optional<double> norm = parse_float32(*norm_);
+    if (!norm) throw UsageError(text("--norm ", *norm_, ": give a number or auto"));
     config.norm = *norm;
     return config;
 }

@@ -1,5 +1,6 @@
 // The solver's options, the same for every command that runs it.
 #pragma once
+#include <optional>
 #include <string>
 
 #include "apps/options/arrays.h"
@@ -18,7 +19,8 @@ struct SolverOptions {
     SolverConfig config(bool exact_norm = false) const;
 
   private:
-    std::string start_ = "zero", norm_, boundary_ = "periodic";
+    std::string start_ = "zero", boundary_ = "periodic";
+    std::optional<std::string> norm_;
 };
 
 /// What messages about a key of the configuration call it: solver.tau is --tau, solver.implicit.cap

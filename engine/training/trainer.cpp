@@ -169,8 +169,7 @@ void Trainer::State::open(bool resume, const std::vector<std::string>& change) {
         if (clock) clock->go_on_after(progress.time);
         if (progress.earlier_sure)
             log(notes.emplace_back(
-                "an earlier program began this run and took SURE by a forward difference: the best of it "
-                "starts "
+                "an earlier program began this run and took SURE by a forward difference: its best starts "
                 "anew, and with train.supervision: sure the loss is another from here on"));
         release_free_memory();  // reading the file took more than a step's memory, once
         reset_peak_resident();
