@@ -180,6 +180,7 @@ evaluate: {iterations: 8, search: {count: 3}}
     refused(2, "solve image.npy --lambda 0.1 --out x.npy --iterations many", "many")
     refused(2, "solve image.npy --lambda 0.1 --out x.npy --start p", "--start")
     refused(2, "solve image.npy --lambda 0.1 --out x.npy --norm big", "--norm big")
+    refused(2, "solve image.npy --lambda 0.1 --out x.npy --norm=", "--norm")
     refused(2, "solve image.npy --lambda 0.1 --out x.npy --threads -1", "--threads")
     refused(2, "solve image.npy --lambda 0.1 --out x.npy --gap -1", "--gap")
     refused(2, "solve image.npy --lambda 0.1 --out x.npy --gap 1e-3 --repeat 2", "--repeat")

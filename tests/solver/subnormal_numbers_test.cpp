@@ -4,33 +4,27 @@
 
 #include <cfloat>
 #include <cmath>
+#include <initializer_list>
 #include <string>
 
 #include "kernels/base/simd.h"
 #include "tests/family/family_case.h"
+#include "tests/solver/pdhg_stretches.h"
 #include "tests/support/run_on.h"
 
 using namespace pdhg_case;
 
 namespace {
 
-int subnormal_numbers(const Floats& values) {
+int subnormal_numbers(std::initializer_list<const Floats*> planes) {
     int count = 0;
-    for (const float value : values) count += std::fpclassify(value) == FP_SUBNORMAL;
+    for (const Floats* values : planes)
+        for (const float value : *values) count += std::fpclassify(value) == FP_SUBNORMAL;
     return count;
 }
 
-struct Iterates {
-    explicit Iterates(const PdhgProblem& s)
-        : x(std::size_t(s.solves * s.pixels())), x_bar(x), p(x), q(2 * x.size()), sum_p(x) {}
-    int subnormal() const {
-        return subnormal_numbers(x) + subnormal_numbers(x_bar) + subnormal_numbers(p) + subnormal_numbers(q);
-    }
-    Floats x, x_bar, p, q, sum_p;
-};
-
-constexpr int steps =
-    700;  // those of the adjoint shrink to a third in some four steps, and fp32 ends at 1e-38
+// Those of the adjoint shrink to a third in some four steps, and fp32 ends at 1e-38.
+constexpr int steps = 700;
 
 /// Halves the smallest normal number on every thread, and counts where nothing is left of it.
 int threads_without_subnormals() {
@@ -61,12 +55,11 @@ TEST_CASE("the adjoint's iterates end at zero") {
                 Floats x(data.d_x.size()), d_lambda(data.lambda.size());
                 cpu::pdhg_forward(s, steps, {data.z.data(), data.lambda.data()},
                                   {.x = x.data(), .masks = bits}, workspace);
-                Iterates at(s);
-                const PdhgAdjointState state{at.x.data(), at.x_bar.data(), at.p.data(), at.q.data(),
-                                             at.sum_p.data()};
+                AdjointIterates at(s);
+                const PdhgAdjointState state = at.pointers();
                 cpu::pdhg_adjoint(s, steps, {.masks = bits, .d_x = data.d_x.data(), .state = &state},
                                   {.d_lambda = d_lambda.data()}, workspace);
-                CHECK(at.subnormal() == 0);
+                CHECK(subnormal_numbers({&at.y, &at.y_bar, &at.p, &at.q}) == 0);
                 CHECK(threads_without_subnormals() == 0);
                 if (first.empty()) first = d_lambda;
                 CHECK(same_bits(first, d_lambda));
@@ -80,9 +73,9 @@ TEST_CASE("an image without noise: p decays to zero") {
     s.dual_start = DualStart::image;
     const Floats z(std::size_t(s.pixels()), 0.5f), lambda(z.size(), 0.1f);
     Iterates at(s);
-    const PdhgState state{at.x.data(), at.x_bar.data(), at.p.data(), at.q.data()};
+    const PdhgState state = at.pointers();
     denoise(s, steps, z, lambda, &state);
-    CHECK(at.subnormal() == 0);
+    CHECK(subnormal_numbers({&at.x, &at.x_bar, &at.p, &at.q}) == 0);
 }
 
 TEST_CASE("the family's iterates end at zero") {
@@ -103,9 +96,7 @@ TEST_CASE("the family's iterates end at zero") {
             cpu::solver_adjoint(s, many, m.input().gram,
                                 {.masks = bits, .d_x = m.d_x.data(), .state = &state},
                                 {.d_lambda = d_lambda.data()}, workspace);
-            CHECK(subnormal_numbers(at.x) + subnormal_numbers(at.x_bar) + subnormal_numbers(at.p) +
-                      subnormal_numbers(at.q) ==
-                  0);
+            CHECK(subnormal_numbers({&at.x, &at.x_bar, &at.p, &at.q}) == 0);
             CHECK(threads_without_subnormals() == 0);
         }
 }
