@@ -195,15 +195,38 @@ void convolve_tiles(const TilesTask& task) {
     });
 }
 
-// One panel of outputs, `vectors` wide, at one input channel.
+// The 3×3 of one panel of outputs at L input channels, from where they begin: out×in×9, to [input][9][width].
 template <int vectors, class D>
-HWY_INLINE void transform_weight(D d, const float* weight, std::int64_t step, bool turned, float* to,
-                                 std::int64_t u_point) {
+HWY_INLINE void gather_panel(D d, const float* weight, std::int64_t output_step, float* g) {
+    constexpr int lanes = int(hn::MaxLanes(d)), width = lanes * vectors;
+    for (int k = 0; k < width; k += lanes)
+        for (int i = 0; i < 9 * lanes; i += lanes) {  // an output's inputs lie side by side
+            hn::Vec<D> rows[lanes];
+            for (int r = 0; r < lanes; ++r) rows[r] = hn::LoadU(d, weight + (k + r) * output_step + i);
+            transpose(d, rows);
+            for (int r = 0; r < lanes; ++r) hn::Store(rows[r], d, g + (i + r) * width + k);
+        }
+}
+
+// The same from in×out×9, each 3×3 turned. Reads up to 7 floats past the panel's.
+template <int vectors, class D>
+HWY_INLINE void gather_turned(D d, const float* weight, float* g) {
+    constexpr int lanes = int(hn::MaxLanes(d)), width = lanes * vectors;
+    for (int k = 0; k < width; k += lanes)
+        for (int i = 0; i < 9; i += lanes) {
+            hn::Vec<D> rows[lanes];
+            for (int r = 0; r < lanes; ++r) rows[r] = hn::LoadU(d, weight + (k + r) * 9 + i);
+            transpose(d, rows);
+            for (int r = 0; r < std::min(lanes, 9 - i); ++r)
+                hn::Store(rows[r], d, g + (8 - i - r) * width + k);
+        }
+}
+
+// One panel of outputs, `vectors` wide, at one input channel; g is [9][width].
+template <int vectors, class D>
+HWY_INLINE void transform_weight(D d, const float* g, float* to, std::int64_t u_point) {
     using V = hn::Vec<D>;
     constexpr int lanes = int(hn::MaxLanes(d)), width = lanes * vectors;
-    alignas(64) float g[9 * width];
-    for (int k = 0; k < width; ++k)
-        for (int i = 0; i < 9; ++i) g[i * width + k] = weight[k * step + (turned ? 8 - i : i)];
     for (int k = 0; k < vectors; ++k) {
         V half[3][6];
         for (int j = 0; j < 3; ++j) {
@@ -211,12 +234,39 @@ HWY_INLINE void transform_weight(D d, const float* weight, std::int64_t step, bo
             for (int i = 0; i < 3; ++i) line[i] = hn::Load(d, g + (3 * i + j) * width + k * lanes);
             weight_line(d, line, half[j]);
         }
+        float* place = to + k * lanes;
         for (int i = 0; i < 6; ++i) {
             const V line[3] = {half[0][i], half[1][i], half[2][i]};
             V u[6];
             weight_line(d, line, u);
-            for (int j = 0; j < 6; ++j) hn::Store(u[j], d, to + (6 * i + j) * u_point + k * lanes);
+            for (int j = 0; j < 6; ++j, place += u_point) hn::Store(u[j], d, place);
         }
+    }
+}
+
+// One panel, `vectors` wide, to `to`.
+template <int vectors, class D>
+HWY_INLINE void transform_panel(D d, const winograd::WeightTransform& t, float* to, std::int64_t u_point) {
+    constexpr int lanes = int(hn::MaxLanes(d)), width = lanes * vectors;
+    alignas(64) float g[lanes * 9 * width];
+    const int k = t.panel * Layout<D>::panel;
+    for (int c = t.from; c < t.to; c += lanes) {
+        if (!t.transposed) {
+            gather_panel<vectors>(d, t.weight + (std::int64_t(k) * t.inputs + c) * 9, 9 * t.inputs, g);
+        } else {
+            for (int lane = 0; lane < lanes; ++lane) {
+                const float* from = t.weight + (std::int64_t(c + lane) * t.outputs + k) * 9;
+                float last[9 * width + 7];
+                if (c + lane + 1 == t.inputs && k + width == t.outputs) {  // behind it lies nothing
+                    std::copy(from, from + 9 * width, last);
+                    std::fill(last + 9 * width, last + 9 * width + 7, 0.0f);
+                    from = last;
+                }
+                gather_turned<vectors>(d, from, g + lane * 9 * width);
+            }
+        }
+        for (int lane = 0; lane < lanes; ++lane)
+            transform_weight<vectors>(d, g + lane * 9 * width, to + (c + lane) * width, u_point);
     }
 }
 
@@ -227,19 +277,11 @@ void transform_weights(const winograd::WeightTransform& t) {
             constexpr int vectors = panel_vectors<D>(), width = Layout<D>::panel;
             const Layout<D> at(t.inputs, 0);
             const int k = t.panel * width;
-            const bool whole = k + width <= t.outputs;
-            const std::int64_t input_step = t.transposed ? 9 * t.outputs : 9,
-                               output_step = t.transposed ? 9 : 9 * t.inputs;
-            for (int c = t.from; c < t.to; ++c) {
-                const float* const source = t.weight + k * output_step + c * input_step;
-                float* const place = t.transformed + (k - t.first) / width * at.u_panel;
-                if (whole) {
-                    transform_weight<vectors>(d, source, output_step, t.transposed, place + c * width,
-                                              at.u_point);
-                } else {
-                    transform_weight<vectors / 2>(d, source, output_step, t.transposed,
-                                                  place + c * (width / 2), at.u_point);
-                }
+            float* const to = t.transformed + (k - t.first) / width * at.u_panel;
+            if (k + width <= t.outputs) {
+                transform_panel<vectors>(d, t, to, at.u_point);
+            } else {
+                transform_panel<vectors / 2>(d, t, to, at.u_point);
             }
         }
     });

@@ -117,6 +117,44 @@ constexpr int panel_rows() {
     return hn::MaxLanes(D()) == 16 ? 12 : 6;
 }
 
+/// The transpose of a square of vectors.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE void transpose([[maybe_unused]] D d, [[maybe_unused]] V (&rows)[hn::MaxLanes(D())]) {
+#if HWY_TARGET != HWY_SCALAR
+    constexpr int lanes = int(hn::MaxLanes(d));
+    // Blocks of 128 bits change places, those of a larger distance first.
+    if constexpr (lanes == 16) {
+        for (int i = 0; i < 8; ++i) {
+            const V lower = hn::ConcatLowerLower(d, rows[i + 8], rows[i]);
+            rows[i + 8] = hn::ConcatUpperUpper(d, rows[i + 8], rows[i]);
+            rows[i] = lower;
+        }
+        for (int k = 0; k < 16; k += 8)
+            for (int i = k; i < k + 4; ++i) {
+                const V even = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(rows[i + 4]), rows[i]);
+                rows[i + 4] = hn::OddEvenBlocks(rows[i + 4], hn::SwapAdjacentBlocks(rows[i]));
+                rows[i] = even;
+            }
+    } else if constexpr (lanes == 8) {
+        for (int i = 0; i < 4; ++i) {
+            const V lower = hn::ConcatLowerLower(d, rows[i + 4], rows[i]);
+            rows[i + 4] = hn::ConcatUpperUpper(d, rows[i + 4], rows[i]);
+            rows[i] = lower;
+        }
+    }
+    for (int k = 0; k < lanes; k += 4) {
+        const V low_02 = hn::InterleaveLower(d, rows[k], rows[k + 2]);
+        const V high_02 = hn::InterleaveUpper(d, rows[k], rows[k + 2]);
+        const V low_13 = hn::InterleaveLower(d, rows[k + 1], rows[k + 3]);
+        const V high_13 = hn::InterleaveUpper(d, rows[k + 1], rows[k + 3]);
+        rows[k] = hn::InterleaveLower(d, low_02, low_13);
+        rows[k + 1] = hn::InterleaveUpper(d, low_02, low_13);
+        rows[k + 2] = hn::InterleaveLower(d, high_02, high_13);
+        rows[k + 3] = hn::InterleaveUpper(d, high_02, high_13);
+    }
+#endif
+}
+
 /// Goes through stretches, of at most `most` tiles of a row, that make up the tiles [first, first + count).
 class Stretches {
   public:

@@ -4,6 +4,8 @@
 // A task adds up over its tiles, so many at a time as the caches hold; sums over those are taken back and added
 // up, which keeps them short and the error small. Their order depends on the tiles alone, not on the channels
 // computed together.
+#include <type_traits>
+
 #include "kernels/base/simd.h"
 #include "kernels/winograd/winograd_kernels.h"
 
@@ -226,21 +228,44 @@ void gather_weight_gradients(const WeightsTask& task) {
     });
 }
 
+// Sums of one panel, `vectors` wide, [input][9][width] in each piece, to d_weight from the panel's first output on.
+template <bool adds, int vectors, class D>
+HWY_INLINE void write_gradients(D d, const float* sums, int pieces, std::int64_t of_piece, int inputs,
+                                float* d_weight) {
+    constexpr int lanes = int(hn::MaxLanes(d)), width = lanes * vectors;
+    const std::int64_t floats = std::int64_t(9) * inputs;  // of an output; a multiple of L
+    for (std::int64_t i = 0; i < floats; i += lanes)
+        for (int k = 0; k < width; k += lanes) {
+            hn::Vec<D> rows[lanes];
+            for (int r = 0; r < lanes; ++r) {
+                const float* const from = sums + (i + r) * width + k;
+                rows[r] = hn::Load(d, from);
+                for (int piece = 1; piece < pieces; ++piece)
+                    rows[r] = hn::Add(rows[r], hn::Load(d, from + piece * of_piece));
+            }
+            transpose(d, rows);
+            for (int r = 0; r < lanes; ++r) write_out<adds>(d, rows[r], d_weight + (k + r) * floats + i);
+        }
+}
+
 void write_panel(const float* sums, int pieces, std::int64_t of_piece, int block, int inputs, int from,
                  int width, bool adds, float* d_weight) {
     for_block(block, [&](auto d) HWY_ATTR {
-        constexpr int lanes = WeightsLayout<decltype(d)>::lanes, panel = WeightsLayout<decltype(d)>::panel;
-        alignas(64) float total[9 * panel];
-        for (int c = 0; c < inputs; ++c, sums += 9 * width) {
-            for (int i = 0; i < 9 * width; i += lanes) {
-                auto sum = hn::Load(d, sums + i);
-                for (int piece = 1; piece < pieces; ++piece)
-                    sum = hn::Add(sum, hn::Load(d, sums + piece * of_piece + i));
-                hn::Store(sum, d, total + i);
-            }
-            for (int k = 0; k < width; ++k) {
-                float* const to = d_weight + (std::int64_t(from + k) * inputs + c) * 9;
-                for (int i = 0; i < 9; ++i) to[i] = total[i * width + k] + (adds ? to[i] : 0.0f);
+        using D = decltype(d);
+        if constexpr (hn::MaxLanes(d) > 1) {
+            constexpr int vectors = panel_vectors<D>();
+            const auto write = [&](auto adding) HWY_ATTR {
+                float* const to = d_weight + std::int64_t(9) * inputs * from;
+                if (width == WeightsLayout<D>::panel) {
+                    write_gradients<adding, vectors>(d, sums, pieces, of_piece, inputs, to);
+                } else {
+                    write_gradients<adding, vectors / 2>(d, sums, pieces, of_piece, inputs, to);
+                }
+            };
+            if (adds) {
+                write(std::true_type());
+            } else {
+                write(std::false_type());
             }
         }
     });
