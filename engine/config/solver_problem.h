@@ -26,6 +26,11 @@ inline const char* method_name(const Config& config) {
     return config.network.predicts_image ? "network" : "map Λ";
 }
 
+/// Whether Λ is set against squared differences that all weigh 1, so that it has the unit of the noise.
+inline bool weighs_squares(const ObservationConfig& observation) {
+    return observation.sight != Sight::impulses && observation.sight != Sight::poisson;
+}
+
 /// L of learned steps for an operator of this norm: the configured norm, but at least the operator's.
 double step_norm(const SolverConfig& solver, double operator_norm);
 

@@ -12,6 +12,8 @@ namespace tvmap {
 constexpr std::uint32_t validation_epoch = 0, test_epoch = 0xffffffffu;
 /// That of images that are observed once, for all epochs of a training without clean ones.
 constexpr std::uint32_t observation_epoch = 0xfffffffeu;
+/// Those of other draws of the test set's noise, from 0.
+constexpr std::uint32_t redraw_epoch(int draw) { return observation_epoch - 1 - std::uint32_t(draw); }
 
 /// σ of an image: the fixed one, or drawn uniformly from the range by (seed, epoch, image).
 float noise_level(const Range& sigma, std::uint64_t seed, std::uint32_t epoch, int image);

@@ -21,6 +21,12 @@ std::vector<float> in_blocks(const float* image, int height, int width, int chan
 Observer::Observer(const ObservationConfig& observation)
     : observation_(observation), kernel_(blur_kernel(observation)) {}
 
+double Observer::gain(std::uint64_t seed, std::uint32_t epoch, std::uint32_t image_number) const {
+    const Range& range = observation_.gain;
+    const float drawn = range.fixed() ? 0.0f : uniform(seed, Purpose::gain, epoch, image_number, 0);
+    return range.from + (range.to - range.from) * drawn;
+}
+
 float Observer::observe(const EpochNoise& noise, const Dataset& data, int image_number, int height, int width,
                         const float* clean, float* image, float* weights) const {
     const float sigma = make_noisy(noise, data, image_number, std::int64_t(height) * width, clean, image);
@@ -34,15 +40,13 @@ void Observer::observe(std::uint64_t seed, std::uint32_t epoch, std::uint32_t im
     const std::int64_t pixels = std::int64_t(height) * width;
     if (observation_.sight == Sight::identity) return;
     if (observation_.sight == Sight::poisson) {
-        const Range& gains = observation_.gain;
-        const float drawn = gains.fixed() ? 0.0f : uniform(seed, Purpose::gain, epoch, image_number, 0);
-        const float gain = float(gains.from + (gains.to - gains.from) * drawn);
+        const float of_image = float(gain(seed, epoch, image_number));
         for (std::int64_t i = 0; i < pixels; ++i) {
             const float u = uniform(seed, Purpose::count, epoch, image_number, std::uint32_t(i));
-            const std::int64_t counts = poisson_number(double(clean[i]) / gain, u);
-            image[i] = float(double(gain) * double(counts) + (double(image[i]) - double(clean[i])));
+            const std::int64_t counts = poisson_number(double(clean[i]) / of_image, u);
+            image[i] = float(double(of_image) * double(counts) + (double(image[i]) - double(clean[i])));
         }
-        return count_weights({gain, deviation}, image, height, width, weights);
+        return count_weights({of_image, deviation}, image, height, width, weights);
     }
     if (observation_.sight == Sight::mask) {
         const float missing = float(observation_.missing);

@@ -18,6 +18,9 @@ class Observer {
   public:
     explicit Observer(const ObservationConfig& observation);
 
+    /// The gain of an image's counts, where these are what is observed: as given, or drawn uniformly from the range.
+    double gain(std::uint64_t seed, std::uint32_t epoch, std::uint32_t image_number) const;
+
     /// Whether observe() also writes the weights of pixels.
     bool weighs() const { return observation_.data() == DataTerm::weights; }
 

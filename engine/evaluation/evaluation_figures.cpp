@@ -27,7 +27,7 @@ struct Method {
 };
 const Method methods[] = {{&EvaluatedImage::noisy, "noisy", "noisy", noisy_area},
                           {&EvaluatedImage::scalar, "scalar", "best scalar λ", scalar_area},
-                          {&EvaluatedImage::map, "map", "map Λ", map_area}};
+                          {&EvaluatedImage::map, "map", "learned", map_area}};
 
 std::vector<double> finite_values(const Evaluation& evaluation,
                                   const std::function<double(const EvaluatedImage&)>& pick) {
@@ -151,7 +151,9 @@ Drawing boxes(const Evaluation& evaluation) {
                     outliers += text(m.key, ",", method.key, ",", csv_field(image.name), ",",
                                      csv_number(pick(image), 9), "\n");
             ++place;
-            names += format("%s'%s' %d", place > 1 ? ", " : "", method.name, place);
+            const bool learned = method.of == &EvaluatedImage::map;
+            names += format("%s'%s' %d", place > 1 ? ", " : "",
+                            learned ? evaluation.method.c_str() : method.name, place);
             const std::string of = format("strcol(1) eq '%s' && strcol(2) eq '%s'", m.key, method.key),
                               at = format("(%s ? %d : NaN)", of.c_str(), place);
             plot += text(

@@ -39,20 +39,22 @@ struct Drawn {
     const float* clean;
 };
 
-/// The maps of evaluate.draws other draws of an image's noise. before_each may end the evaluation.
+/// The maps of evaluate.draws other draws of an image's noise, as strong as it is. before_each may end the evaluation.
 MapStability drawn_anew(Backend& backend, const Config& config, const Drawn& image, Denoiser& denoiser,
                         const std::function<void()>& before_each) {
     const int h = image.data.height(image.number), w = image.data.width(image.number);
     const std::int64_t pixels = image.data.pixels(image.number);
-    const Observer observer(config.solver.observation);
+    ObservationConfig observation = config.solver.observation;
+    const double gain = Observer(observation).gain(config.seed, test_epoch, std::uint32_t(image.number));
+    observation.gain = {gain, gain};
+    const Observer observer(observation);
     const Range sigma{image.sigma, image.sigma};
     std::vector<float> noisy(pixels), restored(pixels), lambda(pixels * denoiser.maps()),
         weights(observer.weighs() ? pixels : 0);
     MapDraws draws(lambda.size());
     for (int k = 0; k < config.evaluate.draws; ++k) {
         before_each();
-        const std::uint32_t epoch = test_epoch - 1 - std::uint32_t(k);
-        observer.observe({config.noise, sigma, config.seed, epoch}, image.data, image.number, h, w,
+        observer.observe({config.noise, sigma, config.seed, redraw_epoch(k)}, image.data, image.number, h, w,
                          image.clean, noisy.data(), weights.data());
         denoiser.run(noisy.data(), lambda.data(), restored.data(), weights.data());
         draws.add(lambda.data(), measure(backend, restored.data(), image.clean, 1, 1, h, w).front().psnr);
@@ -118,8 +120,7 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
     Evaluation result;
     result.made_by = made_by;
     result.method = method_name(config);
-    const Sight sight = config.solver.observation.sight;
-    result.weighs_squares = sight != Sight::impulses && sight != Sight::poisson;
+    result.weighs_squares = weighs_squares(config.solver.observation);
     result.use = check_use(checkpoint, config);
 
     std::vector<std::string> names;

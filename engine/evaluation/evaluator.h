@@ -36,8 +36,7 @@ using Provenance = std::vector<std::pair<std::string, std::string>>;
 
 struct Evaluation {
     std::string method = "map Λ";  ///< see method_name
-    bool weighs_squares =
-        true;  ///< Λ is set against squared differences that all weigh 1, so of the noise's unit
+    bool weighs_squares = true;    ///< see weighs_squares()
     Provenance made_by;
     std::vector<double> lambdas;
     std::vector<EvaluatedImage> images;

@@ -8,6 +8,7 @@
 #include "engine/files/decimal.h"
 #include "engine/files/format.h"
 #include "engine/files/printable.h"
+#include "engine/solver/search.h"
 #include "kernels/base/error.h"
 
 namespace tvmap {
@@ -154,6 +155,12 @@ std::string colour_range(const Span& span, bool logarithmic) {
            " nomirror scale 0.4 offset 0,0.5\n";
 }
 
+/// Of the picture that is shown: the best scalar by PSNR, whose SSIM may not be the best.
+Quality shown_scalar(const EvaluatedImage& image) {
+    const auto best = best_of(image.curve, &Quality::psnr);
+    return best ? image.curve[*best] : image.scalar;
+}
+
 const char* map_name(int maps, int map) {
     return maps == 1 ? "Λ" : map == 0 ? "Λ, vertical" : "Λ, horizontal";
 }
@@ -172,8 +179,8 @@ Figure panel_figure(const EvaluatedImage& image, const ExampleScales& s) {
     const std::string titles[] = {"clean", "noisy, σ = " + rounded_decimal(image.sigma, 3),
                                   "best scalar λ = " + rounded_decimal(image.scalar_at.psnr, 3),
                                   s.maps > 0 ? "learned map Λ" : "network"},
-                      lines[] = {shortened(image.name), quality_line(image.noisy), quality_line(image.scalar),
-                                 quality_line(image.map)};
+                      lines[] = {shortened(image.name), quality_line(image.noisy),
+                                 quality_line(shown_scalar(image)), quality_line(image.map)};
     for (int column = 0; column < 4; ++column) {
         canvas.place(centred(left(column), first, size));
         canvas.write(titles[column], middle(column), 0.5 * row_of_text + 4);

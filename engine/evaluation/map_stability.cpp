@@ -24,8 +24,9 @@ MapStability MapDraws::stability() const {
     const auto others = double(psnr_.size() - 1);
     std::vector<double> relative;
     for (std::size_t i = 0; i < mean_.size(); ++i)
-        relative.push_back(std::sqrt(squares_[i] / others) / mean_[i]);
-    return {median(std::move(relative)), statistic(psnr_).deviation};
+        if (mean_[i] > 0) relative.push_back(std::sqrt(squares_[i] / others) / mean_[i]);
+    const double spread = relative.empty() ? 0 : median(std::move(relative));
+    return {spread, statistic(psnr_).deviation};
 }
 
 }  // namespace tvmap

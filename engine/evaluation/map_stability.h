@@ -8,7 +8,8 @@ namespace tvmap {
 
 /// Of an image; NaN where nothing was drawn.
 struct MapStability {
-    /// The standard deviation of Λ over the draws (N−1) over its mean, of the median pixel. 0: the map is the image's alone.
+    /// The standard deviation of Λ over the draws (N−1) over its mean, of the median pixel of those where it is
+    /// not 0 in each draw. 0: the map is the image's alone.
     double spread = std::numeric_limits<double>::quiet_NaN();
     double psnr_spread =
         std::numeric_limits<double>::quiet_NaN();  ///< the standard deviation of the result's PSNR, dB

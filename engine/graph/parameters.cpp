@@ -92,13 +92,14 @@ void Parameters::adam_step(const Schedule& schedule) {
     backend_.adam_step(schedule, count_, weights_, gradients_, m_, v_);
 }
 
-/// work(from, count) by each member for its own share of an array.
+/// work(from, count) for pieces of an array, which members take as they get time.
 template <class Work>
 void Parameters::share_out(Team& team, const Work& work) {
-    const std::int64_t shares = team.members(), share = padded_count((padded_ + shares - 1) / shares);
-    team.run([&](int member) {
-        const std::int64_t from = std::min(member * share, count_);
-        work(from, std::min(share, count_ - from));
+    const int pieces = 4 * team.members();
+    const std::int64_t piece = padded_count((padded_ + pieces - 1) / pieces);
+    team.run(pieces, [&](int k) {
+        const std::int64_t from = std::min(k * piece, count_);
+        work(from, std::min(piece, count_ - from));
     });
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <iomanip>
+#include <iterator>
 #include <numeric>
 #include <set>
 
@@ -82,7 +83,7 @@ void Plan::derive_backward() {
         const Operation& operation = *operations[o];
         const Graph::Tensor& y = tensors[operation.output];
         BackwardStep step{
-            o, std::vector<Write>(operation.inputs.size(), Write::overwrite), {}, Write::overwrite};
+            o, std::vector<Write>(operation.inputs.size(), Write::overwrite), {}, Write::overwrite, {}};
         if (!operation.is_loss()) {
             const int from = y.channel, to = y.channel + y.shape.c;
             if (!y.requires_gradient || state[y.root].count(from, to) == 0)
@@ -105,10 +106,13 @@ void Plan::derive_backward() {
             }
             gradient.mark(from, to);
         }
-        for (int p : operation.parameters) {
-            if (parameter_written[p]) step.parameter_write = Write::accumulate;
-            parameter_written[p] = true;
+        const auto written = [&](int p) { return parameter_written[p]; };
+        if (std::any_of(operation.parameters.begin(), operation.parameters.end(), written)) {
+            step.parameter_write = Write::accumulate;
+            std::remove_copy_if(operation.parameters.begin(), operation.parameters.end(),
+                                std::back_inserter(step.clear_parameters), written);
         }
+        for (int p : operation.parameters) parameter_written[p] = true;
         backward_.push_back(step);
     }
     for (std::size_t p = 0; p < parameter_written.size(); ++p)
@@ -235,14 +239,14 @@ void Plan::bind(const Arena& arena, const Parameters& parameters, int part) {
     forward_steps_.clear();
     backward_steps_.clear();
     for (int o = 0; o < int(graph_.operations().size()); ++o) {
-        Step step{o, {}, bound(o)};
+        Step step{o, {}, {}, bound(o)};
         step.binding.workspace = memory(forward_work_[o]);
         forward_steps_.push_back(std::move(step));
     }
     for (const BackwardStep& derived : backward_) {
         const int o = derived.operation;
         const Operation& operation = *graph_.operations()[o];
-        Step step{o, {}, bound(o)};
+        Step step{o, {}, {}, bound(o)};
         Binding& b = step.binding;
         b.d_output = tensor_view(operation.output, gradient_block_, base_);
         b.d_input_write = derived.writes;
@@ -253,6 +257,9 @@ void Plan::bind(const Arena& arena, const Parameters& parameters, int part) {
         }
         for (int p : operation.parameters) b.d_parameters.push_back(parameters.gradient(p, part));
         b.parameter_write = derived.parameter_write;
+        for (int p : derived.clear_parameters)
+            step.clear_memory.push_back(
+                {parameters.gradient(p, part), sizeof(float) * graph_.parameters()[p].size});
         b.workspace = memory(backward_work_[o]);
         for (const auto& [root, channels] : derived.clears) {
             View some = from_channel(base_ + blocks_[gradient_block_[root]].offset, tensors[root].shape,
@@ -281,6 +288,7 @@ void Plan::backward() {
     for (const auto& [gradient, bytes] : clear_unused_) backend_.clear(gradient, bytes);
     for (const Step& step : backward_steps_) {
         for (const View& part : step.clear) backend_.fill(part, 0.0f);
+        for (const auto& [gradient, bytes] : step.clear_memory) backend_.clear(gradient, bytes);
         graph_.operations()[step.operation]->backward(step.binding);
     }
 }

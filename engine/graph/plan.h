@@ -73,6 +73,7 @@ class Plan {
     struct Step {
         int operation;
         std::vector<View> clear;  ///< parts of gradients that start from zero here
+        std::vector<std::pair<void*, std::size_t>> clear_memory;  ///< those of parameters, in bytes
         Binding binding;
     };
     struct GradientState;
@@ -97,6 +98,8 @@ class Plan {
         std::vector<Write> writes;                                // by input
         std::vector<std::pair<int, std::pair<int, int>>> clears;  // root, channels [from, to)
         Write parameter_write = Write::overwrite;
+        std::vector<int>
+            clear_parameters;  // that nothing was written to, where others of the step add to theirs
     };
     std::vector<BackwardStep> backward_;
     std::vector<int> unused_parameters_, unused_inputs_;  // no path to the loss: their gradient is zero

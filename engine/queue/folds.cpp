@@ -27,12 +27,14 @@ void check_counts(const Config& config, int images) {
              " or fewer, or more images");
     const int parts = images - (images + folds - 1) / folds;  // all but the largest
     const int validation = config.data.val.empty() ? config.data.limit.val : 0;
-    if (parts - validation < config.train.batch)
+    const std::int64_t step = std::int64_t(config.train.batch) * config.train.accumulate;
+    if (parts - validation < step)
         fail("data.folds: a fold has ", parts, " images besides those it tests",
              validation ? text(", ", validation,
                                " of them for validation (data.limit.val), since data.val is not given")
                         : "",
-             ": fewer than one batch to train on (train.batch: ", config.train.batch, "); give more images");
+             ": fewer than the ", step, " that one step takes (train.batch: ", config.train.batch,
+             ", train.accumulate: ", config.train.accumulate, "); give more images");
 }
 
 void check_names(const std::vector<ListedImage>& images) {

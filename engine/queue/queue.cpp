@@ -227,6 +227,7 @@ std::string Queue::finish(const Provenance& made_by) {
         const std::string folder = evaluation_in(swept.name.empty() ? folder_ : folder_ + "/" + swept.name);
         Evaluation evaluation;
         evaluation.method = method_name(swept.config);
+        evaluation.weighs_squares = weighs_squares(swept.config.solver.observation);
         evaluation.made_by = made_by;
         evaluation.images = *images;
         make_folder(folder);

@@ -2,6 +2,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/config/solver_problem.h"
 #include "engine/evaluation/evaluation_files.h"
 #include "engine/files/decimal.h"
 #include "engine/report/html.h"
@@ -34,9 +35,12 @@ std::string figures(const RunRecord& run) {
 
 /// One image, of which one picture is shown at a time.
 std::string flip(const RunRecord& run, const std::string& name, const std::string& group) {
-    const std::pair<const char*, const char*> kinds[] = {
-        {"noisy", "noisy"}, {"best scalar λ", "scalar"},           {"map Λ", "map"}, {"clean", "clean"},
-        {"Λ", "lambda"},    {"Λ, horizontal", "lambda_horizontal"}};
+    const std::pair<const char*, const char*> kinds[] = {{"noisy", "noisy"},
+                                                         {"best scalar λ", "scalar"},
+                                                         {method_name(run.config), "map"},
+                                                         {"clean", "clean"},
+                                                         {"Λ", "lambda"},
+                                                         {"Λ, horizontal", "lambda_horizontal"}};
     std::string choices, pictures;
     int number = 0;
     for (const auto& [title, kind] : kinds) {
@@ -79,20 +83,22 @@ std::string examples(const RunRecord& run, int number, int pictures) {
 
 std::string image_table(const RunRecord& run) {
     struct Column {
-        const char *key, *title;
+        const char* key;
+        std::string title;
         int decimals;
         bool sign = false;
     };
-    constexpr Column columns[] = {{"sigma", "σ", 3},
-                                  {"noisy_psnr", "noisy, dB", 2},
-                                  {"scalar_psnr", "scalar λ, dB", 2},
-                                  {"map_psnr", "map Λ, dB", 2},
-                                  {"gain_psnr", "gain, dB", 2, true},
-                                  {"noisy_ssim", "noisy, SSIM", 3},
-                                  {"scalar_ssim", "scalar λ, SSIM", 3},
-                                  {"map_ssim", "map Λ, SSIM", 3},
-                                  {"gain_ssim", "gain, SSIM", 3, true},
-                                  {"scalar_lambda_psnr", "best λ", 3}};
+    const std::string restored = method_name(run.config);
+    const Column columns[] = {{"sigma", "σ", 3},
+                              {"noisy_psnr", "noisy, dB", 2},
+                              {"scalar_psnr", "scalar λ, dB", 2},
+                              {"map_psnr", restored + ", dB", 2},
+                              {"gain_psnr", "gain, dB", 2, true},
+                              {"noisy_ssim", "noisy, SSIM", 3},
+                              {"scalar_ssim", "scalar λ, SSIM", 3},
+                              {"map_ssim", restored + ", SSIM", 3},
+                              {"gain_ssim", "gain, SSIM", 3, true},
+                              {"scalar_lambda_psnr", "best λ", 3}};
     std::vector<Column> shown;
     for (const Column& c : columns)  // one σ for all images stands above
         if (c.key != std::string_view("sigma") || !run.config.evaluate.sigma.fixed()) shown.push_back(c);

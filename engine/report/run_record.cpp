@@ -43,8 +43,8 @@ void read_log(const std::string& path, TrainingRecord& training) {
         const std::size_t end = std::min(log.find('\n', from), log.size());
         const std::string line = log.substr(from, end - from);
         from = end + 1;
-        for (const char* kind :
-             {"started at ", "resumed at ", "interrupted at ", "finished after ", "changed "})
+        for (const char* kind : {"started at ", "resumed at ", "interrupted at ", "finished after ",
+                                 "stopped early, ", "changed "})
             if (line.starts_with(kind)) training.log.push_back(line);
         if (!line.starts_with("started at ") || !training.device.empty()) continue;
         training.device = between(line, " on ", "; ");

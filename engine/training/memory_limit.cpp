@@ -50,7 +50,8 @@ LargestBatch largest_batch(Backend& backend, Config config, Algorithms& algorith
         memory["primitives"].predicted = primitives;
         return memory.predicted();
     };
-    return largest_batch(config.train.memory_limit, config.train.batch, images.train, predicted);
+    const int most = images.train / config.train.accumulate;  // a step takes so many batches
+    return largest_batch(config.train.memory_limit, config.train.batch, most, predicted);
 }
 
 }  // namespace tvmap

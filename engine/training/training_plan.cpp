@@ -26,6 +26,7 @@ namespace {
 /// weights alone (Winograd's transforms) is done for each part.
 int parts_of(int batch) {
     const int threads = thread_count();
+    if (threads == 1) return 1;
     for (const int each : {4, 2})
         if (batch % (each * threads) == 0 && batch / (each * threads) >= 4) return each * threads;
     return batch % threads == 0 ? threads : 1;

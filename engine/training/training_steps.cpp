@@ -1,7 +1,6 @@
 #include "engine/training/training_steps.h"
 
 #include <algorithm>
-#include <atomic>
 
 #include "engine/files/stopwatch.h"
 #include "kernels/threads/threads.h"
@@ -57,17 +56,14 @@ const std::vector<double>& HostSteps::take() {
     loss_[0] = 0;
     for (int k = 0; k < accumulate; ++k) {
         const Batches::Batch& batch = batches_.next();
-        std::atomic<int> next{0};
-        const auto work = [&](int) {
-            for (int part; (part = next++) < parts;) {
-                Plan& plan = *parts_.plans[part];
-                upload(parts_, plan, batch, part);
-                plan.forward();
-                plan.backward();
-            }
+        const auto work = [&](int part) {
+            Plan& plan = *parts_.plans[part];
+            upload(parts_, plan, batch, part);
+            plan.forward();
+            plan.backward();
         };
         if (team_)
-            team_->run(work);
+            team_->run(parts, work);
         else
             work(0);
         if (k + 1 < accumulate)

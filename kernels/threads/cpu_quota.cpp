@@ -97,10 +97,9 @@ double cpu_quota(const std::string& root) {
         std::string group = group_of(hierarchy, root);
         // In a container the mount point may show the container's group, of which paths tell the full name.
         const std::string shown = hierarchy.shown == "/" ? "" : hierarchy.shown;
-        if (group.compare(0, shown.size(), shown) == 0)
-            group.erase(0, shown.size());
-        else
-            group.clear();
+        const bool within = group.compare(0, shown.size(), shown) == 0 &&
+                            (group.size() == shown.size() || group[shown.size()] == '/');
+        group.erase(0, within ? shown.size() : group.size());
         while (!group.empty()) {
             quota = std::min(quota, quota_in(hierarchy.mount + group));
             group.erase(std::min(group.rfind('/'), group.size()));

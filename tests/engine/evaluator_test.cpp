@@ -9,7 +9,9 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <iterator>
 #include <limits>
+#include <set>
 #include <sstream>
 
 #include "engine/data/noise.h"
@@ -20,6 +22,7 @@
 #include "engine/files/npy.h"
 #include "engine/model/checkpoint.h"
 #include "engine/model/denoiser.h"
+#include "engine/model/model.h"
 #include "engine/pictures/image.h"
 #include "engine/solver/search.h"
 #include "kernels/base/error.h"
@@ -157,8 +160,8 @@ TEST_CASE("every number equals a direct call's") {
 
             MapDraws draws(lambda.size());  // the same strength of noise, drawn anew
             const Range as_strong{sigma, sigma};
-            for (std::uint32_t k = 1; k <= 3; ++k) {
-                make_noisy({w.config.noise, as_strong, w.config.seed, test_epoch - k}, data, i, pixels,
+            for (int k = 0; k < 3; ++k) {
+                make_noisy({w.config.noise, as_strong, w.config.seed, redraw_epoch(k)}, data, i, pixels,
                            clean.data(), noisy.data());
                 denoiser.run(noisy.data(), lambda.data(), x.data());
                 draws.add(lambda.data(), cpu::psnr(x.data(), clean.data(), pixels));
@@ -200,6 +203,47 @@ TEST_CASE("operators: what is observed is measured, and the best scalar is that 
             CHECK(std::isfinite(image.map.psnr));
         }
     }
+}
+
+TEST_CASE("other draws of counts are of the image's own gain") {
+    Workshop w(true);
+    w.config.solver.observation = {.sight = Sight::poisson, .gain = {0.005, 0.2}};
+    w.config.noise.relative_to_image_std = false;
+    w.config.evaluate.sigma = {0.01, 0.05};
+    w.config.evaluate.draws = 4;
+    w.write_weights();
+    const Evaluation evaluation = w.run();
+    const auto backend = make_backend("cpu");
+    Model model = Model::load(*backend, w.config, w.checkpoint, side, side);
+    Denoiser& denoiser = model.denoiser(side, side);
+    const Dataset data(w.config.data.test, side, count);
+    for (int i = 0; i < count; ++i) {
+        std::vector<float> clean(pixels), seen(pixels), weights(pixels), x(pixels), lambda(2 * pixels);
+        data.copy(i, clean.data());
+        const Range sigma{evaluation.images[i].sigma, evaluation.images[i].sigma};
+        ObservationConfig observation = w.config.solver.observation;
+        const double gain = Observer(observation).gain(w.config.seed, test_epoch, std::uint32_t(i));
+        CHECK(gain > 0.005);
+        CHECK(gain < 0.2);
+        observation.gain = {gain, gain};
+        MapDraws draws(lambda.size());
+        for (int k = 0; k < 4; ++k) {
+            Observer(observation)
+                .observe({w.config.noise, sigma, w.config.seed, redraw_epoch(k)}, data, i, side, side,
+                         clean.data(), seen.data(), weights.data());
+            denoiser.run(seen.data(), lambda.data(), x.data(), weights.data());
+            draws.add(lambda.data(), cpu::psnr(x.data(), clean.data(), pixels));
+        }
+        CHECK(evaluation.images[i].stability.spread == draws.stability().spread);
+        CHECK(evaluation.images[i].stability.psnr_spread == draws.stability().psnr_spread);
+    }
+}
+
+TEST_CASE("no draw of the noise is another's") {
+    std::set<std::uint32_t> epochs{validation_epoch, test_epoch, observation_epoch};
+    for (int draw = 0; draw < 100; ++draw) epochs.insert(redraw_epoch(draw));
+    CHECK(epochs.size() == 103);
+    CHECK(*std::next(epochs.begin()) > 1000000);  // training counts from 1
 }
 
 TEST_CASE("images at their own sizes, by a map and by a network that gives images") {

@@ -50,6 +50,7 @@ struct Planned {
     std::unique_ptr<Plan> plan;
     std::unique_ptr<Parameters> parameters;
 
+    Planned() = default;
     template <class Network>
     Planned(const Network& network, const Setting& s) {
         Recorder recorder(block_of(s));
@@ -233,6 +234,75 @@ TEST_CASE("shared parameters add up their gradients") {
         const auto narrow = net.convolution(x, "out", 1, 1, 1);
         return net.convolution(net.add(narrow, z), "in_again", 1, 3, slope);
     });
+}
+
+namespace {
+
+/// y = a·x + b, a and b one number each.
+class Affine final : public Operation {
+  public:
+    std::string kind() const override { return "affine"; }
+    Features output_shape(const Graph& graph) const override { return graph.tensors()[inputs[0]].shape; }
+    bool backward_reads_input(int) const override { return true; }
+    void forward(const Binding& b) override {
+        for (std::int64_t i = 0; i < b.output.shape.size(); ++i)
+            b.output.data[i] = b.parameters[0][0] * b.inputs[0].data[i] + b.parameters[1][0];
+    }
+    void backward(const Binding& b) override {
+        float d_a = 0, d_b = 0;
+        for (std::int64_t i = 0; i < b.d_output.shape.size(); ++i) {
+            d_a += b.d_output.data[i] * b.inputs[0].data[i];
+            d_b += b.d_output.data[i];
+        }
+        for (std::int64_t i = 0; b.d_inputs[0].data && i < b.d_output.shape.size(); ++i)
+            b.d_inputs[0].data[i] = b.parameters[0][0] * b.d_output.data[i] +
+                                    (b.d_input_write[0] == Write::accumulate ? b.d_inputs[0].data[i] : 0);
+        const bool adds = b.parameter_write == Write::accumulate;
+        b.d_parameters[0][0] = d_a + (adds ? b.d_parameters[0][0] : 0);
+        b.d_parameters[1][0] = d_b + (adds ? b.d_parameters[1][0] : 0);
+    }
+};
+
+}  // namespace
+
+TEST_CASE("an operation that shares one parameter and has another of its own") {
+    constexpr float a = 0.5f, b1 = 0.25f, b2 = -1;
+    Planned p;
+    Graph graph(1);
+    p.z = graph.input("z", 1, 1, 2, 2, true);
+    p.target = graph.input("target", 1, 1, 2, 2);
+    const auto affine = [&](Value x, const std::string& own) {
+        auto operation = std::make_unique<Affine>();
+        operation->parameters = {graph.parameter("a", {1}, 1), graph.parameter(own, {1}, 1)};
+        return graph.record(std::move(operation), {x}, own);
+    };
+    loss(graph, affine(affine(p.z, "b1"), "b2"), p.target, LossKind::mse);
+    Algorithms algorithms;
+    p.plan = std::make_unique<Plan>(std::move(graph), *p.backend, algorithms, true);
+    p.parameters = std::make_unique<Parameters>(*p.backend, p.plan->graph().parameters(), true);
+    set_weights(*p.parameters, {{"a", {a}}, {"b1", {b1}}, {"b2", {b2}}});
+
+    const Doubles z{1, 2, -1, 0.5}, target{0, 1, 1, 0};
+    double d_a = 0, d_b1 = 0, d_b2 = 0;
+    for (std::size_t i = 0; i < z.size(); ++i) {
+        const double inner = a * z[i] + b1, d_y = 2 * (a * inner + b2 - target[i]) / double(z.size());
+        d_a += d_y * inner + a * d_y * z[i];
+        d_b1 += a * d_y;
+        d_b2 += d_y;
+    }
+    const Arena arena(*p.backend, p.plan->arena_bytes());
+    const Gradients first = run(p, arena, z, target);
+    REQUIRE(first.weights.size() >= 3);
+    const auto of = [&](const std::string& name) {
+        for (const Parameter& parameter : p.parameters->list())
+            if (parameter.name == name) return double(first.weights[std::size_t(parameter.offset)]);
+        return double(NAN);
+    };
+    // A few additions in single precision.
+    CHECK(of("a") == doctest::Approx(d_a).epsilon(1e-6));
+    CHECK(of("b1") == doctest::Approx(d_b1).epsilon(1e-6));
+    CHECK(of("b2") == doctest::Approx(d_b2).epsilon(1e-6));
+    CHECK(run(p, arena, z, target) == first);
 }
 
 TEST_CASE("slices that others read after the concatenation, the neighbour's gradient first") {

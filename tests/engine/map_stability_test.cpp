@@ -54,3 +54,14 @@ TEST_CASE("a map that does not depend on the noise has no spread, and one draw s
     CHECK(draws.stability().spread == 0);
     CHECK(draws.stability().psnr_spread == doctest::Approx(std::sqrt(0.5)));
 }
+
+TEST_CASE("pixels where the map is 0 in every draw say nothing") {
+    MapDraws draws(5), of_zeros(2);
+    for (const float value : {1.0f, 3.0f}) {
+        const float map[] = {0, 0, value, 0, 0}, zeros[] = {0, 0};
+        draws.add(map, 30);
+        of_zeros.add(zeros, 30);
+    }
+    CHECK(draws.stability().spread == doctest::Approx(std::sqrt(2) / 2));
+    CHECK(of_zeros.stability().spread == 0);
+}

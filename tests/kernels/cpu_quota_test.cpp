@@ -100,7 +100,11 @@ TEST_CASE("a container sees its own group at the mount point, under whatever nam
     CHECK(system.quota() == 1.5);
     system.unified("/");
     CHECK(system.quota() == 4);
-    system.unified("/elsewhere", "/docker/7f");  // not below what is shown
+    for (const char* other : {"/elsewhere", "/docker/7fab", "/docker/7fab/inner", "/docker"}) {
+        system.unified(other, "/docker/7f");  // not below what is shown
+        CHECK(system.quota() == 4);
+    }
+    system.unified("inner");  // no path
     CHECK(system.quota() == 4);
 }
 
