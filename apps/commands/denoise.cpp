@@ -262,8 +262,8 @@ std::vector<float> denoise_planes(Denoiser& denoiser, const InputImages& noisy, 
 }
 
 /// Denoises an image and writes its results, all of them or none.
-void denoise(InputImages noisy, const std::vector<std::string>& paths, const PixelWeights& weights,
-             Denoiser& denoiser, bool shared, const Progress& done) {
+void denoise(const std::string& path, InputImages noisy, const std::vector<std::string>& paths,
+             const PixelWeights& weights, Denoiser& denoiser, bool shared, const Progress& done) {
     const int h = noisy.height, w = noisy.width;
     const auto pixels = std::size_t(noisy.pixels());
     const bool with_map = paths.size() > 1;
@@ -273,6 +273,11 @@ void denoise(InputImages noisy, const std::vector<std::string>& paths, const Pix
     std::vector<float> maps;
     const std::vector<float> result =
         denoise_planes(denoiser, noisy, shared, weights, with_map ? &maps : nullptr, done);
+    for (const float value : result)
+        if (!std::isfinite(value))
+            fail(path,
+                 ": its result is not finite, since values of it are too large; give an image without them "
+                 "(a value may stand for missing data), or --peak");
     const std::string image = encode_images(paths[0], noisy, result);
     if (!with_map) return write_file(paths[0], image);
     const auto count = std::int64_t(maps.size() / pixels);
@@ -360,10 +365,10 @@ int run(Options& options, const CommonOptions& common) {
     const Memory memory(*backend, model, tiles, options.memory);
     const auto limits = [&](std::size_t i) { return memory.limits(options.images[i], works[i]); };
     for (std::size_t i = 0; i < works.size(); ++i) limits(i);
-    if (!settings.empty()) outputs.push_back({options.out + "/settings.txt"});
-    prepare_outputs(outputs);
-    if (!settings.empty())
-        write_file(options.out + "/settings.txt", options.checkpoint + ": " + settings + "\n");
+    const std::string settings_file = options.out + "/settings.txt";
+    if (!settings.empty()) outputs.push_back({settings_file});
+    prepare_outputs(outputs, {options.mask, options.checkpoint});
+    if (!settings.empty()) write_file(settings_file, options.checkpoint + ": " + settings + "\n");
     print_banner(common, options.checkpoint, backend->description());
 
     ProgressLine progress("denoising", double(options.images.size()), "images", common.quiet);
@@ -380,7 +385,8 @@ int run(Options& options, const CommonOptions& common) {
         InputImages noisy = input(i);
         noise.add(options.images[i], noisy);
         Denoiser& denoiser = model.denoiser(works[i].height, works[i].width, limits(i));
-        denoise(std::move(noisy), results[i], {mask.values, counts}, denoiser, works[i].shared, done);
+        denoise(options.images[i], std::move(noisy), results[i], {mask.values, counts}, denoiser,
+                works[i].shared, done);
     }
     print_result(common,
                  Json{{"command", "denoise"},

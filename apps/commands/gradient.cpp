@@ -20,6 +20,8 @@ struct Options {
     RestorationOptions restoration;
     std::string target, mode = "masks", out, out_z;
     GradientMode implicit;  // its tolerance and cap
+    CLI::Option* tolerance_given = nullptr;
+    CLI::Option* cap_given = nullptr;
 };
 
 double norm(const std::vector<float>& values) {
@@ -40,6 +42,14 @@ int run(const Options& options, const CommonOptions& common) {
     });
     const int repeat = options.problem.solver.repeat;
     const bool with_d_z = !options.out_z.empty();
+    if (with_d_z && options.restoration.operator_name == "poisson")
+        throw UsageError(
+            "--out-z does not go with --operator poisson: the weights are made of z, too, and their part of "
+            "the "
+            "derivative is not known; with --operator mask and the weights it is that of z alone");
+    if (options.mode != "implicit" &&
+        (options.tolerance_given->count() > 0 || options.cap_given->count() > 0))
+        throw UsageError("--implicit-tolerance and --implicit-cap go with --mode implicit alone");
     for (const std::string& path : {options.out, options.out_z})
         if (!path.empty() && !ends_with(path, ".npy"))
             throw UsageError(text(path, ": a gradient is written as .npy; give such a name"));
@@ -59,10 +69,14 @@ int run(const Options& options, const CommonOptions& common) {
     const Map& lambda = given.lambda;
     const InputImages target = read_images(options.target, options.problem.reading);
     if (!family) check_target(input, target);
+    options.problem.reading.warn("gradient", options.problem.input, input, noisy_beyond);
     options.problem.reading.warn("gradient", options.target, target, clean_beyond);
     std::vector<Output> outputs{float_output(options.out, lambda.values.size())};
     if (with_d_z) outputs.push_back(float_output(options.out_z, input.values.size()));
-    prepare_outputs(outputs);
+    std::vector<std::string> read = options.restoration.files();
+    read.insert(read.end(),
+                {options.target, options.problem.input, options.problem.lambda, options.problem.lambda_y});
+    prepare_outputs(outputs, read);
 
     const auto backend = make_backend(common.device);
     const std::size_t resident = resident_bytes();
@@ -125,9 +139,11 @@ void add_gradient(Program& program) {
             "steps) or implicit (of the fixed point)")
         ->type_name("masks|checkpoint|stored|truncated:K|implicit")
         ->capture_default_str();
-    add_number(command, "--implicit-tolerance", options->implicit.tolerance,
-               "implicit: the adjoint ends when 32 steps add no larger a share; 0: at the cap");
-    add_number(command, "--implicit-cap", options->implicit.cap, "implicit: steps of the adjoint at most");
+    options->tolerance_given =
+        add_number(command, "--implicit-tolerance", options->implicit.tolerance,
+                   "implicit: the adjoint ends when 32 steps add no larger a share; 0: at the cap");
+    options->cap_given = add_number(command, "--implicit-cap", options->implicit.cap,
+                                    "implicit: steps of the adjoint at most");
     command.add_option("--out", options->out, "∂MSE/∂Λ, .npy of the map's shape")
         ->type_name(value::file)
         ->required();

@@ -14,6 +14,7 @@
 #include "apps/program/warning.h"
 #include "engine/config/equally_spaced.h"
 #include "engine/files/csv.h"
+#include "engine/files/decimal.h"
 #include "engine/files/file.h"
 #include "engine/solver/search.h"
 
@@ -42,8 +43,8 @@ std::string table(const std::vector<Searched>& searched, const std::vector<doubl
     for (const Searched& image : searched)
         for (std::size_t i = 0; i < lambdas.size(); ++i) {
             const Quality& q = image.curve.quality[i];
-            csv += text(csv_field(image.name), ",", number(lambdas[i]), ",", csv_number(q.psnr, 9), ",",
-                        csv_number(q.ssim, 9), ",", csv_number(q.ssim_uniform, 9), "\n");
+            csv += text(csv_field(image.name), ",", shortest_decimal(lambdas[i]), ",", csv_number(q.psnr, 9),
+                        ",", csv_number(q.ssim, 9), ",", csv_number(q.ssim_uniform, 9), "\n");
         }
     return csv;
 }
@@ -53,6 +54,7 @@ std::pair<InputImages, InputImages> read_pair(const Options& options, std::size_
                                               const SolverConfig& solver) {
     InputImages noisy = read_images(options.inputs[i], options.reading),
                 clean = read_images(options.clean[i], options.reading);
+    check_finite(options.clean[i], clean.values);
     if (options.restoration.wanted()) {
         SolverConfig settings = solver;
         Restoration given;
@@ -91,7 +93,7 @@ std::vector<ScalarCurve> restored_curves(Backend& backend, const RestorationOpti
 
 int report(const Options& options, const CommonOptions& common, const Backend& backend,
            const std::vector<Searched>& searched, const std::vector<double>& lambdas) {
-    if (!options.out.empty()) write_file(options.out, table(searched, lambdas));
+    if (!options.out.empty() && !searched.empty()) write_file(options.out, table(searched, lambdas));
     Json json{{"command", "search"},
               {"device", backend.description()},
               {"count", options.count},
@@ -145,9 +147,14 @@ int run(const Options& options, const CommonOptions& common) {
         return pairs.read(i, {options.inputs[i], options.clean[i]},
                           [&] { return read_pair(options, i, solver); });
     };
-    for (std::size_t i = 0; i < options.inputs.size(); ++i)
+    for (std::size_t i = 0; i < options.inputs.size(); ++i) {
+        options.reading.warn("search", options.inputs[i], pair(i).first, noisy_beyond);
         options.reading.warn("search", options.clean[i], pair(i).second, clean_beyond);
-    if (!options.out.empty()) prepare_outputs({{options.out}});
+    }
+    std::vector<std::string> read = options.restoration.files();
+    read.insert(read.end(), options.inputs.begin(), options.inputs.end());
+    read.insert(read.end(), options.clean.begin(), options.clean.end());
+    if (!options.out.empty()) prepare_outputs({{options.out}}, read);
     const std::vector<double> lambdas = equally_spaced(options.from, options.to, options.count);
     const std::vector<float> parameters(lambdas.begin(), lambdas.end());
 
@@ -185,8 +192,9 @@ int run(const Options& options, const CommonOptions& common) {
         }
     } catch (const Interrupted&) {
         report(options, common, *backend, searched, lambdas);  // what is finished is kept
-        throw Interrupted(text("interrupted; ", searched.size(), " images are finished",
-                               options.out.empty() ? "" : " and stand in " + options.out));
+        throw Interrupted(
+            text("interrupted; ", searched.size(), " images are finished",
+                 options.out.empty() || searched.empty() ? "" : " and stand in " + options.out));
     }
     return report(options, common, *backend, searched, lambdas);
 }

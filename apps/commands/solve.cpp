@@ -26,6 +26,13 @@ struct Options {
     double gap = 0;
     CLI::Option* iterations = nullptr;
     CLI::Option* gap_given = nullptr;
+
+    /// Files that are read, but for --state-in, which may be gone on with.
+    std::vector<std::string> read() const {
+        std::vector<std::string> files = restoration.files();
+        files.insert(files.end(), {problem.input, problem.lambda, problem.lambda_y});
+        return files;
+    }
 };
 
 /// Another member of the solver's family than denoising by total variation.
@@ -48,7 +55,7 @@ int run_family(const Options& options, const CommonOptions& common) {
         outputs.push_back(float_output(
             options.state_out,
             std::size_t(2 * problem.fields() + 1 + problem.components()) * result.values.size()));
-    prepare_outputs(outputs);
+    prepare_outputs(outputs, options.read());
 
     print_warning("solve", solver_step_warning(problem));
     std::string trace = "step,image,primal,gap,relative,image_residual,field_residual\n", relative;
@@ -78,6 +85,7 @@ int run_family(const Options& options, const CommonOptions& common) {
               {"device", backend->description()},
               {"input", options.problem.input},
               {"shape", result.shape()},
+              {"peak", result.peak},
               {"out", options.out},
               {"regulariser", options.restoration.regulariser},
               {"operator", options.restoration.operator_name},
@@ -100,9 +108,9 @@ int run_family(const Options& options, const CommonOptions& common) {
             field = std::max(field, gap.field_residual);
             image = std::max(image, gap.image_residual);
         }
+        json["relative_gap"] = worst;
         if (to_gap) json["reached"] = restored.reached;
         line += ", relative gap " + number(worst, 3);
-        // Where A is not the identity, or there is a field, the gap is one where these are 0.
         if (problem.data != DataTerm::identity) line += ", residual of the image " + number(image, 3);
         if (problem.regulariser == Regulariser::tgv) line += ", residual of the field " + number(field, 3);
     }
@@ -135,7 +143,7 @@ int run(const Options& options, const CommonOptions& common) {
     if (!options.trace.empty()) outputs.push_back({options.trace});
     if (!options.state_out.empty())  // x, x_bar, p and the two components of q
         outputs.push_back(float_output(options.state_out, 5 * input.values.size()));
-    prepare_outputs(outputs);
+    prepare_outputs(outputs, options.read());
 
     std::string trace = "step,image,primal,gap,relative,primal_residual,dual_residual\n";
     ProgressLine progress("solve", solver.iterations, "steps", common.quiet);

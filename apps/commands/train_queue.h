@@ -13,8 +13,8 @@ namespace tvmap {
 using TrainRun = std::function<bool(const Config& config, const std::string& folder,
                                     const CommonOptions& common, Progress& reached)>;
 
-/// Trains, and of folds tests, what is not finished of a queue in `folder` (see engine/queue/queue.h), and prints its tables.
-/// Returns the exit code.
+/// Trains, and of folds tests, what is not finished of a queue in `folder` (see engine/queue/queue.h), and prints its
+/// tables. Returns the exit code.
 int train_queue(const Sweep& sweep, const std::string& folder, bool resume, const TrainRun& train,
                 const CommonOptions& common);
 

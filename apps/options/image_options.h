@@ -20,7 +20,8 @@ struct ImageOptions {
     /// --picture-limit alone, for pictures without a --peak.
     void add_limit(CLI::App& command);
 
-    /// Warns of pages that are left out, and of an array whose values reach further beyond 0 … 1 than white reaches beyond black, times `beyond`:
+    /// Warns of pages that are left out, and of an array whose values reach further beyond 0 … 1 than white reaches
+    /// beyond black, times `beyond`:
     /// PSNR, SSIM and λ are then not what they seem. Says nothing of values where --peak was given.
     void warn(const std::string& command, const std::string& path, const InputImages& images,
               double beyond) const;

@@ -24,6 +24,8 @@ struct GivenMaps {
     std::optional<float> number;
     std::vector<float> values;
     std::int64_t planes = 0;
+
+    std::int64_t count() const { return number ? 1 : planes; }
 };
 GivenMaps read_maps(const std::string& given, int height, int width) {
     if (const auto value = parse_float32(given)) return {float(*value), {}, 0};
@@ -110,9 +112,8 @@ Restoration RestorationOptions::read(const ProblemOptions& problem, SolverConfig
     if (!problem.lambda_y.empty())
         throw UsageError(
             "--lambda-y goes with --regulariser tv and --operator identity; give the maps in one array");
-    if (lambda0.empty() == (regulariser == "tgv"))
-        throw UsageError(regulariser == "tgv" ? "--regulariser tgv: give --lambda0 too"
-                                              : "--lambda0 goes with --regulariser tgv alone");
+    const bool tgv = regulariser == "tgv";
+    if (!tgv && !lambda0.empty()) throw UsageError("--lambda0 goes with --regulariser tgv alone");
     input = read_images(problem.input, problem.reading);
     Restoration given;
     given.observation = read_observation(solver, input);
@@ -120,7 +121,17 @@ Restoration RestorationOptions::read(const ProblemOptions& problem, SolverConfig
     SolverProblem sizes;
     sizes.regulariser = solver.regulariser;
     std::vector<GivenMaps> maps{read_maps(problem.lambda, given.height(), given.width())};
-    if (!lambda0.empty()) maps.push_back(read_maps(lambda0, given.height(), given.width()));
+    if (tgv && lambda0.empty() && maps[0].count() != sizes.components())
+        throw UsageError(
+            text("--regulariser tgv: give --lambda0 too, or ", sizes.components(), " maps in one array"));
+    if (!lambda0.empty()) {
+        maps.push_back(read_maps(lambda0, given.height(), given.width()));
+        const std::int64_t first = maps[0].count(), second = maps[1].count();
+        if (!(first == 1 && second == 1) && !(first == 2 && second == 3))
+            throw UsageError(
+                text("--lambda, --lambda0: ", first, " and ", second,
+                     " maps; give one and one, or 2 (of the first differences) and 3 (of the second)"));
+    }
     given.lambda =
         joined(maps, sizes.maps(), sizes.components(), std::int64_t(given.height()) * given.width());
     restoration_problem(solver, given, option_names());

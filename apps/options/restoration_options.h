@@ -25,6 +25,8 @@ struct RestorationOptions {
 
     /// Throws UsageError for options that belong to others, of which none is wanted.
     void refuse_left_over() const;
+    /// Files that the options name: maps, weights, kernel.
+    std::vector<std::string> files() const { return {lambda0, mask, kernel}; }
 
     /// How the images were observed; `solver` gets the regulariser. Throws UsageError for options that do not go together.
     Observation read_observation(SolverConfig& solver, const InputImages& input) const;

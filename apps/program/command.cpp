@@ -1,6 +1,7 @@
 #include "apps/program/command.h"
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
@@ -14,6 +15,7 @@
 #include "apps/program/help_text.h"
 #include "engine/config/edit_distance.h"
 #include "engine/files/decimal.h"
+#include "engine/files/printable.h"
 #include "kernels/backend.h"
 #include "kernels/base/room.h"
 #include "kernels/base/simd.h"
@@ -27,7 +29,7 @@ int report(const std::string& name, const std::string& message, int code) {
     std::string line = name + ": " + message;
     while (!line.empty() && (line.back() == '\n' || line.back() == ' ')) line.pop_back();
     std::replace(line.begin(), line.end(), '\n', ' ');
-    std::cerr << line << std::endl;
+    std::cerr << printable(line) << std::endl;
     return code;
 }
 
@@ -42,6 +44,15 @@ std::vector<std::string> arguments(int argc, char** argv) {
         reversed.push_back(std::move(argument));
     }
     return reversed;
+}
+
+/// Refuses options that were given without a value: "" is what an unset variable of a shell leaves.
+void refuse_empty_values(const CLI::App& app) {
+    for (const CLI::App* command : app.get_subcommands())
+        for (const CLI::Option* option : command->get_options())
+            for (const std::string& value : option->results())
+                if (value.empty())
+                    throw UsageError(text(option->get_name(), ": an empty value; give one, or leave it out"));
 }
 
 /// The command line as a shell would read it again.
@@ -144,9 +155,11 @@ void Program::start_threads() {
 }
 
 int Program::main(int argc, char** argv) {
+    std::signal(SIGXFSZ, SIG_IGN);  // a file beyond ulimit -f is an error of the write, then
     try {
         common_.command_line = shell_line(argc, argv);
         app_.parse(arguments(argc, argv));
+        refuse_empty_values(app_);
         reserve_stack();
         if (common_.isa != "auto") {
             cpu::use_instruction_set(common_.isa);
@@ -158,7 +171,11 @@ int Program::main(int argc, char** argv) {
         std::cout.flush();
         return std::cout ? code : report(name_, "standard output cannot be written", failure);
     } catch (const CLI::ParseError& error) {
-        if (error.get_exit_code() == 0) return app_.exit(error);  // --help, --version
+        if (error.get_exit_code() == 0) {  // --help, --version
+            app_.exit(error);
+            std::cout.flush();
+            return std::cout ? success : report("tvmap", "standard output cannot be written", failure);
+        }
         const auto parsed = app_.get_subcommands();
         if (parsed.empty() && argc > 1 && argv[1][0] != '-')
             return report("tvmap", unknown_command(argv[1]), wrong_usage);

@@ -87,13 +87,16 @@ void check_products(const Config& config, const KeyPlace& where) {
                 " bytes; give smaller numbers");
 }
 
-void check_folds(const DataConfig& data, const KeyPlace& where) {
+void check_folds(const DataConfig& data, const NoiseConfig& noise, const KeyPlace& where) {
     check_at_least(data.folds, 0, where, "data.folds");
     require(data.folds != 1, where, "data.folds",
             "1 would leave nothing to train on; give 2 or more, or 0 for no cross-validation");
     require(data.folds == 0 || data.test.empty(), where, "data.folds",
             "each image of data.train is tested by the fold that was not trained on it; take data.test out "
             "(--set data.test=), or give 0");
+    require(
+        data.folds == 0 || noise.source == NoiseSource::simulated, where, "data.folds",
+        "a cross-validation compares with clean images; give noise.source: simulated and such images, or 0");
 }
 
 void check_optimiser(const OptimiserConfig& o, const KeyPlace& where) {
@@ -209,7 +212,7 @@ void check_config(const Config& config, const KeyPlace& where) {
     at_least(config.data.limit.train, 1, "data.limit.train");
     at_least(config.data.limit.val, 1, "data.limit.val");
     at_least(config.data.limit.test, 1, "data.limit.test");
-    check_folds(config.data, where);
+    check_folds(config.data, config.noise, where);
 
     check_range(config.noise.sigma, where, "noise.sigma");
     check_range(config.evaluate.sigma, where, "evaluate.sigma");
@@ -249,7 +252,8 @@ void check_config(const Config& config, const KeyPlace& where) {
 
     check_solver(config.solver, where);
     check_gradient_mode(config.solver, where);
-    check_steps(config.solver, norm_bound(config.solver), "for images of any size", where);
+    check_steps(config.solver, is_plain(config.solver), norm_bound(config.solver), "for images of any size",
+                where);
 
     require(config.optimiser.rate >= 0, where, "optimiser.rate", config.optimiser.rate,
             " is impossible; give 0 or more");

@@ -28,11 +28,11 @@ Steps steps(const SolverConfig& solver, double norm) {
 
 }  // namespace
 
-void check_steps(const SolverConfig& solver, double norm, const std::string& operator_name,
+void check_steps(const SolverConfig& solver, bool plain, double norm, const std::string& operator_name,
                  const KeyPlace& where) {
     const auto [tau, sigma] = steps(solver, norm);
     const double product = tau * sigma * norm * norm;
-    const double most = is_plain(solver) ? 1 : solver_step_bound(solver.theta);
+    const double most = plain ? 1 : solver_step_bound(solver.theta);
     const std::string key = solver.tau > 0 ? "solver.tau" : solver.sigma > 0 ? "solver.sigma" : "solver.norm";
     require(product <= most * (1 + step_slack), where, key, "tau·sigma·L² is ", product, " with tau = ", tau,
             ", sigma = ", sigma, " and L = ", norm, " (", operator_name,
@@ -97,7 +97,7 @@ PdhgProblem pdhg_problem(const SolverConfig& solver, const MapConfig& map, int i
                          KeyPlace where) {
     where = checked_place(solver, images, height, width, where);
     const double norm = pdhg_operator_norm(height, width, solver.boundary);
-    check_steps(solver, norm, "for images of " + text(height, "×", width), where);
+    check_steps(solver, true, norm, "for images of " + text(height, "×", width), where);
 
     PdhgProblem problem;
     problem.solves = images;
@@ -142,7 +142,8 @@ SolverProblem with_settings(const SolverConfig& solver, SolverProblem problem, K
     problem.regulariser = solver.regulariser;
     problem.boundary = solver.boundary;
     const double norm = std::sqrt(solver_norm_squared(problem));
-    check_steps(solver, norm, text("for images of ", problem.height, "×", problem.width), where);
+    const bool plain = problem.regulariser == Regulariser::tv && problem.data == DataTerm::identity;
+    check_steps(solver, plain, norm, text("for images of ", problem.height, "×", problem.width), where);
     const auto [tau, sigma] = steps(solver, norm);
     problem.tau = float(tau);
     problem.sigma = float(sigma);

@@ -35,8 +35,8 @@ inline bool weighs_squares(const ObservationConfig& observation) {
 double step_norm(const SolverConfig& solver, double operator_norm);
 
 /// Throws Error for steps with which the iteration may diverge on an operator of this norm; its name and `where` are
-/// for the message.
-void check_steps(const SolverConfig& solver, double norm, const std::string& operator_name,
+/// for the message. plain: tv of an image as it is, whose kernels are for steps of στL² ≤ 1.
+void check_steps(const SolverConfig& solver, bool plain, double norm, const std::string& operator_name,
                  const KeyPlace& where);
 
 /// The solver's problem and steps for N images of H×W: τ and σ resolved from norm, everything checked (στL² ≤

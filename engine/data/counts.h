@@ -6,8 +6,9 @@ namespace tvmap {
 
 /// How the values of an image come about that is counted, and read out with noise:
 ///     z = gain · k + deviation · n,   k Poisson with mean x / gain,   n standard normal,
-/// so that E z = x and Var z = gain · x + deviation² (Foi, Trimeche, Katkovnik and Egiazarian, Practical Poissonian-Gaussian
-/// noise modeling and fitting for single-image raw-data, IEEE Transactions on Image Processing 17, 2008).
+/// so that E z = x and Var z = gain · x + deviation² (Foi, Trimeche, Katkovnik and Egiazarian, Practical
+/// Poissonian-Gaussian noise modeling and fitting for single-image raw-data, IEEE Transactions on Image Processing
+/// 17, 2008).
 struct CountNoise {
     float gain = 0;       ///< above 0
     float deviation = 0;  ///< 0 or more

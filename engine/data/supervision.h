@@ -21,7 +21,8 @@
 
 namespace tvmap {
 
-/// The standard deviation of an image's noise, by noise.source: added in this epoch, given, or estimated of all of the image.
+/// The standard deviation of an image's noise, by noise.source: added in this epoch, given, or estimated of all of
+/// the image.
 float noise_deviation(const Config& config, const Dataset& data, int image, std::uint32_t epoch);
 
 /// What names the numbers that are drawn for an image, and the standard deviation of its noise.

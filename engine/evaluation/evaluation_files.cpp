@@ -133,6 +133,22 @@ Picture map_picture(const float* lambda, int height, int width) {
                         sorted[sorted.size() - 1 - sorted.size() / 100]);
 }
 
+std::string Evaluation::search_line() const {
+    if (lambdas.empty()) return "";
+    const auto at = [&](double lambda) {
+        return std::count_if(images.begin(), images.end(),
+                             [&](auto& i) { return i.counts() && i.scalar_at.psnr == lambda; });
+    };
+    std::string line;
+    if (const auto most = at(lambdas.back()); most > 0 && lambdas.size() > 1)
+        line += text("best scalar λ at the end of the search, ", lambdas.back(), ", on ", most,
+                     " images: a better one may lie above (evaluate.search.to)\n");
+    if (const auto least = at(lambdas.front()); least > 0 && lambdas.front() > 0 && lambdas.size() > 1)
+        line += text("best scalar λ at the start of the search, ", lambdas.front(), ", on ", least,
+                     " images: a better one may lie below (evaluate.search.from)\n");
+    return line;
+}
+
 std::string Evaluation::map_lines() const {
     std::string lines;
     const Statistic scalar = statistic(images, [](auto&i) { return i.scalar_at.psnr / i.noise; }),
@@ -186,6 +202,9 @@ std::string Evaluation::table() const {
         table += "noise (white is 1) " + cell(noise, 0, 3) + ", estimated from the noisy images " +
                  cell(estimated, 0, 3) + "\n";
     table += map_lines();
+    table += search_line();
+    if (int(images.size()) < asked)
+        table += text("interrupted: these are the first ", images.size(), " of ", asked, " images\n");
     if (!names.empty()) table += left_out_of_means(names) + "\n";
     if (const std::string line = use.line(); !line.empty()) table += line + "\n";
     return table;
@@ -239,9 +258,13 @@ std::string write_evaluation(const std::string& folder, const Evaluation& evalua
         made_by.emplace_back("map_seconds", csv_number(evaluation.map_seconds));
     }
     if (const std::string line = evaluation.use.line(); !line.empty()) made_by.emplace_back("use", line);
+    const int images_done = int(evaluation.images.size());
+    if (images_done < evaluation.asked)
+        made_by.emplace_back("interrupted", text("after ", images_done, " of ", evaluation.asked, " images"));
     std::string provenance = "name,value\n";
     for (const auto& [name, value] : made_by) provenance += csv_field(name) + "," + csv_field(value) + "\n";
-    std::vector<std::pair<std::string, std::string>> tables = {{"per_image.csv", images},
+    std::vector<std::pair<std::string, std::string>> tables = {{"config.yaml", evaluation.config},
+                                                               {"per_image.csv", images},
                                                                {"summary.csv", summary},
                                                                {"summary.txt", evaluation.table()},
                                                                {"provenance.csv", provenance}};

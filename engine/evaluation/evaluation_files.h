@@ -29,9 +29,10 @@ std::vector<Output> evaluation_outputs(const std::string& folder, const std::vec
 /// Error.
 std::vector<EvaluatedImage> read_evaluated_images(const std::string& folder);
 
-/// per_image.csv (every image), summary.csv, summary.txt, provenance.csv (name,value), the figures that engine/evaluation/evaluation_figures.h names
-/// with their CSV files (curves.csv: means over the images that count, by λ), then `examples`. Returns what draw_figures
-/// says. Where lambdas are empty, as those of an evaluation that is put together from others, there are no curves.
+/// per_image.csv (every image), summary.csv, summary.txt, provenance.csv (name,value), the figures that
+/// engine/evaluation/evaluation_figures.h names with their CSV files (curves.csv: means over the images that count,
+/// by λ), then `examples`. Returns what draw_figures says. Where lambdas are empty, as those of an evaluation that is
+/// put together from others, there are no curves.
 std::string write_evaluation(const std::string& folder, const Evaluation& evaluation,
                              const std::vector<Figure>& examples = {});
 

@@ -1,6 +1,7 @@
 #include "engine/evaluation/evaluator.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <limits>
 
 #include "engine/config/equally_spaced.h"
@@ -11,6 +12,7 @@
 #include "engine/evaluation/evaluation_files.h"
 #include "engine/evaluation/example_files.h"
 #include "engine/files/file.h"
+#include "engine/files/folder_lock.h"
 #include "engine/files/stopwatch.h"
 #include "engine/model/model.h"
 #include "engine/solver/family_solver.h"
@@ -21,7 +23,7 @@
 namespace tvmap {
 namespace {
 
-/// One λ for the whole image. weights: where solver.operator is mask.
+/// One λ for the whole image. weights: where the data term weighs.
 std::vector<float> restore_by_scalar(Backend& backend, const SolverConfig& solver, const float* observed,
                                      const float* weights, int height, int width, double lambda) {
     const std::ptrdiff_t pixels = std::ptrdiff_t(height) * width;
@@ -117,8 +119,12 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
             check_observed(config.solver.observation, side, "the image's side", where);
         if (i < pictures) check_example_size(folder, data.height(i), data.width(i));
     }
+    if (std::filesystem::is_directory(folder + "/checkpoints"))
+        fail(folder, ": holds a run; choose another folder with --out");
     Evaluation result;
     result.made_by = made_by;
+    if (const auto steps = stored_steps(checkpoint))
+        result.made_by.emplace_back("weights_steps", text(*steps));
     result.method = method_name(config);
     result.weighs_squares = weighs_squares(config.solver.observation);
     result.use = check_use(checkpoint, config);
@@ -129,7 +135,9 @@ Evaluation evaluate(Backend& backend, const Config& config, const std::string& c
     Model model = Model::load(backend, config, checkpoint, data.height(0), data.width(0));
     if (stop) throw Interrupted("interrupted before the first image; nothing was written");
     prepare_outputs(evaluation_outputs(folder, names, pictures, maps));
-    write_file(folder + "/config.yaml", config.to_yaml());
+    const FolderLock lock(folder);
+    result.config = config.to_yaml();
+    result.asked = data.count();
 
     const EvaluateConfig::Search& search = config.evaluate.search;
     result.lambdas = equally_spaced(search.from, search.to, search.count);

@@ -38,6 +38,8 @@ struct Evaluation {
     std::string method = "map Λ";  ///< see method_name
     bool weighs_squares = true;    ///< see weighs_squares()
     Provenance made_by;
+    std::string config;  ///< of what it is, as YAML
+    int asked = 0;       ///< images that there should be; fewer where it was interrupted
     std::vector<double> lambdas;
     std::vector<EvaluatedImage> images;
     double search_seconds = 0, map_seconds = 0;  ///< medians an image: all λ; network and solver
@@ -49,6 +51,8 @@ struct Evaluation {
     /// What the map means, in units of the noise, and how much of it is the noise's doing, as lines of the table; "" where
     /// there is no map or no noise.
     std::string map_lines() const;
+    /// A line of the table that warns where best scalars lie at an end of the search, and better ones may lie beyond; or "".
+    std::string search_line() const;
     /// Gain of the map over the oracle by one measure, of the images that count.
     std::vector<double> gains(double Quality::*measure) const;
     /// Its mean.
@@ -70,7 +74,8 @@ Statistic statistic(const std::vector<EvaluatedImage>& images,
 /// summary.csv, summary.txt, provenance.csv, figures, and pictures of the first `pictures` images, with figures of the
 /// first `drawn` of these. `made_by` goes into provenance.csv, together with times.
 /// When `stop` is set, writes the tables of the images that are finished and throws Interrupted. Nothing is
-/// written before test set and weights are read.
+/// written before test set and weights are read; configuration and tables are written together. Throws Error for a
+/// folder that holds a run, and where another process is at work in it.
 Evaluation evaluate(Backend& backend, const Config& config, const std::string& checkpoint,
                     const std::string& folder, int pictures,
                     const std::function<void(int done, int total)>& report, const std::atomic<bool>& stop,

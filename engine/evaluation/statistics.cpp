@@ -23,6 +23,8 @@ struct Mean {
     double value = 0, error = 0;
 };
 Mean mean_of(const std::vector<double>& values) {
+    const auto [least, most] = std::minmax_element(values.begin(), values.end());
+    if (*least == *most) return {*least, 0};  // not what its sums round to
     double sum = 0, squares = 0;
     for (const double value : values) sum += value;
     const double count = double(values.size()), mean = sum / count;
@@ -69,7 +71,9 @@ Interval mean_interval(const std::vector<double>& all, double confidence, int dr
     }
     std::sort(t.begin(), t.end());
     const double tail = (1 - confidence) / 2;
-    return {mean.value - quantile(t, 1 - tail) * mean.error, mean.value - quantile(t, tail) * mean.error};
+    const Interval interval{mean.value - quantile(t, 1 - tail) * mean.error,
+                            mean.value - quantile(t, tail) * mean.error};
+    return std::isfinite(interval.low) && std::isfinite(interval.high) ? interval : Interval{none, none};
 }
 
 double sign_flip_p(const std::vector<double>& differences, int draws) {

@@ -45,8 +45,8 @@ struct Drawing {
 void remove_figure(const std::string& folder, const std::string& name);
 
 /// Draws NAME.svg, NAME.png (twice as fine) and NAME.pdf of each figure in `folder`, each whole or not at all: what stood
-/// there before goes first. Never throws Error: the numbers that figures show stand without them. Returns one line that names files that are missing
-/// and the reason for the first of them, "" if there are none.
+/// there before goes first. Never throws Error: the numbers that figures show stand without them. Returns one line
+/// that names files that are missing and the reason for the first of them, "" if there are none.
 std::string draw_figures(const std::string& folder, const std::vector<Figure>& figures);
 
 }  // namespace tvmap

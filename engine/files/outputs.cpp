@@ -92,14 +92,22 @@ class Rooms {
 
 }  // namespace
 
-void prepare_outputs(const std::vector<Output>& outputs) {
+void prepare_outputs(const std::vector<Output>& outputs, const std::vector<std::string>& read) {
     std::map<fs::path, std::string> places;
+    std::set<fs::path> inputs;
+    for (const std::string& path : read) {
+        std::error_code none;
+        const fs::path unique = fs::canonical(path, none);
+        if (!none) inputs.insert(unique);
+    }
     std::set<fs::path> folders;
     Rooms rooms;
     for (const Output& output : outputs) {
         const fs::path place = write_place(output.path);
         std::error_code error;
         const fs::path unique = fs::weakly_canonical(fs::absolute(place, error), error);
+        if (inputs.count(unique) > 0)
+            fail("cannot write ", output.path, ": it is read, and would be lost; choose another path");
         const auto [other, fresh] = places.emplace(unique, output.path);
         if (!fresh)
             fail("cannot write ", output.path, ": ", other->second,

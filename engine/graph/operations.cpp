@@ -139,8 +139,7 @@ Value max_pool(Graph& graph, Value x) {
 }
 
 Features MaxPoolOperation::output_shape(const Graph& graph) const {
-    const Features& in = graph.tensors()[inputs[0]].shape;
-    return dense_features(in.n, in.c, in.h / 2, in.w / 2, in.block, in.element);
+    return max_pool_shape(graph.tensors()[inputs[0]].shape);
 }
 
 void MaxPoolOperation::forward(const Binding& b) { max_pool_forward(*b.backend, b.inputs[0], b.output); }
@@ -155,8 +154,7 @@ Value upsample(Graph& graph, Value x) {
 }
 
 Features UpsampleOperation::output_shape(const Graph& graph) const {
-    const Features& in = graph.tensors()[inputs[0]].shape;
-    return upsample_shape(in);
+    return upsample_shape(graph.tensors()[inputs[0]].shape);
 }
 
 void UpsampleOperation::forward(const Binding& b) { upsample_forward(*b.backend, b.inputs[0], b.output); }

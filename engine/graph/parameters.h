@@ -66,8 +66,8 @@ class Parameters {
     /// The mean alone.
     void average_parts(Team& team);
 
-    /// The state of a training, weights, both moments and the average, is one piece of memory: its size, where it lies if the
-    /// backend works in the host's memory (else null), and a copy of it, in one download.
+    /// The state of a training, weights, both moments and the average, is one piece of memory: its size, where it
+    /// lies if the backend works in the host's memory (else null), and a copy of it, in one download.
     std::int64_t state_floats() const;
     static std::size_t state_bytes_for(const std::vector<Parameter>& list, Kept kept = {});
     const float* host_state() const { return backend_.separate_memory() ? nullptr : weights_; }

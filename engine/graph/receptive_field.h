@@ -4,9 +4,9 @@
 
 namespace tvmap {
 
-/// The places of `input`, along an axis without ends, that `places` of `value` depend on, and those over which all lies that
-/// is computed on the way: a window of the input that holds them gives, there, what the whole input does. Throws Error
-/// where an operation does not say what it reads, and where `value` does not depend on `input`.
+/// The places of `input`, along an axis without ends, that `places` of `value` depend on, and those over which all
+/// lies that is computed on the way: a window of the input that holds them gives, there, what the whole input does.
+/// Throws Error where an operation does not say what it reads, and where `value` does not depend on `input`.
 Places receptive_field(const Graph& graph, Value value, Value input, Places places);
 
 }  // namespace tvmap

@@ -1,4 +1,5 @@
-// A first experiment on somebody's own pictures: which of them train, validate and test, and a configuration that fits them.
+// A first experiment on somebody's own pictures: which of them train, validate and test, and a configuration that
+// fits them.
 #pragma once
 #include <cstdint>
 #include <string>

@@ -186,6 +186,12 @@ std::optional<Config> stored_config(const std::string& path) {
     return stored_config(read_safetensors(path), path);
 }
 
+std::optional<std::int64_t> stored_steps(const std::string& path) {
+    const SafeTensors file = read_safetensors(path);
+    if (file.metadata.count("tvmap.steps") == 0) return std::nullopt;
+    return number<std::int64_t>(file, "tvmap.steps", path, 0, INT64_MAX);
+}
+
 Config checkpoint_config(const std::string& path, const std::vector<std::string>& overrides) {
     const SafeTensors file = read_safetensors(path);
     const auto stored = stored_config(file, path);

@@ -69,6 +69,9 @@ Use read_weights(const std::string& path, const Config& config, Parameters& para
 /// are not those of the tensors.
 std::optional<Config> stored_config(const std::string& path);
 
+/// For how many optimiser steps weights were trained; none where the file does not say. Throws Error.
+std::optional<std::int64_t> stored_steps(const std::string& path);
+
 /// The same; for weights alone, the defaults with the network's channels and outputs read off the weights' shapes.
 /// `overrides` take the place of what it says, as in read_config.
 Config checkpoint_config(const std::string& path, const std::vector<std::string>& overrides = {});

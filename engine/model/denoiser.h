@@ -18,8 +18,8 @@ class Denoiser {
     /// Plans for single H×W images and evaluate.iterations steps. Sides that the network cannot halve often
     /// enough are continued by mirroring for the network alone; the solver works on the image itself. An image beyond
     /// the limits passes the network in tiles, with the map of the whole but for the rounding of sums. With
-    /// evaluate.orientations above 1 the map is the mean of those that the network makes of so many orientations of the image.
-    /// Throws Error where even in tiles it takes more than limits.bytes.
+    /// evaluate.orientations above 1 the map is the mean of those that the network makes of so many orientations of
+    /// the image. Throws Error where even in tiles it takes more than limits.bytes.
     Denoiser(Backend& backend, Algorithms& algorithms, const Config& config, int height, int width,
              const TileLimits& limits = {});
 
@@ -38,7 +38,7 @@ class Denoiser {
     static std::size_t host_bytes(const Config& config, int height, int width);
 
     /// noisy: H×W as observed (see Observed), lambda: maps×H×W, denoised: H×W, all on the host. weights: H×W, where
-    /// solver.operator is mask, else not used. `done` is told now and then which part of the work is; what it throws ends
+    /// the data term weighs, else not used. `done` is told now and then which part of the work is; what it throws ends
     /// the work.
     void run(const float* noisy, float* lambda, float* denoised, const float* weights = nullptr,
              const std::function<void(double part)>& done = {});

@@ -24,7 +24,7 @@ class MapSolver {
     /// between two runs.
     void bind(const Arena& arena, const Parameters& parameters, const std::vector<int>& steps);
 
-    /// noisy: H×W, lambda: maps×H×W, denoised: H×W, all on the host. weights: H×W, where solver.operator is mask.
+    /// noisy: H×W, lambda: maps×H×W, denoised: H×W, all on the host. weights: H×W, where the data term weighs.
     void run(const float* noisy, const float* lambda, float* denoised, const float* weights);
 
   private:

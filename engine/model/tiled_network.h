@@ -32,8 +32,9 @@ TileLimits usual_tiles(const Backend& backend, const Config& config);
 std::unique_ptr<Plan> inference_plan(RecordedModel& model, Backend& backend, Algorithms& algorithms,
                                      const TileLimits& limits);
 
-/// From an image to its map or, where network.output is image, to the denoised one. The image is continued by mirroring to sides that the network can halve often enough; of that
-/// image, tiles of one size pass the network, each knowing where it lies. For one thread at a time.
+/// From an image to its map or, where network.output is image, to the denoised one. The image is continued by
+/// mirroring to sides that the network can halve often enough; of that image, tiles of one size pass the network,
+/// each knowing where it lies. For one thread at a time.
 class TiledNetwork {
   public:
     /// Plans for height×width images, with few and even tiles. Throws Error where the shortest ones take too much.
@@ -46,8 +47,6 @@ class TiledNetwork {
     void bind(const Arena& arena, const Parameters& parameters) { plan_->bind(arena, parameters); }
 
     int tiles() const { return int(rows_.size() * columns_.size()); }
-    int tile_height() const { return tile_height_; }
-    int tile_width() const { return tile_width_; }
 
     /// noisy: H×W, result: maps×H×W or H×W, on the host. `done` is told after each tile how many are done.
     void run(const float* noisy, float* result, const std::function<void(int tiles)>& done);

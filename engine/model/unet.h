@@ -39,12 +39,12 @@ struct RecordedModel {
     Value noisy = {}, target = {}, lambda = {}, denoised = {}, loss = {};
     /// Where the model is for windows: see record_unet, and the level of the noise in the larger image.
     Value window = {}, level = {};
-    Value weights = {};           ///< of the pixels of `noisy`, where solver.operator is mask
+    Value weights = {};           ///< of the pixels of `noisy`, where the data term weighs
     std::vector<int> steps = {};  ///< the parameters of learned steps, if there are any
 };
 
-/// noisy → U-Net → Λ → solver → loss, for training on N images of H×W. `noisy` is what was observed, see Observed; noisy and
-/// target are N·train.fed_images() images.
+/// noisy → U-Net → Λ → solver → loss, for training on N images of H×W. `noisy` is what was observed, see Observed;
+/// noisy and target are N·train.fed_images() images.
 RecordedModel record_training_model(const Backend& backend, const Config& config, int n, int h, int w);
 
 /// noisy → U-Net → Λ and, with iterations > 0, → solver, for use; Λ and the result are kept. Learned steps

@@ -1,5 +1,5 @@
-// The finished pieces of long work (a study, a queue of trainings), so that one that was left goes on where it stopped: what
-// each piece measured, by its name, in FOLDER/pieces.json, with what all of them depend on.
+// The finished pieces of long work (a study, a queue of trainings), so that one that was left goes on where it
+// stopped: what each piece measured, by its name, in FOLDER/pieces.json, with what all of them depend on.
 #pragma once
 #include <algorithm>
 #include <limits>

@@ -4,9 +4,12 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
+#include <map>
+#include <utility>
 
 #include "engine/config/agreement.h"
 #include "engine/config/solver_problem.h"
+#include "engine/data/image_list.h"
 #include "engine/evaluation/evaluation_files.h"
 #include "engine/files/checksum.h"
 #include "engine/files/csv_table.h"
@@ -77,6 +80,14 @@ std::uint32_t checksum_of_images(const std::string& run_folder) {
     return fs::is_regular_file(file) ? checksum<crc32_polynomial>(read_file(file)) : 0;
 }
 
+/// The pictures of a data folder: each one's name and checksum.
+std::string pictures_of(const std::string& data, int limit, const std::string& key) {
+    std::string list;
+    for (const ListedImage& image : list_images(data, limit, key + ": "))
+        list += text(image.name, " ", checksum<crc32_polynomial>(read_file(image.path)), "\n");
+    return list;
+}
+
 bool is_evaluated(const std::string& folder) {
     return fs::is_regular_file(evaluation_in(folder) + "/summary.csv");
 }
@@ -89,6 +100,13 @@ Queue::Queue(const Sweep& sweep, const std::string& folder, bool resume)
     : folder_(folder), record_(folder, resume, owner), keys_(sweep.keys) {
     if (!fs::exists(folder + "/pieces.json") && fs::exists(folder + "/config.yaml"))
         fail(folder, ": holds a run; choose another folder for the queue with --run");
+    std::map<std::pair<std::string, int>, std::string> known;  // most points have the same
+    const auto depend_on_pictures = [&](const std::string& key, const std::string& of_point,
+                                        const std::string& data, int limit) {
+        const auto [pictures, fresh] = known.emplace(std::pair(data, limit), "");
+        if (fresh) pictures->second = pictures_of(data, limit, key);
+        record_.depends_on("picture in " + key + of_point, pictures->second);
+    };
     for (const SweptConfig& swept : sweep.configs) {
         const std::size_t place = points_.size();
         const auto add = [&](const std::string& name, const Config& config, int fold) {
@@ -97,13 +115,18 @@ Queue::Queue(const Sweep& sweep, const std::string& folder, bool resume)
             runs_.back().config.output = {path.parent_path().string(), path.filename().string()};
         };
         Point& point = points_.emplace_back(Point{swept, {}});
+        const std::string of_point = swept.name.empty() ? "" : " for " + swept.name;
+        if (swept.config.data.folds > 0) {
+            point.division = divide(swept.config);
+            record_.depends_on("division of data.train" + of_point, point.division.description);
+        }
+        const DataConfig& data = swept.config.data;
+        depend_on_pictures("data.train", of_point, data.train, data.limit.train);
+        if (!data.val.empty()) depend_on_pictures("data.val", of_point, data.val, data.limit.val);
         if (swept.config.data.folds == 0) {
             add("", swept.config, 0);
             continue;
         }
-        point.division = divide(swept.config);
-        record_.depends_on("division of data.train" + (swept.name.empty() ? "" : " for " + swept.name),
-                           point.division.description);
         for (int fold = 0; fold < swept.config.data.folds; ++fold) {
             const std::string name = text("fold-", fold + 1);
             add(name,
@@ -230,8 +253,9 @@ std::string Queue::finish(const Provenance& made_by) {
         evaluation.weighs_squares = weighs_squares(swept.config.solver.observation);
         evaluation.made_by = made_by;
         evaluation.images = *images;
+        evaluation.config = swept.config.to_yaml();
+        evaluation.asked = int(images->size());
         make_folder(folder);
-        write_file(folder + "/config.yaml", swept.config.to_yaml());
         if (const std::string missing = write_evaluation(folder, evaluation); !missing.empty())
             missing_figures = missing;
     }

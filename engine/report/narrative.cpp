@@ -74,7 +74,7 @@ std::string observation(const ObservationConfig& o) {
         case Sight::identity:
             return "";
         case Sight::mask:
-            return format("%.4g %% of their pixels missing", 100 * o.missing);
+            return format("%.4g %% of its pixels missing", 100 * o.missing);
         case Sight::blur:
             return text("blurred by a Gaussian of ", o.blur_size, "×", o.blur_size, " pixels");
         case Sight::impulses:
@@ -144,20 +144,22 @@ std::string compared_with(Supervision supervision) {
 }
 
 std::string how_it_was_trained(const RunRecord& run) {
-    const Config& c = run.config;
-    if (c.data.folds > 0)
-        return text("This is a cross-validation: of ", c.data.folds, " networks each was trained on ",
-                    c.data.folds - 1, " of ", c.data.folds, " parts of ", shown_path(c.data.train),
+    if (const DataConfig& data = run.config.data; data.folds > 0)
+        return text("This is a cross-validation: of ", data.folds, " networks each was trained on ",
+                    data.folds - 1, " of ", data.folds, " parts of ", shown_path(data.train),
                     " and tested on the part that it had not seen; here are the images of all parts.");
     if (!run.training) return "How the network was trained is not known here: the run folder is not at hand.";
     const TrainingRecord& t = *run.training;
+    const Config& c = t.config;
     std::string line =
         text("It was trained for ", grouped(text(t.steps)), " steps (", t.epochs,
              t.epochs == 1 ? " epoch" : " epochs", ") on ",
              t.images.empty() ? text("at most ", c.data.limit.train) : t.images, " images of ",
              shown_path(c.data.train), ", ",
              c.data.own_sizes ? "of their own sizes" : text(c.data.size, "×", c.data.size, " pixels"),
-             ", with σ ", phrase(c.noise.sigma), ": batches of ", c.train.batch);
+             c.noise.source == NoiseSource::estimated ? ", with noise of their own, whose σ is estimated"
+                                                      : text(", with σ ", phrase(c.noise.sigma)),
+             ": batches of ", c.train.batch);
     if (c.train.crop > 0) line += text(" random squares of ", c.train.crop, "×", c.train.crop);
     if (c.train.flip || c.train.rotate)
         line += c.train.flip && c.train.rotate ? ", mirrored and turned at random"
@@ -169,10 +171,20 @@ std::string how_it_was_trained(const RunRecord& run) {
                                                    : "the mean squared error",
                  compared_with(c.train.supervision), " as loss, ", optimiser(c), ". That took ",
                  duration(t.seconds), t.device.empty() ? "" : " on " + t.device, ".");
-    if (t.best_psnr)
-        line += text(" The mean PSNR of the validation images (at most ", c.data.limit.val,
-                     "), with noise as in training, was best in epoch ", t.best_epoch, ": ",
-                     fixed_number(*t.best_psnr, 2), " dB.");
+    const bool by_sure = c.train.supervision != Supervision::clean;
+    if (by_sure || t.best_psnr) {
+        line += text(by_sure ? " SURE" : " The mean PSNR", " of the validation images (at most ",
+                     c.data.limit.val, "), with noise as in training, was best in epoch ", t.best_epoch);
+        if (t.best_psnr)
+            line +=
+                text(by_sure ? ", where their mean PSNR is " : ": ", fixed_number(*t.best_psnr, 2), " dB");
+        line += ".";
+    }
+    const auto evaluated = parse_decimal<std::uint64_t>(run.fact("weights_steps"));
+    if (evaluated && t.best_steps > 0 && std::uint64_t(t.best_steps) != *evaluated)
+        line += text(" What follows is of the weights after ", grouped(text(*evaluated)),
+                     " steps: those that are the best now, after ", grouped(text(t.best_steps)),
+                     ", have not been evaluated here.");
     return line;
 }
 

@@ -67,6 +67,7 @@ std::optional<TrainingRecord> read_training(const std::string& run) {
     const std::vector<MetricsFile::Row> rows = MetricsFile::rows(run);
     if (rows.empty()) return std::nullopt;
     TrainingRecord training;
+    training.config = read_config(run + "/config.yaml");
     training.epochs = rows.back().epoch;
     training.steps = rows.back().steps;
     for (const MetricsFile::Row& row : rows) training.seconds += row.seconds;
@@ -76,6 +77,8 @@ std::optional<TrainingRecord> read_training(const std::string& run) {
     }
     read_log(run + "/log.txt", training);
     training.images = images_of(run);
+    if (const std::string best = run + "/checkpoints/best.safetensors"; fs::is_regular_file(best))
+        training.best_steps = stored_steps(best).value_or(0);
     return training;
 }
 

@@ -12,6 +12,7 @@ namespace tvmap {
 
 /// How a training went, as metrics.csv and log.txt have it.
 struct TrainingRecord {
+    Config config;       ///< as the run was trained last
     std::string images;  ///< how many; "" where no checkpoint says
     int epochs = 0;
     long long steps = 0;
@@ -19,6 +20,7 @@ struct TrainingRecord {
     std::optional<double>
         best_psnr;  ///< of the best validation, dB; none where there was none against clean images
     int best_epoch = 0;
+    long long best_steps = 0;      ///< of the weights that are the best now; 0: not known
     std::string device;            ///< as it was begun on; "" where the log does not say
     std::string parameters;        ///< their number; "" likewise
     std::vector<std::string> log;  ///< its lines on beginnings, ends and changes

@@ -141,9 +141,16 @@ SolverProblem restoration_problem(const SolverConfig& solver, const Restoration&
     return problem;
 }
 
-bool reached(const cpu::SolverGap& gap, double tolerance) {
-    return gap.gap() + 0.5 * gap.field_residual * gap.field_residual <= tolerance * gap.primal;
+namespace {
+
+/// The gap, and what the field is from having none.
+double distance(const cpu::SolverGap& gap) {
+    return gap.gap() + 0.5 * gap.field_residual * gap.field_residual;
 }
+
+}  // namespace
+
+bool reached(const cpu::SolverGap& gap, double tolerance) { return distance(gap) <= tolerance * gap.primal; }
 
 Restored restore(Backend& backend, const SolverConfig& solver, const Restoration& given,
                  const RestoreOptions& options) {
@@ -176,13 +183,22 @@ Restored restore(Backend& backend, const SolverConfig& solver, const Restoration
     const double work = double(solves) * double(pixels);
     const int piece = options.watch_gap ? options.check_every : std::max(16, int(uninterrupted / work));
     Restored result;
-    const auto measure = [&] {  // of the host's x and q
-        result.gaps.clear();
-        for (int n = 0; n < problem.solves; ++n)
-            result.gaps.push_back(cpu::solver_gap(
+    // Of the host's x and q; keeps the best x of each image or, where no tolerance is asked for, the last.
+    const auto measure = [&] {
+        const bool first = result.gaps.empty(), to_tolerance = options.tolerance >= 0;
+        result.gaps.resize(std::size_t(problem.solves));
+        result.x.resize(x.size());
+        for (int n = 0; n < problem.solves; ++n) {
+            const float* const u_n = host.x.data() + std::size_t(n) * fields;
+            const cpu::SolverGap gap = cpu::solver_gap(
                 problem, given.observation.values.data(), given.z.values.data() + n * problem.data_size(),
-                given.lambda.values.data(), host.x.data() + std::size_t(n) * fields,
-                host.q.data() + std::size_t(n) * duals));
+                given.lambda.values.data(), u_n, host.q.data() + std::size_t(n) * duals);
+            if (options.trace && result.steps > 0) options.trace(result.steps, n, gap);
+            cpu::SolverGap& kept = result.gaps[std::size_t(n)];
+            if (!first && to_tolerance && !(distance(gap) < distance(kept))) continue;
+            kept = gap;
+            std::copy_n(u_n, pixels, result.x.begin() + n * pixels);
+        }
         result.reached = std::all_of(result.gaps.begin(), result.gaps.end(), [&](const cpu::SolverGap& gap) {
             return reached(gap, options.tolerance);
         });
@@ -204,8 +220,6 @@ Restored restore(Backend& backend, const SolverConfig& solver, const Restoration
             u.download(host.x.data(), u.size());
             q.download(host.q.data(), q.size());
             measure();
-            for (int n = 0; options.trace && n < problem.solves; ++n)
-                options.trace(result.steps, n, result.gaps[std::size_t(n)]);
         }
         if (options.proceed && !options.proceed(result.steps)) result.stopped = true;
     }
@@ -221,6 +235,7 @@ Restored restore(Backend& backend, const SolverConfig& solver, const Restoration
         host.data = problem.data;
         host.boundary = problem.boundary;
     }
+    if (!result.gaps.empty()) return result;  // with the x of these
     result.x.resize(x.size());
     if (result.steps > 0)
         x.download(result.x.data(), x.size());

@@ -35,8 +35,8 @@ struct Restoration {
     int width() const { return z.width * observation.factor; }
 };
 
-/// One image as an experiment's Observer leaves it (`seen`, N = 1, as large as the restored one, with its weights, or null),
-/// to be restored by this map.
+/// One image as an experiment's Observer leaves it (`seen`, N = 1, as large as the restored one, with its weights, or
+/// null), to be restored by this map.
 Restoration observed_image(const ObservationConfig& observation, const ImageStack& seen, const float* weights,
                            Map lambda);
 
@@ -55,12 +55,12 @@ struct RestoreOptions {
     std::function<bool(int step)> proceed;  ///< called now and then; false stops it
 };
 
-/// Whether an iterate is within a tolerance: the gap relative to the objective, and as much of ½‖(K*q)_w‖², since the gap
-/// is one where that residual is 0.
+/// Whether an iterate is within a tolerance of the objective: its gap and, since that is one where (K*q)_w is 0,
+/// ½‖(K*q)_w‖².
 bool reached(const cpu::SolverGap& gap, double tolerance);
 
 struct Restored {
-    std::vector<float> x;              ///< N×H×W
+    std::vector<float> x;              ///< N×H×W, chosen as in Solution
     int steps = 0;                     ///< that were done, those before the given state not counted
     double seconds = 0;                ///< in the solver, gaps not counted
     std::vector<cpu::SolverGap> gaps;  ///< of x, by image; empty unless watched

@@ -22,10 +22,13 @@ std::size_t suitable_batch_bytes(const Backend& backend) {
     return backend.separate_memory() ? std::min(backend.memory_free() / 16, most) : host;
 }
 
-/// Solves of one call: a device does some 1e11 pixels × steps in a second, and nothing is heard of it before.
+/// Solves of one call: a device does some 1e11 pixels × steps in a second, a thread 1e9, and nothing is heard of it
+/// before. Each thread gets one at least.
 int solves_at_once(const Backend& backend, int iterations, double pixels, std::size_t batch_bytes) {
-    double solves = double(batch_bytes) / (pixels * sizeof(float));
-    if (backend.separate_memory()) solves = std::min(solves, 1e11 / (pixels * iterations));
+    const double threads = backend.separate_memory() ? 1 : thread_count();
+    const double work = backend.separate_memory() ? 1e11 : 1e9 * threads;
+    const double solves = std::min(double(batch_bytes) / (pixels * sizeof(float)),
+                                   std::max(threads, work / (pixels * iterations)));
     return int(std::clamp(solves, 1.0, 1e6));
 }
 
@@ -112,7 +115,8 @@ std::vector<ScalarCurve> search(Backend& backend, int iterations, const Searched
                                   quality.data());
             for (int n = 0; n < together; ++n)
                 quality.download(&curves[image + n].quality[first], values, std::size_t(n) * values);
-            if (options.proceed && !options.proceed(image * count + together * (first + values)))
+            const bool last = image + together == images.count && first + values == count;
+            if (options.proceed && !options.proceed(image * count + together * (first + values)) && !last)
                 throw Interrupted("search: interrupted");
         }
         for (int n = 0; n < together; ++n) curves[image + n].seconds = median(seconds) / together;

@@ -147,10 +147,11 @@ class PiecewiseSolve {
         return {&state.x[first], &state.x_bar[first], &state.p[first], &state.q[2 * first]};
     }
 
-    /// Gaps are measured on the host, in double.
+    /// The best iterate of each image or, where no tolerance is asked for, the last. Gaps are measured on the host, in
+    /// double.
     void keep_best(Solution& solution, const SolveOptions& options) {
         const std::int64_t pixels = problem_.pixels();
-        const bool first = solution.gaps.empty();
+        const bool first = solution.gaps.empty(), to_tolerance = options.tolerance >= 0;
         solution.gaps.resize(problem_.solves);
         best_.resize(solution.x.size());
         for (int n = 0; n < problem_.solves; ++n) {
@@ -162,7 +163,7 @@ class PiecewiseSolve {
             if (options.residuals)
                 options.residuals(solution.steps, n,
                                   pdhg_residuals(problem_, iterates_of(before_, n), iterates_of(state_, n)));
-            if (!first && !(gap.relative() < solution.gaps[n].relative())) continue;
+            if (!first && to_tolerance && !(gap.relative() < solution.gaps[n].relative())) continue;
             solution.gaps[n] = gap;
             std::copy(x, x + pixels, best_.begin() + n * pixels);
         }

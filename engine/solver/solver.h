@@ -70,8 +70,8 @@ struct SolveOptions {
 };
 
 struct Solution {
-    /// N×H×W; with watch_gap the iterate of the smallest gap, image by image. The given state is among them only
-    /// where it needs no step.
+    /// N×H×W: the last iterate or, where a tolerance was given, that of the smallest gap, image by image. The given
+    /// state is among them only where it needs no step.
     std::vector<float> x;
     int steps = 0;                   ///< that were done, those before the given state not counted
     double seconds = 0;              ///< in the solver, gaps not counted

@@ -110,8 +110,8 @@ Axis axis_of(const std::vector<Panel>& panels) {
     return {least - room, greatest + room};
 }
 
-/// Heights for labels that shall be at `wanted`, in ascending order: none nearer to the next than `gap`, all within the axis
-/// where they fit.
+/// Heights for labels that shall be at `wanted`, in ascending order: none nearer to the next than `gap`, all within
+/// the axis where they fit.
 std::vector<double> apart(std::vector<double> wanted, double gap, const Axis& axis) {
     for (std::size_t i = 1; i < wanted.size(); ++i) wanted[i] = std::max(wanted[i], wanted[i - 1] + gap);
     double most = axis.to;

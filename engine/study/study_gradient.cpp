@@ -250,7 +250,8 @@ void study_gradients(Backend& backend, const Config& config, const std::string& 
 
     for (std::size_t s = 0; s < study.sizes.size(); ++s) {
         const int side = study.sizes[s];
-        const Dataset data(config.data.test, side, study.images, "data.test", 1, config.data.picture_limit);
+        const Dataset data(config.data.test, side, study.images, "data.test", 1, config.data.picture_limit,
+                           config.data.own_sizes ? Preparation::centre : Preparation::square);
         record.depends_on(text("data.test (size ", side, ")"), data.digest());
         const std::vector<int> images = images_with_gradient(data, result.left_out);
         if (images.empty())

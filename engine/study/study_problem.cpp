@@ -76,6 +76,7 @@ ExampleInput::ExampleInput(Backend& backend, const StudyProblem& problem, const 
 void check_study_sizes(const Config& config) {
     if (config.noise.source != NoiseSource::simulated)
         fail("noise.source: a study compares with clean images; give simulated, and such images");
+    if (config.network.predicts_image) fail("network.output: a study is of the solver; give map");
     for (const int side : config.study.sizes)
         check_observed(config.solver.observation, side, "study.sizes",
                        [](const std::string& key) { return key; });

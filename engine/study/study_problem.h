@@ -16,7 +16,7 @@
 
 namespace tvmap {
 
-/// One image as it was observed, its clean one, and Λ. weights: where solver.operator is mask, else empty.
+/// One image as it was observed, its clean one, and Λ. weights: where the data term weighs, else empty.
 struct Example {
     std::vector<float> clean, noisy, lambda, weights;
 };

@@ -106,7 +106,8 @@ class ValidationSet {
   public:
     ValidationSet(Backend& backend, const Config& config) : side_(config.data.size), pixels_(side_ * side_) {
         const Dataset data(config.data.val, side_, config.data.limit.val, "data.val",
-                           1 << halvings(config.network), config.data.picture_limit);
+                           1 << halvings(config.network), config.data.picture_limit,
+                           config.data.own_sizes ? Preparation::centre : Preparation::square);
         std::vector<std::string> names;
         const Observer observer(config.solver.observation);
         std::vector<float> clean(pixels_), noisy(pixels_), weights(observer.weighs() ? pixels_ : 0);
@@ -132,7 +133,7 @@ class ValidationSet {
     int side() const { return side_; }
     const float* clean(int image) const { return clean_.data() + image * pixels_; }
     const float* noisy(int image) const { return noisy_.data() + image * pixels_; }
-    /// Where solver.operator is mask; else null.
+    /// Where the data term weighs; else null.
     const float* weights(int image) const {
         return weights_.empty() ? nullptr : weights_.data() + image * pixels_;
     }
@@ -212,7 +213,8 @@ void study_trainings(Backend& backend, const Config& config, const std::string& 
                      const std::atomic<bool>& stop) {
     if (config.study.steps == 0) return;
     const Dataset data(config.data.train, config.data.size, config.data.limit.train, "data.train",
-                       1 << halvings(config.network), config.data.picture_limit);
+                       1 << halvings(config.network), config.data.picture_limit,
+                       config.data.own_sizes ? Preparation::none : Preparation::square);
     Batches::check(config, data);
     const int steps_per_epoch = Batches::steps_per_epoch(config, data);
     const ValidationSet images(backend, config);

@@ -26,7 +26,7 @@ class Batches {
     struct Batch {
         /// N×side×side; with train.supervision, what make_unsupervised makes, train.fed_images() each
         std::vector<float> noisy, target;
-        std::vector<float> weights;  ///< the same, where solver.operator is mask; else empty
+        std::vector<float> weights;  ///< the same, where the data term weighs; else empty
     };
 
     /// Starts preparing the first batch of (epoch, step); epochs count from 1, steps of an epoch from 0: throws Error for
@@ -46,8 +46,7 @@ class Batches {
         return config.train.crop > 0 ? config.train.crop : config.data.size;
     }
 
-    /// Waits for the next batch, and starts on the one after it. What it returned last is overwritten by the
-    /// call after next. Throws what went wrong in preparing it.
+    /// Waits for the next batch, and starts on the one after it, in the place of what it returned before. Throws what went wrong in preparing it.
     const Batch& next();
 
   private:

@@ -19,9 +19,10 @@ std::string owner(const Plan::Block& block) {
 
 /// The plan's tensors that are alive at its peak: they overlap nowhere.
 std::vector<const Plan::Block*> at_peak(const Plan& plan) {
+    const int peak = plan.peak_step();
     std::vector<const Plan::Block*> alive;
     for (const Plan::Block& block : plan.blocks())
-        if (block.first <= plan.peak_step() && plan.peak_step() <= block.last) alive.push_back(&block);
+        if (block.first <= peak && peak <= block.last) alive.push_back(&block);
     return alive;
 }
 

@@ -451,11 +451,12 @@ bool Trainer::run(const std::function<void(const TrainReport&)>& report, const s
     }
     s.checkpoints->finish();
     s.measure_memory("at the end");
-    const std::string best = s.config.train.supervision == Supervision::clean
-                                 ? text("PSNR ", progress.best_psnr, " dB")
-                                 : text("SURE ", progress.best_sure);
-    s.log(text(s.ending(), " after ", progress.steps, " steps, ", s.metrics->seconds(),
-               " seconds; best validation ", best, " in epoch ", progress.best_epoch));
+    const std::string value = s.config.train.supervision == Supervision::clean
+                                  ? text("PSNR ", progress.best_psnr, " dB")
+                                  : text("SURE ", progress.best_sure);
+    const std::string best =
+        progress.best_epoch == 0 ? "" : text("; best validation ", value, " in epoch ", progress.best_epoch);
+    s.log(text(s.ending(), " after ", progress.steps, " steps, ", s.metrics->seconds(), " seconds", best));
     return true;
 }
 

@@ -39,8 +39,8 @@ std::string loss_plot(const std::vector<Row>& rows) {
 std::string validation_plot(const std::vector<Row>& rows) {
     const Row* best = MetricsFile::best_row(rows);
     if (!best || !best->validated) return "";
-    return format("set title 'validation: best %.2f dB in epoch %d'\nset ylabel 'PSNR, dB'\n", best->psnr,
-                  best->epoch) +
+    return format("set title 'validation: %s%.2f dB in epoch %d'\nset ylabel 'PSNR, dB'\n",
+                  best->sure ? "best by SURE, " : "best ", best->psnr, best->epoch) +
            format(
                "plot 'training.csv' skip 1 using 1:(strlen(strcol(5)) ? $5 : NaN) with linespoints pt 7 ps "
                "0.35 %s, "

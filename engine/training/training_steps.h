@@ -1,5 +1,5 @@
-// The optimiser steps of a training run, of train.accumulate batches each, one after the other, in either of two ways with the same results up to the
-// backend's rounding:
+// The optimiser steps of a training run, of train.accumulate batches each, one after the other, in either of two ways
+// with the same results up to the backend's rounding:
 //     from the host    each batch is prepared by a thread and uploaded, each loss read at once
 //     resident         the training set and a schedule of the epoch's batches lie in the backend's memory; a recorded
 //                      batch and a recorded step are replayed, and losses are read a few steps at a time
@@ -25,7 +25,7 @@ struct TrainingParts {
     std::vector<Plan*> plans;  ///< of each part of a batch; for ResidentSteps one
     Parameters& parameters;
     Value noisy, target;
-    Value weights = {};               ///< of the pixels of `noisy`, where solver.operator is mask
+    Value weights = {};               ///< of the pixels of `noisy`, where the data term weighs
     const RunClock* clock = nullptr;  ///< in a run by time
     std::int64_t left_out = 0;        ///< steps that earlier epochs lack, since time was up
 };

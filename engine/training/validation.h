@@ -1,7 +1,8 @@
 // The validation of a training run: every image, with the same noise each time, is denoised and measured. In a training
 // without clean images SURE (kernels/training/loss.h), with the same probe each time, estimates the mean squared error on
-// images of noise σ√(1 + ε²); where there are clean images after all, it is measured, too, on those of noise σ. The work on one image is recorded once and replayed, and what is
-// found stays in the backend's memory until all images are done.
+// images of noise σ√(1 + ε²); where there are clean images after all, it is measured, too, on those of noise σ. The
+// work on one image is recorded once and replayed, and what is found stays in the backend's memory until all images
+// are done.
 #pragma once
 #include <memory>
 #include <vector>

@@ -1,5 +1,6 @@
-// What a solver is to the gradient modes (engine/unrolled/unrolled_solver.h): the sizes of a batch, and its two directions on a
-// backend, which stays where it is. Contracts are those of kernels/solver/pdhg.h and kernels/family/family.h.
+// What a solver is to the gradient modes (engine/unrolled/unrolled_solver.h): the sizes of a batch, and its two
+// directions on a backend, which stays where it is. Contracts are those of kernels/solver/pdhg.h and
+// kernels/family/family.h.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -36,8 +36,8 @@ class UnrolledSolver {
     /// Whether backward() runs steps again, and so reads all that forward() does (else of SolverInput gram alone).
     bool recomputes() const { return segments_ > 0; }
 
-    /// x receives x_T, the same bits in every mode. input: of a PdhgProblem, b (which is z) and lambda. saved: saved_bytes()
-    /// for backward(), or null where no gradient is wanted. Memory is aligned to 64 bytes.
+    /// x receives x_T, the same bits in every mode. input: of a PdhgProblem, b (which is z) and lambda. saved:
+    /// saved_bytes() for backward(), or null where no gradient is wanted. Memory is aligned to 64 bytes.
     void forward(const SolverInput& input, float* x, void* saved, void* workspace);
 
     /// The derivatives from d_x = ∂loss/∂x_T; d_b of a PdhgProblem is d_z. d_start is 0 where the mode does not reach the

@@ -173,8 +173,8 @@ void TileConvolution::data(ConstView d_a, const float* weight, float* d_x, Write
              workspace);
 }
 
-// Packed rows of d_a, a group of outputs after the other, and of x, a group of inputs after the other: pairs that begin at even
-// and at odd positions, or, where all neighbours are at one kind (k = 1), these alone.
+// Packed rows of d_a, a group of outputs after the other, and of x, a group of inputs after the other: pairs that
+// begin at even and at odd positions, or, where all neighbours are at one kind (k = 1), these alone.
 struct TileConvolution::PackedRows {
     PackedRows(const Plane& plane, Rows rows, int inputs, int outputs)
         : channel(channel_numbers(plane, rows)),

@@ -1,5 +1,5 @@
-// 3×3 and 1×1 convolutions by products of tiles of bf16: factors are rounded to bf16, sums are floats. For tensors of bf16 in blocks
-// of 16 channels, of any height and width. Private to kernels/convolution/.
+// 3×3 and 1×1 convolutions by products of tiles of bf16: factors are rounded to bf16, sums are floats. For tensors of
+// bf16 in blocks of 16 channels, of any height and width. Private to kernels/convolution/.
 #pragma once
 #include <cstddef>
 
@@ -9,8 +9,8 @@
 namespace tvmap::cpu {
 namespace amx {
 
-/// Whether this process may use the processor's tiles: it multiplies bf16 by AMX, the operating system lets us, and the kernels
-/// are not kept to fewer instructions (kernels/base/simd.h).
+/// Whether this process may use the processor's tiles: it multiplies bf16 by AMX, the operating system lets us, and
+/// the kernels are not kept to fewer instructions (kernels/base/simd.h).
 bool has_tiles();
 
 /// `rounds` times four products that never leave the tile registers; returns their multiplications and additions. For
@@ -52,8 +52,8 @@ class TileConvolution {
     void data(ConstView d_a, const float* weight, float* d_x, Write write, void* workspace) const;
 
   private:
-    /// How y or d_x is divided into tasks: by rows, or, where their groups of channels are two for each thread and all packed
-    /// rows fit the second cache, by those.
+    /// How y or d_x is divided into tasks: by rows, or, where their groups of channels are two for each thread and
+    /// all packed rows fit the second cache, by those.
     struct Division {
         int inputs = 0, outputs = 0;
         bool by_outputs = false;

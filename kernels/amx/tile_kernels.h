@@ -1,5 +1,6 @@
-// 3×3 and 1×1 convolutions of bf16 by products of tiles (kernels/amx/tiles.h), for one thread: what kernels/amx/tile_packing.cpp and
-// kernels/amx/tile_products.cpp compute, for kernels/amx/tile_convolution.cpp to divide among threads.
+// 3×3 and 1×1 convolutions of bf16 by products of tiles (kernels/amx/tiles.h), for one thread: what
+// kernels/amx/tile_packing.cpp and kernels/amx/tile_products.cpp compute, for kernels/amx/tile_convolution.cpp to
+// divide among threads.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -54,7 +55,8 @@ struct Rows {
 void pack_pixels(ConstView x, const Plane& plane, Rows rows, int channel_group, Bfloat16* to);
 
 /// Rows in pairs of positions, as the right factor of products over positions: [2][positions / 2][16][2] of one group of
-/// x's channels, the 16 in an order of their own, which write_gradients() undoes. The rows begin at position `first`; what is before and behind them is zeros.
+/// x's channels, the 16 in an order of their own, which write_gradients() undoes. The rows begin at position `first`;
+/// what is before and behind them is zeros.
 void pack_pairs(ConstView x, const Plane& plane, Rows rows, int channel_group, std::int64_t first,
                 std::int64_t positions, Bfloat16* to);
 

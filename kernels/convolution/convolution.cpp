@@ -4,8 +4,15 @@
 #include "kernels/base/error.h"
 #include "kernels/convolution/convolution_implementations.h"
 #include "kernels/convolution/untimed_algorithms.h"
+#include "kernels/threads/threads.h"
 
 namespace tvmap::cpu {
+
+void check_threads(const ConvolutionProblem& problem, int planned) {
+    if (thread_count() != planned)
+        fail("convolution (", problem.key(), "): planned for ", planned, " threads, called with ",
+             thread_count(), "; plan again after changing the number of threads");
+}
 
 int channel_block(int channels) {
     int block = onednn_channel_block();

@@ -2,9 +2,9 @@
 // optional leaky ReLU:
 //     a[n,o,i,j] = bias[o] + Σ_c Σ_u Σ_v weight[o,c,u,v]·x[n,c,i+u−k/2,j+v−k/2]        y = leaky_relu(a)
 // Weights are out×in×k×k, plain C order, k = 1 or 3; they and the bias, and their gradients, are floats always. The CPU
-// side stands on oneDNN and on kernels of our own (Winograd, AMX tiles, the network's first and last layer), the CUDA side on
-// cuDNN and cuBLAS; several algorithms (direct, Winograd, plain matrix products, …) and ways of batching are timed when the
-// object is made, and the fastest is kept.
+// side stands on oneDNN and on kernels of our own (Winograd, AMX tiles, the network's first and last layer), the CUDA
+// side on cuDNN and cuBLAS; several algorithms (direct, Winograd, plain matrix products, …) and ways of batching are
+// timed when the object is made, and the fastest is kept.
 #pragma once
 #include <cstddef>
 #include <memory>
@@ -70,9 +70,9 @@ void require_bf16();
 /// nothing can compute it.
 ///
 /// Where x or y is bf16, products MAY be made of bf16: an algorithm may round x, the weights and d_a to it before it
-/// multiplies, or take them as they are stored (Winograd and the first and last layer's kernels multiply floats). Sums are floats
-/// always, weights and their gradients too; a result in bf16 is rounded when it is stored, and by oneDNN's algorithms also
-/// before it is added to what is there. Needs bf16_instructions().
+/// multiplies, or take them as they are stored (Winograd and the first and last layer's kernels multiply floats).
+/// Sums are floats always, weights and their gradients too; a result in bf16 is rounded when it is stored, and by
+/// oneDNN's algorithms also before it is added to what is there. Needs bf16_instructions().
 std::unique_ptr<Convolution> make_convolution(const ConvolutionProblem& problem,
                                               const std::string& algorithms);
 

@@ -28,6 +28,10 @@ std::unique_ptr<Convolution> single_input_convolution(const ConvolutionProblem& 
 std::unique_ptr<Convolution> onednn_convolution(const ConvolutionProblem& problem,
                                                 const std::string& algorithms);
 
+/// Throws Error where the calling thread has other threads at work than the `planned` ones that a convolution's
+/// memory, or what oneDNN has divided among them, is for.
+void check_threads(const ConvolutionProblem& problem, int planned);
+
 /// 16, 8 or 1: the widest block of channels oneDNN likes on this CPU.
 int onednn_channel_block();
 

@@ -153,12 +153,12 @@ class OnednnConvolution : public Convolution {
     }
 
     void forward(const float* x, const float* weight, const float* bias, float* y, void* workspace) override {
-        check_threads();
+        check_threads(problem_, threads_);
         forward_->forward(x, weight, bias, y, workspace);
     }
 
     void backward(const ConvolutionBackward& b, void* workspace) override {
-        check_threads();
+        check_threads(problem_, threads_);
         const bool adds = b.d_x && b.d_x_write == Write::accumulate;
         if (!problem_.training || (b.d_x && !data_) || (adds && !problem_.accumulates_d_x))
             fail("convolution (", problem_.key(), "): planned without this gradient");
@@ -190,13 +190,6 @@ class OnednnConvolution : public Convolution {
         return std::size_t(problem_.x.c) * problem_.y.c * problem_.kernel * problem_.kernel * sizeof(float);
     }
     std::size_t bias_bytes() const { return std::size_t(problem_.y.c) * sizeof(float); }
-
-    // oneDNN divides the work among threads when a primitive is made.
-    void check_threads() const {
-        if (thread_count() != threads_)
-            fail("convolution (", problem_.key(), "): planned for ", threads_, " threads, called with ",
-                 thread_count(), "; plan again after changing the number of threads");
-    }
 
     // Whether one primitive may serve the batch. d_a is made dense where it has to be. oneDNN 2 counts in 32 bits
     // what Winograd makes of a tensor, up to 2.25 times its size, and divides by what is left of it: larger

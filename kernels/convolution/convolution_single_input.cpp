@@ -139,7 +139,7 @@ class SingleInputConvolution : public Convolution {
     }
 
     void forward(const float* x, const float* weight, const float* bias, float* y, void* workspace) override {
-        check_threads();
+        check_threads(problem_, threads_);
         const Layout at = layout(workspace, false);
         // From out×3×3 to [block][tap][channel of it].
         for (int o = 0; o < y_.c; ++o)
@@ -155,7 +155,7 @@ class SingleInputConvolution : public Convolution {
     }
 
     void backward(const ConvolutionBackward& b, void* workspace) override {
-        check_threads();
+        check_threads(problem_, threads_);
         if (b.d_x || !problem_.training)
             fail("convolution (", problem_.key(), "): planned without this gradient");
         const Layout at = layout(workspace, true);
@@ -207,12 +207,6 @@ class SingleInputConvolution : public Convolution {
     }
 
     float* own_lines(const Layout& at) const { return at.lines + thread_index() * 3 * line(); }
-
-    void check_threads() const {
-        if (thread_count() != threads_)
-            fail("convolution (", problem_.key(), "): planned for ", threads_, " threads, called with ",
-                 thread_count(), "; plan again after changing the number of threads");
-    }
 
     // Where a row of a block of y begins.
     std::int64_t row_bytes(int image, int plane, int i) const {

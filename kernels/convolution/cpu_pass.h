@@ -1,6 +1,6 @@
 // One direction of a convolution on the CPU by one algorithm: oneDNN's, "winograd4" (kernels/winograd/winograd.h) or
-// "amx_tiles" (kernels/amx/tile_convolution.h). What an algorithm leaves out, the activation or its gradient, is done here, so
-// that all compute the same.
+// "amx_tiles" (kernels/amx/tile_convolution.h). What an algorithm leaves out, the activation or its gradient, is done
+// here, so that all compute the same.
 #pragma once
 #include <cstddef>
 #include <optional>

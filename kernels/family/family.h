@@ -22,7 +22,8 @@
 //         R̃ ← (R̃ + τȲₓ) / (1 + σδ) where e_r = 0, else 0
 // and the rest stays as it is: decisions alone are kept, as for K's clip. (With δ = 0 the problem is a linear one, whose
 // solution is the same for all Λ around: what is learned there comes from steps that have not converged.)
-// For tv and A = I it is kernels/solver/pdhg.h, to the bit (p₀ = 0, x₀ = z): the twin that fused kernels are tested against.
+// For tv and A = I it is kernels/solver/pdhg.h, to the bit (p₀ = 0, x₀ = z): the twin that fused kernels are tested
+// against.
 //
 // Composed, not fused: two or three passes over the planes for each step; products and sums are rounded one by one, so
 // that all results are bit-identical on the CPU with any number of threads, on the GPU, and emulated (but for numbers below
@@ -133,8 +134,8 @@ double gram_norm(const SolverProblem& problem, const float* host);
 /// host. A step of the solver then costs so many products a pixel: 289 for a kernel of 9×9.
 void blur_gram(const SolverProblem& problem, const float* kernel, float* gram);
 
-/// Bytes of the masks of T iterations of the whole batch: one a pixel and step, the digits e + 1 of its decisions in base 3,
-/// that of the first component the lowest.
+/// Bytes of the masks of T iterations of the whole batch: one a pixel and step, the digits e + 1 of its decisions in
+/// base 3, that of the first component the lowest.
 std::size_t solver_mask_bytes(const SolverProblem& problem, int iterations);
 
 /// Scratch memory of solver_forward and solver_adjoint, on either backend, independent of T.
@@ -171,11 +172,15 @@ struct SolverGap {
     // For DataTerm::huber, with r = clip(−K*q, −1, 1): Σ h(x − z) in the first, Σ h(x − z) + ½δ‖r‖² − ⟨x − z, r⟩ added to
     // the second, and ‖r + K*q‖ for the third.
     double field_residual = 0;  ///< tgv: ‖(K*q)_w‖, else 0
+    /// What the image's residual ρ may hide: Σ ½ρ² for A = I; else Σ |ρ|·d, d = max(x − min z, max z − x) the farthest
+    /// that x may be from x* there or, for weights w, ρ²/2w where that is less. (Pixels of weight 0 are none of z.)
+    double image_excess = 0;
 
-    /// For A = I and the square, and where the field's residual is 0: P(x) − D(q), and so at least ½‖x − x*‖²; for
-    /// DataTerm::huber P(x) − D(q) where the image's residual is 0. In general all three are 0
-    /// at a solution and only there.
-    double gap() const { return complementarity + 0.5 * image_residual * image_residual; }
+    /// Where the field's residual is 0, at least P(x) − P(x*): since P is convex, with ρ + (K*q − …) among its
+    /// subgradients, P(x) − P(x*) ≤ complementarity + ⟨ρ, x − x*⟩ − ½‖A(x − x*)‖². This takes x* to have values
+    /// within z's range, which holds but for blurs and blocks, and nearly there. For A = I it is P(x) − D(q), and so
+    /// at least ½‖x − x*‖², too.
+    double gap() const { return complementarity + image_excess; }
     double relative() const { return primal > 0 ? gap() / primal : gap(); }
 };
 /// data: as for data_to_image; z: data_size; u: fields×H×W; q: components×H×W. Throws Error for a q outside its bounds.

@@ -22,7 +22,8 @@ double huber(double t, double threshold) {
 struct Sums {
     const SolverProblem& problem;
     const float *lambda, *u, *q;
-    double variation = 0, product = 0, image = 0, field = 0, image_product = 0;
+    double darkest, brightest;  // of z
+    double variation = 0, product = 0, image = 0, field = 0, image_product = 0, excess = 0;
 
     double bound(int component, std::int64_t here) const {
         const int map =
@@ -43,9 +44,17 @@ struct Sums {
         product += multiplicity(r, component) * dual * value;
     }
 
+    /// What a residual may hide at a pixel of this weight: see SolverGap::image_excess.
+    double hidden(double residual, double x, double weight) const {
+        const double of_square = residual * residual / (2 * weight);
+        if (problem.data == DataTerm::identity) return of_square;
+        const double of_range = std::abs(residual) * std::max({0.0, x - darkest, brightest - x});
+        return problem.data == DataTerm::weights && weight > 0 ? std::min(of_square, of_range) : of_range;
+    }
+
     /// pull: (N x − b) there, for DataTerm::huber x − z.
     template <Regulariser r>
-    void add_pixel(const Links& at, std::int64_t here, double pull) {
+    void add_pixel(const Links& at, std::int64_t here, double pull, double weight) {
         add_component<r, 0>(at, here);
         add_component<r, 1>(at, here);
         if constexpr (components(r) > 2) {
@@ -61,6 +70,7 @@ struct Sums {
             of_image = dual + of_dual;
         }
         image += of_image * of_image;
+        excess += hidden(of_image, u[here], weight);
         if constexpr (components(r) > 4) {
             add_component<r, 4>(at, here);
             const double of_v = adjoint_difference<r, 1, false, double>(q + here, plane, at);
@@ -83,7 +93,7 @@ SolverGap solver_gap(const SolverProblem& problem, const float* data, const floa
 
     // A x − z in the data's grid (weights: W(x − z)), and half its square, or Huber's function of it.
     std::vector<double> rest;
-    double fidelity = 0;
+    double fidelity = 0, darkest = HUGE_VAL, brightest = -HUGE_VAL;
     for (int i = 0; i < height / factor; ++i)
         for (int j = 0; j < width / factor; ++j) {
             const std::int64_t here = std::int64_t(rest.size());
@@ -92,9 +102,12 @@ SolverGap solver_gap(const SolverProblem& problem, const float* data, const floa
             const double weight = weights != nullptr ? weights[here] : 1;
             fidelity += by_huber ? huber(noise, problem.threshold) : 0.5 * weight * noise * noise;
             rest.push_back(weight * noise);
+            if (weight == 0) continue;
+            darkest = std::min(darkest, double(z[here]));
+            brightest = std::max(brightest, double(z[here]));
         }
 
-    Sums sums{problem, lambda, u, q};
+    Sums sums{problem, lambda, u, q, darkest, brightest};
     for_regulariser(problem.regulariser, [&](auto regulariser) {
         for (int i = 0; i < height; ++i)
             for (int j = 0; j < width; ++j) {
@@ -102,12 +115,13 @@ SolverGap solver_gap(const SolverProblem& problem, const float* data, const floa
                 const double pull = weights != nullptr ? rest[std::size_t(here)]
                                                        : image_at<double>(a, nullptr, rest.data(), i, j);
                 sums.add_pixel<regulariser.value>(
-                    links(height, width, problem.boundary == Boundary::periodic, i, j), here, pull);
+                    links(height, width, problem.boundary == Boundary::periodic, i, j), here, pull,
+                    weights != nullptr ? weights[here] : 1);
             }
     });
     const double of_data = by_huber ? fidelity - sums.image_product : 0;
     return {fidelity + sums.variation, of_data + sums.variation - sums.product, std::sqrt(sums.image),
-            std::sqrt(sums.field)};
+            std::sqrt(sums.field), sums.excess};
 }
 
 }  // namespace tvmap::cpu

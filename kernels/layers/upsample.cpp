@@ -3,8 +3,8 @@
 //     (H−k)/(2H−1)  and  (2H−1−k)/(2H−1)                    k = 1 … H−1
 // and the first and last output rows are the first and last input rows; columns likewise. So the forward pass
 // goes through the H+1 gaps between rows, the outermost with a row on either side of them only, and writes
-// two rows for each; those of a window are gaps r … r+h of the whole. Seen from input row i the backward pass is four taps, from the output rows 2i−1 … 2i+2
-// with the weights
+// two rows for each; those of a window are gaps r … r+h of the whole. Seen from input row i the backward pass is four
+// taps, from the output rows 2i−1 … 2i+2 with the weights
 //     (H−i), (2H−1−i), (H+i), (i+1)   over 2H−1             (no first tap at i = 0, no last one at i = H−1)
 #include "kernels/layers/upsample.h"
 

@@ -1,7 +1,8 @@
 // One step of Adam (Kingma & Ba, 2015) on all parameters at once:
 //     m = β1·m + (1−β1)·g      v = β2·v + (1−β2)·g²      w −= rate/(1−β1ᵗ) · m / (√v/√(1−β2ᵗ) + ε)
-// in float with fused multiply-adds (what comes before and after it: kernels/optimiser/optimiser_step.h), the factors of the step worked out in double. Where the processor fuses
-// (any but the baseline instruction set), w, m and v have the same bits on every device.
+// in float with fused multiply-adds (what comes before and after it: kernels/optimiser/optimiser_step.h), the factors
+// of the step worked out in double. Where the processor fuses (any but the baseline instruction set), w, m and v have
+// the same bits on every device.
 #pragma once
 #include <algorithm>
 #include <cmath>

@@ -1,7 +1,7 @@
-// Loops over OpenMP's threads. A thread begins with a contiguous range of its own, the same in each loop, so that it finds in
-// its cache what it left there; when it is done it helps others, so that one whose processor is busy with other work
-// is not waited for. Work too small to pay for waking the others stays on the calling thread. What a body computes must
-// not depend on who runs it.
+// Loops over OpenMP's threads. A thread begins with a contiguous range of its own, the same in each loop, so that it
+// finds in its cache what it left there; when it is done it helps others, so that one whose processor is busy with
+// other work is not waited for. Work too small to pay for waking the others stays on the calling thread. What a body
+// computes must not depend on who runs it.
 #pragma once
 #include <omp.h>
 

@@ -1,6 +1,6 @@
-// Where a thread runs and how much of its time it gets, for threads that work side by side. Beside other work Linux may leave
-// two of them on one processor, or one waiting behind another process while a processor has nothing to do, for longer
-// than a training step takes.
+// Where a thread runs and how much of its time it gets, for threads that work side by side. Beside other work Linux
+// may leave two of them on one processor, or one waiting behind another process while a processor has nothing to do,
+// for longer than a training step takes.
 #pragma once
 #include <sys/types.h>
 #include <time.h>

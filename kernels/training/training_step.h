@@ -42,8 +42,8 @@ struct TrainingImages {
 namespace cpu {
 
 /// The batch of the step that the schedule's counter names. target and noisy: N×1×S×S planar, S ≤
-/// images.size; target is a square of each image, mirrored and turned as its item says, noisy is add_noise (kernels/training/random.h) of
-/// it.
+/// images.size; target is a square of each image, mirrored and turned as its item says, noisy is add_noise
+/// (kernels/training/random.h) of it.
 void make_batch(std::uint64_t seed, const TrainingImages& images, const Schedule& schedule, View target,
                 View noisy);
 

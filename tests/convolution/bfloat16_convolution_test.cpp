@@ -1,7 +1,7 @@
 // Convolutions of tensors of bf16 against the definition in double on the numbers as they are stored: every algorithm of
 // this machine, those that round the factors of products on factors rounded alike. Winograd and the first and last
-// layer's kernels multiply floats and run on every machine, products of tiles too, where there are none by plain loops; oneDNN's algorithms
-// need a processor that multiplies bf16, and without one bf16 is refused.
+// layer's kernels multiply floats and run on every machine, products of tiles too, where there are none by plain
+// loops; oneDNN's algorithms need a processor that multiplies bf16, and without one bf16 is refused.
 #include <doctest/doctest.h>
 
 #include <memory>

@@ -1,4 +1,5 @@
-// Counted photons against probabilities that are added up by their definition, and the weights of pixels against plain loops.
+// Counted photons against probabilities that are added up by their definition, and the weights of pixels against
+// plain loops.
 #include "engine/data/counts.h"
 
 #include <doctest/doctest.h>

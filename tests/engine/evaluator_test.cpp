@@ -444,6 +444,38 @@ TEST_CASE("a search of one value; weights of another network") {
     CHECK_THROWS_AS(w.run(), Error);
 }
 
+TEST_CASE("configuration and tables are written together, and not where a run is") {
+    Workshop w;
+    const std::string folder = w.folder / "evaluation";
+    w.run();
+    const std::string config = read_file(folder + "/config.yaml"),
+                      table = read_file(folder + "/per_image.csv");
+    w.config.evaluate.iterations = 8;
+    const auto backend = make_backend("cpu");
+    std::atomic<bool> stop{false};
+    const auto fails = [](int, int) { fail("as if it were killed"); };
+    CHECK_THROWS_AS(evaluate(*backend, w.config, w.checkpoint, folder, 0, fails, stop), Error);
+    CHECK(read_file(folder + "/config.yaml") == config);
+    CHECK(read_file(folder + "/per_image.csv") == table);
+    w.run();
+    CHECK(read_file(folder + "/config.yaml") != config);
+
+    std::filesystem::create_directory(w.folder / "evaluation/checkpoints");
+    CHECK_THROWS_WITH_AS(w.run(), doctest::Contains("holds a run"), Error);
+}
+
+TEST_CASE("best scalars at an end of the search are told") {
+    Workshop w;
+    w.config.evaluate.search = {0.001, 0.002, 2};  // far too little
+    const Evaluation low = w.run();
+    CHECK(low.table().find("at the end of the search, 0.002, on 3 images") != std::string::npos);
+    w.config.evaluate.search = {5, 6, 2};  // far too much
+    CHECK(w.run().table().find("at the start of the search, 5, on 3 images") != std::string::npos);
+    w.config.evaluate.search = {0, 2, 41};
+    const std::string both = w.run().table();
+    CHECK(both.find("of the search") == std::string::npos);
+}
+
 TEST_CASE("an interruption keeps the tables of what is finished") {
     const Workshop w;
     std::atomic<bool> stop{true};
@@ -459,6 +491,9 @@ TEST_CASE("an interruption keeps the tables of what is finished") {
     CHECK_THROWS_AS(evaluate_into(some), Interrupted);
     CHECK(csv(some + "/per_image.csv").size() == 1 + 2);
     CHECK(csv(some + "/curves.csv").size() == 1 + 5);
+    CHECK(read_file(some + "/summary.txt").find("interrupted: these are the first 2 of 3 images") !=
+          std::string::npos);
+    CHECK(read_file(some + "/provenance.csv").find("interrupted,after 2 of 3 images") != std::string::npos);
     for (const auto& entry : std::filesystem::directory_iterator(some))
         CHECK(entry.path().filename().string()[0] != '.');  // no unfinished figure
 }

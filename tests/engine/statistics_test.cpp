@@ -1,4 +1,5 @@
-// Intervals and permutation tests: cases that can be counted by hand, Student's interval, and how often the truth is covered.
+// Intervals and permutation tests: cases that can be counted by hand, Student's interval, and how often the truth is
+// covered.
 #include "engine/evaluation/statistics.h"
 
 #include <doctest/doctest.h>
@@ -67,6 +68,19 @@ TEST_CASE("too few values, and values that are all the same") {
     CHECK(mean_interval({2, 2, 2, 2, 2}).high == 2);
     const double infinite = std::numeric_limits<double>::infinity();
     CHECK(mean_interval({1, 2, 3, 4, 5, infinite}).high == mean_interval({1, 2, 3, 4, 5}).high);
+}
+
+TEST_CASE("values on a grid, nearly all the same: an interval of finite ends, or none") {
+    for (const int others : {1, 2}) {
+        CAPTURE(others);
+        std::vector<double> values(9, 0.1);
+        for (int i = 0; i < others; ++i) values[std::size_t(i)] = 0.05;
+        const Interval interval = mean_interval(values);
+        CHECK(std::isnan(interval.low) == std::isnan(interval.high));
+        if (std::isnan(interval.low)) continue;
+        CHECK(interval.low > -1);
+        CHECK(interval.high < 1);
+    }
 }
 
 TEST_CASE("sign flips: counted by hand, and drawn where there are too many to count") {

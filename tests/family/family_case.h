@@ -54,8 +54,9 @@ struct Member {
     }
 };
 
-/// Image-like data in about [0, 1], for huber with impulses, weights in [0, 1] with missing pixels, a kernel that is not symmetric; maps so weak
-/// that edges remain in a small image. Super-resolution is by 3, so the sides are multiples of it. Steps: στL² = 1.
+/// Image-like data in about [0, 1], for huber with impulses, weights in [0, 1] with missing pixels, a kernel that is
+/// not symmetric; maps so weak that edges remain in a small image. Super-resolution is by 3, so the sides are
+/// multiples of it. Steps: στL² = 1.
 inline Member member(SolverProblem s, unsigned seed) {
     Member m;
     std::mt19937 engine(seed);
@@ -193,7 +194,8 @@ inline Result solve(const Member& m, int iterations, State* state = nullptr) {
 // ---- comparisons ----
 
 /// How far some hundred steps in single precision may be from those in double: roundings of 6e-8 add up like a random walk.
-/// A step forgets 1 − 1/(1 + σ) of what r was, a quarter; of Huber's, 1 − 1/(1 + σδ), a sixtieth: √15 times as much is left.
+/// A step forgets 1 − 1/(1 + σ) of what r was, a quarter; of Huber's, 1 − 1/(1 + σδ), a sixtieth: √15 times as much
+/// is left.
 inline double rounding_of(const SolverProblem& s) { return s.data == DataTerm::huber ? 8e-6 : 2e-6; }
 
 template <class A>

@@ -118,7 +118,7 @@ TEST_CASE("an inner product's order is the one that is promised") {
     const Features shape = dense_features(1, 1, 1, size, 1);
     cpu::dot({x.data(), shape}, {ones.data(), shape}, &sum);
     CHECK(sum == 0x1p53);
-    // Sums 16 and 24 are folded before they meet sum 0: 1 + 1 counts.
+    // Sums 8 and 24 are folded before they meet sum 0: 1 + 1 counts.
     x[256] = 0, x[8] = 1, x[24] = 1;
     cpu::dot({x.data(), shape}, {ones.data(), shape}, &sum);
     CHECK(sum == 0x1p53 + 2);

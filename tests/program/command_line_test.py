@@ -163,9 +163,18 @@ def restorations(folder):
     for wrong, said in {"--operator mask --mask k.npy": "1×3 does not fit", "--operator mask --mask ones.npy --start image": "--start",
                         "--regulariser tgv --lambda0 1 --start image": "--start",
                         "--regulariser tgv --lambda0 1 --norm 2.9": "may diverge above 1.33",
-                        "--operator poisson --gain 0.02 --norm 3": "may diverge above 1",
+                        "--operator poisson --gain 0.02 --norm 2.9": "may diverge above 1.33",
+                        "--operator mask --mask ones.npy --tau 0.4 --sigma 0.45": "may diverge above 1.33",
                         "--operator blur --kernel z.npy": "odd sizes"}.items():
         refused(folder, 1, f"{solve} {wrong}", said)
+    for warned in ("--operator poisson --gain 0.02 --norm 3", "--operator mask --mask ones.npy --tau 0.38 --sigma 0.33",
+                   "--regulariser tv8 --norm 2.8"):
+        result = run(f"{solve} {warned}", folder)
+        check(result.returncode == 0 and "classical bound of 1" in result.stderr, f"{warned}: {result}")
+    gradient = "gradient z.npy --lambda 0.1 --target z.npy --out d.npy --iterations 8"
+    refused(folder, 2, f"{gradient} --operator poisson --gain 0.02 --out-z dz.npy", "--out-z does not go with --operator poisson")
+    refused(folder, 2, f"{gradient} --implicit-cap 5", "go with --mode implicit alone")
+    tgv_maps(folder, solve)
     result = run(solve, folder)
     plain = (folder / "x.npy").read_bytes()
     check(run(f"{solve} --operator mask --mask ones.npy", folder).returncode == 0 and (folder / "x.npy").read_bytes() == plain,
@@ -194,6 +203,34 @@ def restorations(folder):
         words = search.replace("--clean ones.npy ", "") if "--clean" in options else search
         result = run(f"{words} {options}", folder)
         check(result.returncode == 0 and json.loads(result.stdout)["images"][0]["psnr"]["lambda"] > 0, f"{options}: {result}")
+
+
+def tgv_maps(folder, solve):
+    """All five maps in one array, or two of first and three of second differences; nothing else."""
+    values = [0.02 + 0.001 * (i % 13) for i in range(5 * 192)]
+    for name, first, last in (("five", 0, 5), ("two", 0, 2), ("three", 2, 5), ("four", 0, 4), ("one", 0, 1)):
+        (folder / f"{name}.npy").write_bytes(npy(values[192 * first:192 * last], (last - first, 12, 16)))
+    command = solve.replace("--lambda 0.1 ", "") + " --regulariser tgv"
+    results = []
+    for maps in ("--lambda five.npy", "--lambda two.npy --lambda0 three.npy"):
+        result = run(f"{command} {maps}", folder)
+        check(result.returncode == 0, f"{maps}: {result}")
+        results.append((folder / "x.npy").read_bytes())
+    check(results[0] == results[1], "five maps are two and three")
+    refused(folder, 2, f"{command} --lambda two.npy", "give --lambda0 too, or 5 maps in one array")
+    for first, second in (("four", "0.2"), ("one", "four"), ("five", "0.1"), ("two", "one")):
+        second = second if second[0] == "0" else f"{second}.npy"
+        refused(folder, 2, f"{command} --lambda {first}.npy --lambda0 {second}", "--lambda, --lambda0: ", "give one and one")
+
+
+def empty_values(folder):
+    """What an unset variable of a shell leaves is no value."""
+    (folder / "z.npy").write_bytes(npy([0.1 * (i % 7) for i in range(12 * 16)], (12, 16)))
+    solve = ["solve", "z.npy", "--lambda", "0.1", "--out", "x.npy", "--iterations", "8"]
+    for option in ("--lambda-y", "--lambda0", "--mask", "--kernel", "--trace", "--state-in", "--state-out", "--norm"):
+        refused(folder, 2, [*solve, option, ""], f"{option}")
+    refused(folder, 2, ["denoise", "z.npy", "--out", ""], "--out: an empty value")
+    refused(folder, 2, ["search", "z.npy", "--clean", "z.npy", "--out="], "--out")
 
 
 def restoration_states(folder, solve):
@@ -277,7 +314,7 @@ def instruction_sets(folder):
 
 with tempfile.TemporaryDirectory() as cache:
     os.environ["XDG_CACHE_HOME"] = cache  # where measured algorithms are kept
-    for part in (numbers, folder_names, places, closed_streams, instruction_sets, restorations, operators):
+    for part in (numbers, folder_names, places, closed_streams, instruction_sets, restorations, operators, empty_values):
         with tempfile.TemporaryDirectory() as name:
             part(Path(name).resolve())
 finish()

@@ -253,6 +253,15 @@ def check_sweep(folder):
     check([(row["seed"], row["run"], row["steps"]) for row in pieces] == [("1", "seed-1", "4"), ("2", "seed-2", "4")], f"{pieces}")
     check(not (folder / "swept/folds.csv").exists() and "| seed | validation, dB |" in said, said)
     refused(folder, 1, "report swept", "tvmap evaluate swept/seed-1")
+    # It goes on with its own images alone.
+    shutil.copytree(folder / "images", folder / "changed")
+    victim = sorted((folder / "changed").iterdir())[0]
+    victim.write_bytes((sorted((folder / "changed").iterdir())[1]).read_bytes())
+    refused(folder, 1, "train swept.yaml --threads 1 --resume --set data.train=changed", "begun with another picture in data.train")
+    refused(folder, 1, "train swept.yaml --threads 1 --resume --set data.limit.train=2", "begun with another picture in data.train")
+    shutil.rmtree(folder / "changed")
+    shutil.copytree(folder / "images", folder / "moved")
+    succeeds("train swept.yaml --threads 1 --resume --set data.train=moved", folder)
     succeeds("evaluate swept/seed-2 --threads 1", folder)
     succeeds("report swept", folder)
 
@@ -262,6 +271,8 @@ def check_refused(folder):
     command = "train wrong.yaml"
     refused(folder, 1, f"{command} --set data.folds=1", "--set data.folds=1: data.folds: 1 would leave nothing")
     refused(folder, 1, f"{command} --set data.test=others", "data.folds: each image of data.train is tested by the fold")
+    refused(folder, 1, f"{command} --set noise.source=estimated --set train.supervision=sure --set train.loss=mse",
+            "data.folds: a cross-validation compares with clean images")
     refused(folder, 1, f"{command} --set data.folds=12", "12 folds of 11 images")
     refused(folder, 1, f"{command} --set train.batch=8", "fewer than the 8 that one step takes", "train.batch: 8")
     refused(folder, 1, f"{command} --set train.batch=2 --set train.accumulate=4", "fewer than the 8 that one step takes")

@@ -91,6 +91,23 @@ def same_names(folder):
     (folder / "x.npy").unlink()
 
 
+def inputs_are_kept(folder):
+    """What is read is not written over, by whatever name."""
+    (folder / "other.npy").symlink_to("image.npy")
+    said = "is read, and would be lost"
+    stopped(folder, f"solve image.npy {hours} --out ./image.npy", said)
+    stopped(folder, f"{solve} --trace other.npy", said)
+    stopped(folder, f"{gradient} --out d.npy --out-z image.npy", said)
+    stopped(folder, "search image.npy --clean image.npy --iterations 2000000000 --out other.npy", said)
+    (folder / "other.npy").unlink()
+    result = run("solve image.npy --lambda 0.1 --iterations 8 --out y.npy --state-out s.safetensors", folder)
+    check(result.returncode == 0, f"{result}")
+    result = run("solve image.npy --lambda 0.1 --iterations 8 --out y.npy --state-in s.safetensors --state-out s.safetensors", folder)
+    check(result.returncode == 0, f"a state is gone on with: {result}")
+    for name in ("y.npy", "s.safetensors"):
+        (folder / name).unlink()
+
+
 def permission(folder):
     """As nobody, whom neither root's rights nor a sticky folder help; a link leads to where the file would be written."""
     if os.geteuid() != 0:
@@ -162,6 +179,6 @@ with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as na
     os.environ["XDG_CACHE_HOME"] = cache  # where measured algorithms are kept
     folder = Path(name).resolve()
     prepare(folder)
-    for part in (names, kinds, same_names, permission, room):
+    for part in (names, kinds, same_names, inputs_are_kept, permission, room):
         part(folder)
 finish()

@@ -5,8 +5,9 @@
 //     p ← (p + σ(A x̄ − z))/(1 + σ)          v = q + σK ū,   q ← clip(v, −Λ, Λ)
 //     u₊ = u − τ(Aᵀp, 0) − τKᵀ(m∘q)          ū = u₊ + θ(u₊ − u)          u = (x, w)
 // started from x₀, w = 0, ū = u, p = 0, q = 0. With `huber`, Σ h(A x − z) is in the square's place, h(t) =
-// t²/2δ where |t| ≤ δ, else |t| − δ/2: p is clip((p + σ(A x̄ − z))/(1 + σδ), −1, 1), and its decisions follow those of q. The adjoint reverses what was recorded, one line after the other.
-// Planes are H×W, row by row. u: x, then for tgv the two of w (vertical, horizontal). Components of K:
+// t²/2δ where |t| ≤ δ, else |t| − δ/2: p is clip((p + σ(A x̄ − z))/(1 + σδ), −1, 1), and its decisions follow those
+// of q. The adjoint reverses what was recorded, one line after the other. Planes are H×W, row by row. u: x, then for
+// tgv the two of w (vertical, horizontal). Components of K:
 //     tv   x[i+1,j] − x[i,j],  x[i,j+1] − x[i,j]
 //     tv8  these, then (x[i+1,j+1] − x[i,j])/√2,  (x[i+1,j−1] − x[i,j])/√2
 //     tgv  ∂ᵥx − wᵥ,  ∂ₕx − wₕ,  E = ∂′ᵥwᵥ,  ∂′ₕwₕ,  ½(∂′ₕwᵥ + ∂′ᵥwₕ), the last of which counts twice (m = 2),

@@ -62,7 +62,9 @@ TEST_CASE("the scalar search: the same for any batch, and right") {
                 CHECK(curves[k].quality[i].ssim == pieces[k].quality[i].ssim);
             }
     }
-    CHECK_THROWS_AS(search(lambdas, [](int) { return false; }), Interrupted);
+    const auto stop = [](int) { return false; };
+    CHECK_THROWS_AS(search(lambdas, stop, 9 * h * w * sizeof(float)), Interrupted);
+    CHECK(search(lambdas, stop).size() == std::size_t(n));  // done by then
     CHECK_THROWS_AS(search({-0.1f}, {}), Error);
     CHECK_THROWS_AS(search({}, {}), Error);
 }

@@ -1,8 +1,8 @@
 // SURE of the unrolled solver with one number λ. Its divergence has an exact value through the recorded decisions,
-// bᵀJb = ⟨b, Jᵀb⟩ by the adjoint. As a value that is right, and to train on it would be wrong: for fixed decisions the solver is
-// affine in (z, Λ), so that J is constant in λ almost everywhere, and all of its dependence sits in the jumps. The
-// gradient that is left is the residual's, which shrinks λ. (The same holds of any nonsmooth regulariser: Deledalle, Vaiter,
-// Fadili and Peyré, SIAM J. Imaging Sci. 7, 2014.) A finite difference of finite ε sees the jumps.
+// bᵀJb = ⟨b, Jᵀb⟩ by the adjoint. As a value that is right, and to train on it would be wrong: for fixed decisions
+// the solver is affine in (z, Λ), so that J is constant in λ almost everywhere, and all of its dependence sits in the
+// jumps. The gradient that is left is the residual's, which shrinks λ. (The same holds of any nonsmooth regulariser:
+// Deledalle, Vaiter, Fadili and Peyré, SIAM J. Imaging Sci. 7, 2014.) A finite difference of finite ε sees the jumps.
 #include "engine/graph/sure.h"
 
 #include <doctest/doctest.h>
