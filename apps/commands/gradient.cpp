@@ -46,7 +46,7 @@ int run(const Options& options, const CommonOptions& common) {
         throw UsageError(
             "--out-z does not go with --operator poisson: the weights are made of z, too, and their part of "
             "the "
-            "derivative is not known; with --operator mask and the weights it is that of z alone");
+            "derivative is not known; with --operator mask and these weights it is that of z alone");
     if (options.mode != "implicit" &&
         (options.tolerance_given->count() > 0 || options.cap_given->count() > 0))
         throw UsageError("--implicit-tolerance and --implicit-cap go with --mode implicit alone");

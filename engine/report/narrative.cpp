@@ -265,9 +265,9 @@ std::string verdict(const RunRecord& run) {
         " is how often so large a mean gain, up or down, comes about where each image's sign is "
         "thrown by a coin (sign flips; of more than 16 images 0.0001 is the least that is told). The best "
         "scalar is each image's own, chosen for PSNR and for each SSIM apart. SSIM (Gaussian) weighs windows "
-        "of 11×11 pixels by a Gaussian, "
-        "and is what text and figures show; SSIM (uniform) has windows of 7×7. White is 1, and the "
-        "peak of PSNR.");
+        "of 11×11 pixels by a Gaussian, and is what text and figures show; SSIM (uniform) has windows of "
+        "7×7. "
+        "White is 1, and the peak of PSNR.");
 }
 
 Cells comparison_table(const std::vector<RunRecord>& runs) {

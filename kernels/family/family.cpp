@@ -21,11 +21,29 @@ void for_rows(const Task& t, int planes, const Body& body) {
     });
 }
 
+/// Of means of blocks: a block's once for all of its pixels.
+void apply_block_gram(const Task& t, const float* x, std::int64_t stride) {
+    const DataOperator n = t.gram;
+    const int side = n.factor, bands = t.height / side;
+    parallel_for(std::int64_t(t.solves) * bands, 2 * t.solves * t.pixels(), [&](std::int64_t r) {
+        const SubnormalsAreZero now;
+        const std::int64_t solve = r / bands;
+        const int top = int(r % bands) * side;
+        float* const out = t.gram_plane + solve * t.pixels() + std::int64_t(top) * t.width;
+        for (int left = 0; left < t.width; left += side) {
+            const float value = gram_at<float>(n, nullptr, x + solve * stride, top, left);
+            for (int row = 0; row < side; ++row)
+                std::fill_n(out + std::int64_t(row) * t.width + left, side, value);
+        }
+    });
+}
+
 /// gram_plane = N x for every solve, whose x lie `stride` floats apart; nothing where N is the identity.
 void apply_gram(const Task& t, const float* x, std::int64_t stride) {
     if (t.gram_plane == nullptr) return;
     const DataOperator n = t.gram;
-    const int work = n.data == DataTerm::blur ? n.rows * n.columns : n.factor * n.factor;
+    if (n.data == DataTerm::super_resolution) return apply_block_gram(t, x, stride);
+    const int work = n.data == DataTerm::blur ? n.rows * n.columns : 1;
     for_rows(t, 3 * work, [&](int solve, int row) {
         const float* from = x + solve * stride;
         float* out = t.gram_plane + solve * t.pixels() + std::int64_t(row) * t.width;
