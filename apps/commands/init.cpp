@@ -155,7 +155,8 @@ int run(const Options& options, const CommonOptions& common) {
              {"prepare", config.data.own_sizes ? "none" : "square"},
              {"steps", steps}},
         text(named, ": ", experiment.train, " pictures to train, ", experiment.val, " to validate, ",
-             experiment.test, " to test; ", steps, " steps\nread it, then: tvmap train ", named, "\n"));
+             experiment.test, " to test; ", steps, " steps\nread it, then: tvmap train ",
+             shell_word(named.starts_with('-') ? "./" + named : named), "\n"));
     return success;
 }
 

@@ -58,21 +58,19 @@ void refuse_empty_values(const CLI::App& app) {
 /// The command line as a shell would read it again.
 std::string shell_line(int argc, char** argv) {
     std::string line = "tvmap";
-    for (int i = 1; i < argc; ++i) {
-        const std::string argument = argv[i];
-        const bool plain =
-            !argument.empty() && argument.find_first_not_of(
-                                     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                     "-_=+.,:/@%") == argument.npos;
-        line += ' ';
-        if (!plain) line += '\'';
-        for (const char c : argument) line += c == '\'' && !plain ? std::string("'\\''") : std::string(1, c);
-        if (!plain) line += '\'';
-    }
+    for (int i = 1; i < argc; ++i) line += " " + shell_word(argv[i]);
     return line;
 }
 
 }  // namespace
+
+std::string shell_word(const std::string& word) {
+    constexpr char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+.,:/@%";
+    if (!word.empty() && word.find_first_not_of(plain) == word.npos) return word;
+    std::string quoted = "'";
+    for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    return quoted + "'";
+}
 
 template <class Number>
 CLI::Option* add_number(CLI::App& command, const std::string& name, Number& value,

@@ -82,6 +82,9 @@ void print_banner(const CommonOptions& common, const std::string& work, const st
 /// Prints a result on standard output: the JSON object with --json, else the text (nothing with --quiet).
 void print_result(const CommonOptions& common, const Json& json, const std::string& text);
 
+/// A word of a command as a shell reads it: between quotes where it has to be.
+std::string shell_word(const std::string& word);
+
 /// A number with `digits` significant digits, for texts and CSV files.
 std::string number(double value, int digits = 6);
 

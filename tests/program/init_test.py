@@ -4,6 +4,7 @@ seed; what cannot be used is left out and named; nothing is overwritten, and a r
 import json
 import math
 import random
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -135,6 +136,12 @@ def alike(folder):
     refused(folder, 1, ["init", name], f"{name}.yaml: is there already, and nothing is overwritten")
     (folder / f"{name}.yaml").unlink()
     refused(folder, 1, ["init", name], f"{name}_train.txt: is there already")
+    # What it says to do next is a command that a shell takes.
+    for out in ("it's #1.yaml", "a b.yaml", "-x.yaml", "*.yaml", "plain.yaml"):
+        result = run(["init", name, f"--out={out}"], folder)
+        check(result.returncode == 0, f"init --out={out}: {result}")
+        words = shlex.split(result.stdout.splitlines()[-1].partition("then: ")[2], comments=True)
+        check(words[:2] == ["tvmap", "train"] and len(words) == 3 and Path(words[2]).name == out and words[2][0] != "-", f"{words}")
 
 
 def parts(folder):
