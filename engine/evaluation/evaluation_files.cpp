@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <iterator>
 #include <utility>
 
@@ -276,6 +277,10 @@ std::string write_evaluation(const std::string& folder, const Evaluation& evalua
     std::vector<NewFile> files;
     for (const auto& [name, content] : tables) files.push_back({folder + "/" + name, {content}});
     write_files(files);
+    for (const char* name : {"curves.csv", "gain.csv"})  // those that not every evaluation has
+        if (std::none_of(tables.begin(), tables.end(),
+                         [&](const auto& table) { return table.first == name; }))
+            std::filesystem::remove(folder + "/" + name);
     for (const std::string& name : evaluation_figure_names()) remove_figure(folder, name);
     if (figures.empty())
         return text("figures missing in ", folder, ": no image counts in the means to be shown");

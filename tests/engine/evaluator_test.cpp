@@ -464,6 +464,16 @@ TEST_CASE("configuration and tables are written together, and not where a run is
     CHECK_THROWS_WITH_AS(w.run(), doctest::Contains("holds a run"), Error);
 }
 
+TEST_CASE("no table of an earlier evaluation is left") {
+    Workshop w;  // σ drawn
+    w.run();
+    CHECK(std::filesystem::exists(w.folder / "evaluation/gain.csv"));
+    w.config.evaluate.sigma = {0.4, 0.4};
+    w.run();
+    CHECK(!std::filesystem::exists(w.folder / "evaluation/gain.csv"));
+    CHECK(std::filesystem::exists(w.folder / "evaluation/curves.csv"));
+}
+
 TEST_CASE("best scalars at an end of the search are told") {
     Workshop w;
     w.config.evaluate.search = {0.001, 0.002, 2};  // far too little
