@@ -141,6 +141,20 @@ def markdown(folder):
     check("<b>" not in content, "a name stands as markup")
 
 
+def of_the_training(folder):
+    """How it was trained is told by the run's own settings, and whether what was evaluated is what the run holds now."""
+    succeeds("evaluate run --out others --pictures 0 --set noise.sigma=0.2 --set optimiser.rate=7", folder)
+    succeeds("report others", folder)
+    content = Page((folder / "others/report/index.html").read_text(encoding="utf-8")).text
+    check("rate of 0.001" in content and "rate of 7" not in content and "drawn from [0.1, 0.5]" in content, "settings of an evaluation")
+    check("have not been evaluated" not in content, "the weights are those of the run")
+    shutil.copytree(folder / "run", folder / "longer")
+    succeeds("train longer/config.yaml --run longer --resume --threads 1 --change train.epochs --set train.epochs=30", folder)
+    succeeds("report longer", folder)
+    content = Page((folder / "longer/report/index.html").read_text(encoding="utf-8")).text
+    check("30 epochs" in content and "have not been evaluated here" in content, "an evaluation older than the training")
+
+
 def missing(folder):
     refused(folder, 1, "report nowhere", "nowhere: there is no such folder")
     (folder / "empty").mkdir()
@@ -176,6 +190,7 @@ with tempfile.TemporaryDirectory() as scratch:
     check(page(place, made) == first, "another page from the same files")
     side_by_side(place)
     markdown(place)
+    of_the_training(place)
     missing(place)
     check(run("report --help", place).returncode == 0, "report --help")
 finish()
