@@ -44,12 +44,12 @@ void RunningThread::move_to(int processor) const {
     move(thread_, to, allowed);
 }
 
-void leave_processors(const std::vector<int>& processors) {
-    cpu_set_t allowed, to;
+void leave_processors(const cpu_set_t& processors) {
+    cpu_set_t allowed, others;
     if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
-    to = allowed;
-    for (const int processor : processors) CPU_CLR(std::size_t(processor), &to);
-    move(0, to, allowed);
+    CPU_AND(&others, &allowed, &processors);
+    CPU_XOR(&others, &others, &allowed);
+    move(0, others, allowed);
 }
 
 }  // namespace tvmap

@@ -2,10 +2,9 @@
 // may leave two of them on one processor, or one waiting behind another process while a processor has nothing to do,
 // for longer than a training step takes.
 #pragma once
+#include <sched.h>
 #include <sys/types.h>
 #include <time.h>
-
-#include <vector>
 
 namespace tvmap {
 
@@ -35,6 +34,6 @@ class RunningThread {
 };
 
 /// Moves the calling thread away from `processors`, if it may run on another. Where it may run stays as it was.
-void leave_processors(const std::vector<int>& processors);
+void leave_processors(const cpu_set_t& processors);
 
 }  // namespace tvmap

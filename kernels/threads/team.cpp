@@ -2,7 +2,6 @@
 
 #include <sched.h>
 
-#include <algorithm>
 #include <system_error>
 #include <utility>
 
@@ -39,10 +38,11 @@ void Team::serve(int member) {
 
 // Where all processors have work, Linux likes to wake a thread on that of its waker.
 void Team::begin(int member, std::unique_lock<std::mutex>& lock) {
-    std::vector<int> taken;
+    cpu_set_t taken;
+    CPU_ZERO(&taken);
     for (const auto& fellow : working_)
-        if (fellow) taken.push_back(fellow->processor());
-    if (std::find(taken.begin(), taken.end(), sched_getcpu()) != taken.end()) {
+        if (fellow) CPU_SET(std::size_t(fellow->processor()), &taken);
+    if (CPU_ISSET(std::size_t(sched_getcpu()), &taken)) {
         lock.unlock();
         leave_processors(taken);
         lock.lock();
