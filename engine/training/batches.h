@@ -46,7 +46,8 @@ class Batches {
         return config.train.crop > 0 ? config.train.crop : config.data.size;
     }
 
-    /// Waits for the next batch, and starts on the one after it, in the place of what it returned before. Throws what went wrong in preparing it.
+    /// Waits for the next batch, and starts on the one after it, in the place of what it returned before. Throws what
+    /// went wrong in preparing it.
     const Batch& next();
 
   private:
