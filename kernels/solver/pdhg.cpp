@@ -17,6 +17,7 @@
 #include "kernels/base/sizes.h"
 #include "kernels/solver/pdhg_problem.h"
 #include "kernels/solver/pdhg_sweep.h"
+#include "kernels/threads/threads.h"
 
 namespace tvmap::cpu {
 namespace {
@@ -94,7 +95,9 @@ void share_out(const PdhgProblem& problem, const Workspace& space, int iteration
     int whole = 0;
     // Below some microseconds of work, waking threads costs more than they save.
     const bool worthwhile = problem.pixels() * problem.solves * iterations > 1 << 15;
-#pragma omp parallel num_threads(space.threads) if (worthwhile)
+    // Bands wait for one another in each sweep, which alone takes less than one turn of other work.
+    const int most_threads = problem.solves == 1 && beside_other_work() ? 1 : space.threads;
+#pragma omp parallel num_threads(most_threads) if (worthwhile)
     {
         const int threads = omp_get_num_threads(), thread = omp_get_thread_num();
         PdhgBand band;

@@ -1,15 +1,13 @@
-// Loops over OpenMP's threads. A thread begins with a contiguous range of its own, the same in each loop, so that it
-// finds in its cache what it left there; when it is done it helps others, so that one whose processor is busy with
-// other work is not waited for. Work too small to pay for waking the others stays on the calling thread. What a body
-// computes must not depend on who runs it.
+// Loops that the threads share; see LoopCrew. Work too small to pay for waking the others stays on the calling thread. What
+// a body computes must not depend on who runs it.
 #pragma once
 #include <omp.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 
 #include "kernels/base/features.h"
+#include "kernels/threads/loop_crew.h"
 
 namespace tvmap::cpu {
 
@@ -17,30 +15,15 @@ namespace tvmap::cpu {
 /// takes.
 inline constexpr std::int64_t serial_floats = 32768;
 
-/// A thread's range of a loop, as far as nobody has taken it. In a cache line of its own.
-struct alignas(64) LoopRange {
-    std::atomic<std::int64_t> next;
-    std::int64_t end;
-};
-
 /// body(i) for i in [0, count), by all threads.
 template <class Body>
 void share_out(std::int64_t count, const Body& body) {
-    constexpr int most_threads = 256, pieces = 16;  // a thread takes its range in so many pieces
-    const int threads = std::min(omp_get_max_threads(), most_threads);
-    const std::int64_t piece = std::max<std::int64_t>(1, count / (threads * pieces));
-    LoopRange ranges[most_threads];
-    for (int t = 0; t < threads; ++t) {
-        ranges[t].next.store(count * t / threads, std::memory_order_relaxed);
-        ranges[t].end = count * (t + 1) / threads;
-    }
-#pragma omp parallel num_threads(threads)
-    for (int t = omp_get_thread_num(), visited = 0; visited < threads; ++visited, t = (t + 1) % threads) {
-        LoopRange& range = ranges[t];
-        std::int64_t i;
-        while ((i = range.next.fetch_add(piece, std::memory_order_relaxed)) < range.end)
-            for (const std::int64_t end = std::min(i + piece, range.end); i < end; ++i) body(i);
-    }
+    LoopCrew::instance().run(
+        omp_get_max_threads(), count,
+        [](const void* context, std::int64_t i, std::int64_t end) {
+            for (; i < end; ++i) (*static_cast<const Body*>(context))(i);
+        },
+        &body);
 }
 
 /// body(i) for i in [0, count); `floats` is the traffic of the whole loop.

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels/threads/cpu_quota.h"
+#include "kernels/threads/loop_crew.h"
 
 namespace tvmap {
 namespace {
@@ -72,16 +73,17 @@ ThreadChoice choose_threads(int asked, const std::string& root) {
 
 ThreadChoice start_threads(int asked) {
     ThreadChoice choice = choose_threads(asked);
-    // One more than OpenMP needs: batches, say, are prepared by a thread of their own.
-    const int beside = startable(choice.threads);
-    if (beside < choice.threads) {
-        choice.threads = std::max(1, beside);
+    // OpenMP's, as many for loops, and one more: batches, say, are prepared by a thread of their own.
+    const int beside = startable(2 * (choice.threads - 1) + 1);
+    if (beside < 2 * (choice.threads - 1) + 1) {
+        choice.threads = std::max(1, (beside - 1) / 2 + 1);
         if (choice.threads < choice.wanted) choice.origin = "as many as the system starts";
     }
     set_threads(choice.threads);
-    // While they can still be had; OpenMP keeps them.
+    // While they can still be had; both keep them.
 #pragma omp parallel
     {}
+    LoopCrew::instance().enlist(choice.threads);
     return choice;
 }
 
@@ -95,7 +97,5 @@ ThreadsForNow::ThreadsForNow(int threads) : before_(thread_count()) { set_thread
 ThreadsForNow::~ThreadsForNow() { set_threads(before_); }
 
 int thread_count() { return omp_get_max_threads(); }
-
-int thread_index() { return omp_get_thread_num(); }
 
 }  // namespace tvmap

@@ -39,7 +39,11 @@ class ThreadsForNow {
 /// Threads that a parallel region of the calling thread gets.
 int thread_count();
 
-/// The number of the calling thread in its parallel region, 0 outside.
+/// The number of the calling thread in its loop (see LoopCrew), 0 outside.
 int thread_index();
+
+/// Whether other processes have lately taken processors from threads that share loops: work for which threads must wait
+/// for one another will then take longer than on one thread.
+bool beside_other_work();
 
 }  // namespace tvmap

@@ -85,7 +85,7 @@ class Threads(unittest.TestCase):
             os.setgroups([])
             os.setgid(65534)
             os.setuid(65534)
-            resource.setrlimit(resource.RLIMIT_NPROC, (3, 3))
+            resource.setrlimit(resource.RLIMIT_NPROC, (4, 4))
 
         try:
             answer, lines = info("--threads", "4", before=lonely)
