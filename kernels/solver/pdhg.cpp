@@ -95,7 +95,7 @@ void share_out(const PdhgProblem& problem, const Workspace& space, int iteration
     int whole = 0;
     // Below some microseconds of work, waking threads costs more than they save.
     const bool worthwhile = problem.pixels() * problem.solves * iterations > 1 << 15;
-    // Bands wait for one another in each sweep, which alone takes less than one turn of other work.
+    // Bands wait for one another in every sweep: beside other work, each time for as long as its turn on a processor lasts.
     const int most_threads = problem.solves == 1 && beside_other_work() ? 1 : space.threads;
 #pragma omp parallel num_threads(most_threads) if (worthwhile)
     {

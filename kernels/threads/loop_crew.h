@@ -25,7 +25,8 @@ class LoopCrew {
     static LoopCrew& instance();
     ~LoopCrew();
 
-    /// Starts threads until there are so many members, the calling thread among them, or until the system refuses.
+    /// Starts threads until there are so many members, the calling thread among them, or until the system refuses. Not
+    /// while another thread runs a loop.
     void enlist(int members);
 
     /// Numbers 0 … count − 1, by at most so many threads. A member begins with a contiguous range of its own, the same
