@@ -95,8 +95,10 @@ void share_out(const PdhgProblem& problem, const Workspace& space, int iteration
     int whole = 0;
     // Below some microseconds of work, waking threads costs more than they save.
     const bool worthwhile = problem.pixels() * problem.solves * iterations > 1 << 15;
-    // Bands wait for one another in every sweep: beside other work, each time for as long as its turn on a processor lasts.
-    const int most_threads = problem.solves == 1 && beside_other_work() ? 1 : space.threads;
+    // Bands wait for one another in every sweep. Beside other work one of them has half a processor, so that two take as long
+    // as one does alone, and the waits come on top. (Three and more are faster all the same.)
+    const bool alone = space.threads == 2 && problem.solves == 1 && beside_other_work();
+    const int most_threads = alone ? 1 : space.threads;
 #pragma omp parallel num_threads(most_threads) if (worthwhile)
     {
         const int threads = omp_get_num_threads(), thread = omp_get_thread_num();
